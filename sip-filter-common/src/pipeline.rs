@@ -1,0 +1,164 @@
+//! What happens to a packet, from its bytes to its reason.
+//!
+//! A stage returns `Break` where the packet's way is settled and `Continue` with what the next stage needs.
+//! Counting and the verdict are the caller's: there is one entry and one exit.
+
+use core::ops::ControlFlow::{self, Break, Continue};
+
+use crate::{
+    frame::Frame,
+    maps::{Class, FRAGMENT_LIFETIME_NS, FragmentDecision, Transport},
+    parse::{self, Packet, Part, protocol},
+    reason::{Reason, Verdict},
+    tables::Tables,
+};
+
+/// Judges a frame that begins with an Ethernet header.
+#[inline(always)]
+pub fn judge<F: Frame + ?Sized, T: Tables>(frame: &F, tables: &T) -> Reason {
+    let (Break(reason) | Continue(reason)) = parse::ethernet(frame).map_continue(|packet| decide(&packet, tables));
+    reason
+}
+
+/// Judges a packet whose link layer was already read.
+#[inline(always)]
+pub fn decide<T: Tables>(packet: &Packet, tables: &T) -> Reason {
+    let (Break(reason) | Continue(reason)) = settle(packet, tables);
+    if matches!(packet.part, Part::First) {
+        lead(packet, reason, tables);
+    }
+    reason
+}
+
+/// Listener check, the contract's precedence, stranger.
+#[inline(always)]
+fn settle<T: Tables>(packet: &Packet, tables: &T) -> ControlFlow<Reason, Reason> {
+    let listeners = classify(packet, tables)?;
+    let class = class_of(packet, tables);
+    if class.flags & Class::ADMIN != 0 {
+        return Break(Reason::Admin);
+    }
+    match packet.part {
+        Part::Whole | Part::First => admit(packet, listeners, class, tables),
+        Part::Later => follow(packet, listeners, class, tables),
+        Part::Hidden => Break(Reason::Malformed),
+    }
+}
+
+/// The listeners that the packet is for; those it may be for where it shows no port.
+#[inline(always)]
+fn classify<T: Tables>(packet: &Packet, tables: &T) -> ControlFlow<Reason, u64> {
+    let index = tables.index();
+    let mut listeners = match packet.part {
+        Part::Whole | Part::First => at_port(packet, tables),
+        Part::Later | Part::Hidden => at_any_port(packet, tables),
+    };
+    if listeners & !index.any_address != 0 {
+        listeners &= index.any_address | tables.listeners_at(&packet.destination);
+    }
+    if listeners == 0 { Break(Reason::NotProtected) } else { Continue(listeners) }
+}
+
+#[inline(always)]
+fn at_port<T: Tables>(packet: &Packet, tables: &T) -> u64 {
+    let index = tables.index();
+    let ports = match packet.protocol {
+        protocol::UDP => &index.ports[Transport::Udp as usize],
+        protocol::TCP => &index.ports[Transport::Tcp as usize],
+        _ => return 0,
+    };
+    index.port_sets[ports[packet.port as usize] as usize]
+}
+
+/// A later IPv6 fragment names the header that followed in the first one, which need not be the transport.
+#[inline(always)]
+fn at_any_port<T: Tables>(packet: &Packet, tables: &T) -> u64 {
+    let [udp, tcp] = tables.index().transports;
+    match packet.protocol {
+        protocol::UDP if !packet.is_ipv6 => udp,
+        protocol::TCP if !packet.is_ipv6 => tcp,
+        protocol::UDP | protocol::TCP => udp | tcp,
+        other if packet.is_ipv6 && protocol::is_extension(other) => udp | tcp,
+        _ => 0,
+    }
+}
+
+#[inline(always)]
+fn class_of<T: Tables>(packet: &Packet, tables: &T) -> Class {
+    let number = tables.class_of(&packet.source);
+    tables.index().classes.get(number as usize).copied().unwrap_or(Class::NOBODY)
+}
+
+/// The contract's precedence from VLAN on, for a packet whose listeners are known.
+#[inline(always)]
+fn admit<T: Tables>(packet: &Packet, listeners: u64, class: Class, tables: &T) -> ControlFlow<Reason, Reason> {
+    let index = tables.index();
+    let listeners = listeners & (index.any_vlan | index.vlans[(packet.vlan & 0x0fff) as usize]);
+    if listeners == 0 {
+        return Break(Reason::WrongVlan);
+    }
+    refuse(packet, class, tables)?;
+    if class.deny & listeners != 0 {
+        return Break(Reason::Denied);
+    }
+    if class.allow & listeners != 0 {
+        return Break(Reason::Trunk);
+    }
+    Continue(Reason::Stranger)
+}
+
+/// What refuses a peer at every listener.
+#[inline(always)]
+fn refuse<T: Tables>(packet: &Packet, class: Class, tables: &T) -> ControlFlow<Reason> {
+    if class.flags & Class::DENIED != 0 {
+        return Break(Reason::Denied);
+    }
+    let until_ns = tables.banned_until_ns(&packet.source);
+    if until_ns != 0 && until_ns > tables.now_ns() {
+        return Break(Reason::Banned);
+    }
+    Continue(())
+}
+
+/// A part without ports follows its datagram; where nothing is known of that, known peers pass.
+#[inline(always)]
+fn follow<T: Tables>(packet: &Packet, listeners: u64, class: Class, tables: &T) -> ControlFlow<Reason, Reason> {
+    if let Some(reason) = tables.followed(&packet.fragment_key()) {
+        return Break(reason);
+    }
+    Continue(without_decision(packet, listeners, class, tables))
+}
+
+/// Known is whom a list speaks for at any listener that the datagram may be for.
+#[inline(always)]
+fn without_decision<T: Tables>(packet: &Packet, listeners: u64, class: Class, tables: &T) -> Reason {
+    let refused = refuse(packet, class, tables).is_break();
+    if !refused && class.allow & !class.deny & listeners != 0 { Reason::Trunk } else { Reason::Fragment }
+}
+
+/// Remembers the decision for a first fragment where later ones would not come to the same verdict without it.
+///
+/// So a stranger's refused fragments take no room, and a known peer needs none.
+#[inline(always)]
+fn lead<T: Tables>(packet: &Packet, reason: Reason, tables: &T) {
+    let protocol = if packet.is_ipv6 { protocol::DESTINATION_OPTIONS } else { packet.protocol };
+    let later = Packet { part: Part::Later, protocol, ..*packet };
+    let listeners = match classify(&later, tables) {
+        Continue(listeners) => listeners,
+        // Later fragments pass by themselves.
+        Break(_) => return,
+    };
+    let class = class_of(packet, tables);
+    let default = if class.flags & Class::ADMIN != 0 {
+        Reason::Admin
+    } else {
+        without_decision(packet, listeners, class, tables)
+    };
+    if matches!(default.verdict(), Verdict::Pass) == matches!(reason.verdict(), Verdict::Pass) {
+        tables.follow(&packet.fragment_key(), None);
+    } else {
+        let until_ns = tables.now_ns().saturating_add(FRAGMENT_LIFETIME_NS);
+        let decision = FragmentDecision { until_ns, reason: reason as u64 };
+        tables.follow(&packet.fragment_key(), Some(&decision));
+    }
+}

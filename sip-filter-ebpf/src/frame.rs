@@ -1,0 +1,51 @@
+//! Packet bytes: the only place that reads them.
+
+use core::mem::MaybeUninit;
+
+use aya_ebpf::{EbpfContext as _, helpers::generated, programs::XdpContext};
+use sip_filter_common::Frame;
+
+/// The frame behind an XDP context, linear or in fragments of memory.
+pub(crate) struct KernelFrame<'a> {
+    ctx: &'a XdpContext,
+}
+
+impl<'a> KernelFrame<'a> {
+    #[inline(always)]
+    pub(crate) fn new(ctx: &'a XdpContext) -> Self {
+        Self { ctx }
+    }
+
+    /// The length of the whole frame, memory fragments included.
+    #[inline(always)]
+    pub(crate) fn len_bytes(&self) -> u64 {
+        // SAFETY: the context is the one this program was called with.
+        unsafe { generated::bpf_xdp_get_buff_len(self.ctx.as_ptr().cast()) }
+    }
+
+    /// Reads from behind the linear part; drivers that split headers off may keep little there.
+    #[inline(always)]
+    fn read_far<const N: usize>(&self, offset: usize) -> Option<[u8; N]> {
+        let mut bytes = MaybeUninit::<[u8; N]>::uninit();
+        let (context, target) = (self.ctx.as_ptr().cast(), bytes.as_mut_ptr().cast());
+        // SAFETY: the context is this call's own, and the target has room for the N bytes asked for.
+        let status = unsafe { generated::bpf_xdp_load_bytes(context, offset as u32, target, N as u32) };
+        if status != 0 {
+            return None;
+        }
+        // SAFETY: the helper fills all N bytes when it returns 0.
+        Some(unsafe { bytes.assume_init() })
+    }
+}
+
+impl Frame for KernelFrame<'_> {
+    #[inline(always)]
+    fn read<const N: usize>(&self, offset: usize) -> Option<[u8; N]> {
+        let start = self.ctx.data() + offset;
+        if start + N > self.ctx.data_end() {
+            return self.read_far(offset);
+        }
+        // SAFETY: the check above leaves N bytes from `start` on inside the packet; any bytes are a valid array.
+        Some(unsafe { *(start as *const [u8; N]) })
+    }
+}
