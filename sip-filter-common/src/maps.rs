@@ -15,6 +15,10 @@ pub const VLAN_IDS: usize = 4_096;
 pub const PORTS: usize = 65_536;
 /// How many bans are in force at most.
 pub const BANS_MAX: u32 = 65_536;
+/// How many bytes of text a ban carries as its cause.
+pub const BAN_CAUSE_LEN: usize = 56;
+/// How many prefixes the source table of one address family holds at most.
+pub const PREFIXES_MAX: u32 = 1 << 22;
 /// How many fragmented datagrams are followed at a time.
 pub const FRAGMENTS_MAX: u32 = 16_384;
 /// How many local addresses listeners may be tied to.
@@ -116,10 +120,12 @@ shared! {
         pub ports: [[u8; PORTS]; 2],
     }
 
-    /// A temporary refusal of one address.
-    pub struct Ban: 8 {
+    /// A temporary refusal of one address; complete, so that it outlives the daemon.
+    pub struct Ban: 64 {
         /// When it ends, in nanoseconds of CLOCK_BOOTTIME.
         pub until_ns: u64,
+        /// Why, as UTF-8, filled up with zeros.
+        pub cause: [u8; BAN_CAUSE_LEN],
     }
 
     /// What makes fragments one datagram (RFC 791 section 3.2, RFC 8200 section 4.5).

@@ -1,6 +1,7 @@
 //! The maps, and what the pipeline asks of them.
 
 use aya_ebpf::{
+    bindings::BPF_F_NO_PREALLOC,
     btf_maps::{Array, ArrayOfMaps, HashMap, LpmTrie, LruHashMap, PerCpuArray, lpm_trie::Key},
     helpers::generated,
     macros::btf_map,
@@ -21,7 +22,7 @@ static SOURCES6: ArrayOfMaps<LpmTrie<[u8; 16], u32, 1>, SLOTS> = ArrayOfMaps::ne
 #[btf_map]
 static LOCAL_ADDRESSES: ArrayOfMaps<HashMap<Address, u64, { LOCAL_ADDRESSES_MAX as usize }>, SLOTS> = ArrayOfMaps::new();
 #[btf_map]
-static BANS: HashMap<Address, Ban, { BANS_MAX as usize }> = HashMap::new();
+static BANS: HashMap<Address, Ban, { BANS_MAX as usize }, { BPF_F_NO_PREALLOC as usize }> = HashMap::new();
 #[btf_map]
 static FRAGMENTS: LruHashMap<FragmentKey, FragmentDecision, { FRAGMENTS_MAX as usize }> = LruHashMap::new();
 #[btf_map]
@@ -78,7 +79,7 @@ impl Tables for KernelTables {
 
     #[inline(always)]
     fn banned_until_ns(&self, source: &Address) -> u64 {
-        // SAFETY: the eight bytes are read at once; an element that is reused meanwhile is another ban.
+        // SAFETY: elements of this map are freed by RCU, so the value outlives this program's run.
         unsafe { BANS.get(source) }.map_or(0, |ban| ban.until_ns)
     }
 

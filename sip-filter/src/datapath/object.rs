@@ -1,0 +1,98 @@
+//! The embedded kernel object: loading it, and telling whether pinned maps are its own.
+
+use std::time::Duration;
+
+use aya::{
+    Ebpf, EbpfLoader,
+    maps::{Array, ArrayOfMaps, Map, MapData, MapInfo},
+    programs::{ProgramError, Xdp},
+};
+use sip_filter_common::{PolicyIndex, maps::name};
+
+use super::{DatapathError, Pins};
+
+/// Built by `build.rs` for the BPF target.
+static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/sip-filter"));
+
+/// How much of a verifier log people are shown; all of it with `-v`.
+const LOG_LINES_SHOWN: usize = 12;
+/// How often the kernel program's log is read.
+const LOG_INTERVAL: Duration = Duration::from_millis(100);
+
+/// Loads maps and programs, with the pinned maps where they are to be reused.
+pub(super) fn load(pins: &Pins, reused: bool, is_verbose: bool) -> Result<Ebpf, DatapathError> {
+    let mut loader = EbpfLoader::new();
+    let paths: Vec<_> = name::ALL.iter().map(|map| (*map, pins.path(map))).collect();
+    if reused {
+        for (map, path) in &paths {
+            loader.map_pin_path(map, path.as_path());
+        }
+    }
+    // Without readers the verifier removes every trace of logging from a debug build's program.
+    let level: u8 = if is_verbose { 4 } else { 0 };
+    loader.override_global("AYA_LOG_LEVEL", &level, false);
+    loader.load(OBJECT).map_err(|error| DatapathError::Load(Box::new(error)))
+}
+
+/// Has the verifier check one program.
+pub(super) fn load_program(ebpf: &mut Ebpf, name: &'static str) -> Result<(), DatapathError> {
+    let program = ebpf.program_mut(name).ok_or(DatapathError::Missing(name))?;
+    let program: &mut Xdp = program.try_into()?;
+    match program.load() {
+        Err(ProgramError::LoadError { io_error, verifier_log }) => {
+            let log = verifier_log.to_string();
+            tracing::debug!("{log}");
+            let lines: Vec<_> = log.lines().collect();
+            let log = lines[lines.len().saturating_sub(LOG_LINES_SHOWN)..].join("\n");
+            Err(DatapathError::Verifier { program: name, log, source: io_error })
+        }
+        other => Ok(other?),
+    }
+}
+
+/// Whether every map is pinned and laid out as this version's object says.
+///
+/// The kernel hands out a pinned map whatever it looks like, so a difference would go unnoticed.
+pub(super) fn is_pinned_with_this_layout(pins: &Pins) -> Result<bool, DatapathError> {
+    let object = aya_obj::Object::parse(OBJECT)?;
+    for &name in name::ALL {
+        let wanted = object.maps.get(name).ok_or(DatapathError::Missing(name))?;
+        let Ok(pinned) = MapInfo::from_pin(pins.path(name)) else { return Ok(false) };
+        let is_same = pinned.key_size() == wanted.key_size()
+            && pinned.value_size() == wanted.value_size()
+            && pinned.max_entries() == wanted.max_entries()
+            && pinned.map_flags() == wanted.map_flags();
+        if !is_same {
+            return Ok(false);
+        }
+    }
+    Ok(holds_this_index(pins))
+}
+
+/// The outer map looks the same whatever its inner maps hold.
+fn holds_this_index(pins: &Pins) -> bool {
+    let Ok(map) = MapData::from_pin(pins.path(name::POLICY)) else { return false };
+    let Ok(policy) = ArrayOfMaps::<_, Array<MapData, PolicyIndex>>::try_from(Map::ArrayOfMaps(map)) else {
+        return false;
+    };
+    policy.get(&0, 0).is_ok()
+}
+
+/// Forwards what a debug build's program logs.
+pub(super) fn start_log(ebpf: &mut Ebpf) {
+    if ebpf.map("AYA_LOGS").is_none() {
+        return;
+    }
+    match aya_log::EbpfLogger::init(ebpf) {
+        Ok(mut logger) => {
+            tokio::spawn(async move {
+                let mut interval = tokio::time::interval(LOG_INTERVAL);
+                loop {
+                    interval.tick().await;
+                    logger.flush();
+                }
+            });
+        }
+        Err(error) => tracing::warn!(%error, "the kernel program's log cannot be read"),
+    }
+}

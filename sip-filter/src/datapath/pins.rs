@@ -1,0 +1,152 @@
+//! The directory on a bpffs that keeps maps, links and programs alive without a daemon.
+
+use std::{
+    fs::{self, File, TryLockError},
+    io,
+    path::{Path, PathBuf},
+};
+
+use nix::{
+    mount::{MsFlags, mount},
+    sys::statfs::{BPF_FS_MAGIC, statfs},
+};
+use sip_filter_common::maps::{name, program};
+
+/// Where a bpffs is looked for, and mounted where there is none.
+const BPFFS: &str = "/sys/fs/bpf";
+const LINK_PREFIX: &str = "link-";
+
+/// A pin directory that no other daemon uses.
+#[derive(Debug)]
+pub struct Pins {
+    directory: PathBuf,
+    /// Held, not read: the lock ends with the process.
+    _lock: File,
+}
+
+/// Why a pin directory cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum PinsError {
+    /// No bpffs there.
+    #[error(
+        "the pin directory {directory} is not on a bpffs: choose one below {BPFFS}, or make its parent one with \
+         `mount -t bpf bpf {parent}`"
+    )]
+    NotBpffs {
+        /// As given.
+        directory: PathBuf,
+        /// What would have to be mounted.
+        parent: PathBuf,
+    },
+    /// There should be a bpffs but it cannot be mounted.
+    #[error("no bpffs is mounted at {BPFFS} and mounting one failed (needs CAP_SYS_ADMIN)")]
+    Mount(#[source] nix::Error),
+    /// Another daemon has it.
+    #[error(
+        "another sip-filter runs with the pin directory {0}: stop it first, or give this instance its own --pins and \
+         --socket"
+    )]
+    InUse(PathBuf),
+    /// The directory cannot be made or read.
+    #[error("cannot use the pin directory {path}")]
+    Io {
+        /// As given.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
+}
+
+impl Pins {
+    /// Makes the directory where needed, and takes it for this process.
+    ///
+    /// Mounts a bpffs at `/sys/fs/bpf` where there is none and the directory is to stand below it.
+    ///
+    /// # Errors
+    ///
+    /// See [`PinsError`].
+    pub fn open(directory: &Path) -> Result<Self, PinsError> {
+        if !is_on_bpffs(directory) {
+            if !directory.starts_with(BPFFS) {
+                let parent = directory.parent().unwrap_or(directory).to_path_buf();
+                return Err(PinsError::NotBpffs { directory: directory.to_path_buf(), parent });
+            }
+            mount(Some("bpf"), BPFFS, Some("bpf"), MsFlags::empty(), None::<&str>).map_err(PinsError::Mount)?;
+            tracing::info!("mounted a bpffs at {BPFFS}: there was none");
+        }
+        let io = |source| PinsError::Io { path: directory.to_path_buf(), source };
+        fs::create_dir_all(directory).map_err(io)?;
+        let lock = File::open(directory).map_err(io)?;
+        match lock.try_lock() {
+            Ok(()) => Ok(Self { directory: directory.to_path_buf(), _lock: lock }),
+            Err(TryLockError::WouldBlock) => Err(PinsError::InUse(directory.to_path_buf())),
+            Err(TryLockError::Error(source)) => Err(io(source)),
+        }
+    }
+
+    /// The file of a pinned map or program.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.directory.join(name)
+    }
+
+    /// Whether something is pinned under this name.
+    pub fn has(&self, name: &str) -> bool {
+        self.path(name).exists()
+    }
+
+    /// The file of an interface's link. A bpffs takes no dots, an interface no colons.
+    pub(super) fn link(&self, interface: &str) -> PathBuf {
+        self.directory.join(format!("{LINK_PREFIX}{}", interface.replace('.', ":")))
+    }
+
+    /// The interfaces whose links are pinned, sorted.
+    pub fn links(&self) -> Vec<String> {
+        let entries = fs::read_dir(&self.directory).into_iter().flatten().flatten();
+        let mut links: Vec<_> = entries
+            .filter_map(|entry| Some(entry.file_name().to_str()?.strip_prefix(LINK_PREFIX)?.replace(':', ".")))
+            .collect();
+        links.sort_unstable();
+        links
+    }
+
+    /// Removes the pin of an interface's link; the kernel detaches it when nobody else holds it.
+    ///
+    /// # Errors
+    ///
+    /// The file is there and cannot be removed.
+    pub fn remove_link(&self, interface: &str) -> Result<bool, PinsError> {
+        self.remove(&self.link(interface))
+    }
+
+    /// Removes maps and programs, and the directory if nothing else is in it.
+    ///
+    /// # Errors
+    ///
+    /// A file is there and cannot be removed.
+    pub fn remove_all(&self) -> Result<(), PinsError> {
+        for interface in self.links() {
+            self.remove_link(&interface)?;
+        }
+        for name in name::ALL.iter().chain(&[program::FILTER, program::EXPLAIN]) {
+            self.remove(&self.path(name))?;
+        }
+        // What is not ours stays, and the directory with it.
+        let _: io::Result<()> = fs::remove_dir(&self.directory);
+        Ok(())
+    }
+
+    fn remove(&self, path: &Path) -> Result<bool, PinsError> {
+        match fs::remove_file(path) {
+            Ok(()) => Ok(true),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(source) => Err(PinsError::Io { path: path.to_path_buf(), source }),
+        }
+    }
+}
+
+/// Looks at the nearest directory that exists.
+fn is_on_bpffs(directory: &Path) -> bool {
+    let existing = directory.ancestors().find(|ancestor| ancestor.exists());
+    existing.and_then(|path| statfs(path).ok()).is_some_and(|fs| fs.filesystem_type() == BPF_FS_MAGIC)
+}

@@ -1,0 +1,6 @@
+//! The controller of sip-filter: from the operator's policy to the kernel's tables, and back to the operator.
+//!
+//! `policy` is pure and never names the kernel; `datapath` is the only module that does; the daemon brings them together.
+
+pub mod datapath;
+pub mod policy;

@@ -1,0 +1,275 @@
+//! What changes when one policy replaces another, as a value to print before anything is done.
+//!
+//! For people and scripts; the maps are brought up to date by comparing their contents, not by this.
+
+use std::borrow::Cow;
+use std::collections::BTreeSet;
+use std::fmt;
+
+use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
+use sip_filter_common::{Mode, Transport};
+
+use super::{ListName, Listener, Policy, Trunk};
+
+/// All changes from one policy to another.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Difference {
+    changes: Vec<Change>,
+}
+
+/// One change.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "change", rename_all = "snake_case")]
+pub enum Change {
+    /// A prefix comes onto a list.
+    Insert {
+        /// Whose list; `None`: the policy's own.
+        #[serde(flatten)]
+        owner: Option<Owner>,
+        /// Which of its lists.
+        list: ListName,
+        /// What.
+        prefix: IpNet,
+    },
+    /// A prefix leaves a list.
+    Remove {
+        /// Whose list; `None`: the policy's own.
+        #[serde(flatten)]
+        owner: Option<Owner>,
+        /// Which of its lists.
+        list: ListName,
+        /// What.
+        prefix: IpNet,
+    },
+    /// A listener or trunk is new; its prefixes follow, each as an [`Change::Insert`].
+    Added {
+        /// Which.
+        #[serde(flatten)]
+        owner: Owner,
+        /// Its settings in short.
+        settings: String,
+    },
+    /// A listener or trunk is gone, after its prefixes.
+    Removed {
+        /// Which.
+        #[serde(flatten)]
+        owner: Owner,
+    },
+    /// A setting has another value.
+    Set {
+        /// Whose setting; `None`: the policy's own.
+        #[serde(flatten)]
+        owner: Option<Owner>,
+        /// The key, as in the file.
+        setting: Cow<'static, str>,
+        /// Its value so far.
+        old: String,
+        /// Its value from now on.
+        new: String,
+    },
+}
+
+/// What a list or a setting belongs to.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Owner {
+    /// The listener of this name.
+    Listener(String),
+    /// The trunk of this name.
+    Trunk(String),
+}
+
+impl Difference {
+    /// What is different in `new`; takes time near-linear in the number of entries.
+    pub fn between(old: &Policy, new: &Policy) -> Difference {
+        let mut difference = Difference::default();
+        difference.settings(None, policy_settings(old), policy_settings(new));
+        difference.list(None, ListName::Admin, &old.admin, &new.admin);
+        difference.list(None, ListName::Deny, &old.deny, &new.deny);
+        difference.list(None, ListName::Allow, &old.allow, &new.allow);
+        for listener in &old.listeners {
+            let successor = new.listeners.iter().find(|candidate| candidate.name == listener.name);
+            difference.listener(Some(listener), successor);
+        }
+        for listener in &new.listeners {
+            if !old.listeners.iter().any(|candidate| candidate.name == listener.name) {
+                difference.listener(None, Some(listener));
+            }
+        }
+        for trunk in &old.trunks {
+            let successor = new.trunks.iter().find(|candidate| candidate.name == trunk.name);
+            difference.trunk(old, Some(trunk), new, successor);
+        }
+        for trunk in &new.trunks {
+            if !old.trunks.iter().any(|candidate| candidate.name == trunk.name) {
+                difference.trunk(old, None, new, Some(trunk));
+            }
+        }
+        difference
+    }
+
+    /// True when both policies mean the same.
+    pub fn is_empty(&self) -> bool {
+        self.changes.is_empty()
+    }
+
+    /// The changes, settings before lists before listeners before trunks.
+    pub fn changes(&self) -> &[Change] {
+        &self.changes
+    }
+
+    fn listener(&mut self, old: Option<&Listener>, new: Option<&Listener>) {
+        let Some(name) = new.or(old).map(|listener| &listener.name) else {
+            return;
+        };
+        let owner = Owner::Listener(name.clone());
+        let allow = |listener: Option<&Listener>| listener.map(|it| it.allow.clone()).unwrap_or_default();
+        self.owned(&owner, old.map(listener_settings), new.map(listener_settings), |difference, owner| {
+            difference.list(owner, ListName::Allow, &allow(old), &allow(new));
+        });
+    }
+
+    fn trunk(&mut self, old_policy: &Policy, old: Option<&Trunk>, new_policy: &Policy, new: Option<&Trunk>) {
+        let Some(name) = new.or(old).map(|trunk| &trunk.name) else {
+            return;
+        };
+        let owner = Owner::Trunk(name.clone());
+        let old_settings = old.map(|trunk| trunk_settings(old_policy, trunk));
+        let new_settings = new.map(|trunk| trunk_settings(new_policy, trunk));
+        let lists: [(ListName, fn(&Trunk) -> &[IpNet]); 3] = [
+            (ListName::Allow, |trunk| &trunk.allow),
+            (ListName::Deny, |trunk| &trunk.deny),
+            (ListName::Media, |trunk| trunk.media.as_deref().unwrap_or_default()),
+        ];
+        self.owned(&owner, old_settings, new_settings, |difference, owner| {
+            for (name, list) in lists {
+                difference.list(owner, name, old.map_or(&[], list), new.map_or(&[], list));
+            }
+        });
+    }
+
+    fn owned(
+        &mut self,
+        owner: &Owner,
+        old: Option<Settings>,
+        new: Option<Settings>,
+        lists: impl FnOnce(&mut Difference, Option<&Owner>),
+    ) {
+        let gone = new.is_none();
+        match (old, new) {
+            (Some(old), Some(new)) => self.settings(Some(owner), old, new),
+            (None, Some(new)) => {
+                let settings = new.iter().filter(|(_, value)| !value.is_empty());
+                let settings: Vec<String> = settings.map(|(key, value)| format!("{key} {value}")).collect();
+                self.changes.push(Change::Added { owner: owner.clone(), settings: settings.join(", ") });
+            }
+            (_, None) => {}
+        }
+        lists(self, Some(owner));
+        if gone {
+            self.changes.push(Change::Removed { owner: owner.clone() });
+        }
+    }
+
+    fn settings(&mut self, owner: Option<&Owner>, old: Settings, new: Settings) {
+        for ((setting, old), (_, new)) in old.into_iter().zip(new) {
+            if old != new {
+                self.changes.push(Change::Set { owner: owner.cloned(), setting: Cow::Borrowed(setting), old, new });
+            }
+        }
+    }
+
+    fn list(&mut self, owner: Option<&Owner>, list: ListName, old: &[IpNet], new: &[IpNet]) {
+        let old: BTreeSet<&IpNet> = old.iter().collect();
+        let new: BTreeSet<&IpNet> = new.iter().collect();
+        let removed = old.difference(&new).map(|prefix| Change::Remove { owner: owner.cloned(), list, prefix: **prefix });
+        let inserted = new.difference(&old).map(|prefix| Change::Insert { owner: owner.cloned(), list, prefix: **prefix });
+        self.changes.extend(removed.chain(inserted));
+    }
+}
+
+/// Keys and values, the same keys in the same order for the same kind of owner; an empty value is not worth a word.
+type Settings = Vec<(&'static str, String)>;
+
+fn policy_settings(policy: &Policy) -> Settings {
+    let mode = match policy.mode {
+        Mode::Monitor => "monitor",
+        Mode::Enforce => "enforce",
+    };
+    vec![
+        ("interfaces", policy.interfaces.join(",")),
+        ("mode", mode.to_owned()),
+        ("on_exit", policy.on_exit.to_string()),
+    ]
+}
+
+fn listener_settings(listener: &Listener) -> Settings {
+    let transport = match listener.transport {
+        Transport::Udp => "udp",
+        Transport::Tcp => "tcp",
+    };
+    let port = |range: &std::ops::RangeInclusive<u16>| {
+        if range.start() == range.end() { range.start().to_string() } else { format!("{}-{}", range.start(), range.end()) }
+    };
+    vec![
+        ("kind", listener.kind.to_string()),
+        ("transport", transport.to_owned()),
+        ("ports", joined(listener.ports.iter().map(port))),
+        ("encrypted", listener.encrypted.to_string()),
+        ("vlans", joined(listener.vlans.iter().map(u16::to_string))),
+        ("addresses", joined(listener.addresses.iter().map(ToString::to_string))),
+    ]
+}
+
+fn trunk_settings(policy: &Policy, trunk: &Trunk) -> Settings {
+    // A trunk's listeners are compared by name: that another listener was put before them changes nothing for the trunk.
+    let listeners: BTreeSet<&str> = trunk.listeners.iter().map(|index| policy.listeners[*index].name.as_str()).collect();
+    let media = if trunk.media.is_some() { "its own list" } else { "" };
+    vec![
+        ("listeners", joined(listeners.into_iter().map(str::to_owned))),
+        ("outbound_proxies", joined(trunk.outbound_proxies.iter().map(|proxy| proxy.text.clone()))),
+        ("media", media.to_owned()),
+    ]
+}
+
+fn joined(values: impl Iterator<Item = String>) -> String {
+    values.collect::<Vec<_>>().join(",")
+}
+
+impl fmt::Display for Owner {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Owner::Listener(name) => write!(formatter, "listener {name}"),
+            Owner::Trunk(name) => write!(formatter, "trunk {name}"),
+        }
+    }
+}
+
+impl fmt::Display for Change {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let prefixed = |owner: &Option<Owner>| owner.as_ref().map(|owner| format!("{owner} ")).unwrap_or_default();
+        let shown = |value: &str| if value.is_empty() { "default".to_owned() } else { value.to_owned() };
+        match self {
+            Change::Insert { owner, list, prefix } => write!(formatter, "+ {}{list} {prefix}", prefixed(owner)),
+            Change::Remove { owner, list, prefix } => write!(formatter, "- {}{list} {prefix}", prefixed(owner)),
+            Change::Added { owner, settings } => write!(formatter, "+ {owner}: {settings}"),
+            Change::Removed { owner } => write!(formatter, "- {owner}"),
+            Change::Set { owner, setting, old, new } => {
+                write!(formatter, "~ {}{setting} {} -> {}", prefixed(owner), shown(old), shown(new))
+            }
+        }
+    }
+}
+
+impl fmt::Display for Difference {
+    /// One line for each change, without a line break at the end.
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, change) in self.changes.iter().enumerate() {
+            let separator = if index == 0 { "" } else { "\n" };
+            write!(formatter, "{separator}{change}")?;
+        }
+        Ok(())
+    }
+}
