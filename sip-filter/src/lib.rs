@@ -2,5 +2,10 @@
 //!
 //! `policy` is pure and never names the kernel; `datapath` is the only module that does; the daemon brings them together.
 
+pub mod cli;
+pub mod control;
+pub mod daemon;
 pub mod datapath;
+pub mod explain;
+pub mod interfaces;
 pub mod policy;

@@ -1,2 +1,7 @@
-//! Placeholder.
-fn main() {}
+//! `sip-filter`: see `sip-filter --help`.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    sip_filter::cli::main()
+}

@@ -1,1 +1,64 @@
-//! Placeholder.
+//! The laboratory: three hosts on a switch, in network namespaces, with real SIP software on them, and the
+//! filter under test.
+//!
+//! It needs root, and it must not touch the root namespace's interfaces, the network outside, or a process it
+//! did not start.
+//!
+//! ```text
+//!   trunk ──┐                    trunk     198.51.100.20  2001:db8:5060::20   sipp, places calls
+//!           ├── switch ── pbx    stranger  198.51.100.30  2001:db8:5060::30   svmap, probes
+//! stranger ─┘                    pbx       198.51.100.10  2001:db8:5060::10   Kamailio, phones, the filter
+//! ```
+//!
+//! Each host has one NIC, `eth0`. There is no route out. Any number of laboratories may stand at once, in one
+//! process or many.
+//!
+//! ```no_run
+//! # fn main() -> anyhow::Result<()> {
+//! use std::time::Duration;
+//! use tests::{Call, Capture, Family, Filter, Lab, Pbx, Transport};
+//!
+//! let lab = Lab::new()?; //                             first, so that it is dropped last
+//! let _pbx = Pbx::start(lab.pbx())?;
+//! let filter = Filter::start(&lab, include_str!("demo-policy.toml"))?;
+//! let capture = Capture::start(lab.pbx())?;
+//! let call = Call::place(lab.trunk(), Transport::Udp, Family::V6, Duration::from_secs(8))?;
+//! assert!(call.complete, "{}", call.log);
+//! assert!(capture.packets()?.iter().any(|packet| call.is_media(packet)));
+//! assert_eq!(filter.counter("stranger")?, 0);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! | module | for |
+//! | --- | --- |
+//! | [`lab`], [`host`] | namespaces, addresses, commands and code inside a host |
+//! | [`process`], [`wait`] | programs with their output in files; polling with a deadline |
+//! | [`filter`] | the `sip-filter` under test, by its commands and JSON only |
+//! | [`pbx`], [`call`], [`scan`] | Kamailio and phones; calls; `svmap` sweeps and single probes |
+//! | [`capture`], [`frames`] | what the kernel's stack got; frames and paced packets to send |
+//! | [`report`] | the table that the demo prints |
+
+pub mod call;
+pub mod capture;
+pub mod filter;
+pub mod frames;
+pub mod host;
+pub mod lab;
+pub mod pbx;
+pub mod process;
+pub mod report;
+pub mod scan;
+pub mod wait;
+
+pub use call::Call;
+pub use capture::{Capture, Packet};
+pub use filter::Filter;
+pub use frames::{PacedSender, send_frames};
+pub use host::{Family, Host, Role, Transport};
+pub use lab::Lab;
+pub use pbx::Pbx;
+pub use process::{Outcome, Process};
+pub use report::Report;
+pub use scan::{Sweep, options, sweep};
+pub use wait::wait_until;

@@ -144,9 +144,9 @@ impl Datapath {
         interfaces
     }
 
-    /// Whether an earlier daemon left a link on this interface.
-    pub fn has_pinned_link(&self, interface: &str) -> bool {
-        self.pins.link(interface).exists()
+    /// Whether an interface is among [`attached`](Self::attached).
+    pub fn is_attached(&self, interface: &str) -> bool {
+        self.links.iter().any(|(name, _)| name == interface) || self.pins.has_link(interface)
     }
 
     fn take_over(&mut self, interface: &str) -> Result<Option<FdLink>, AttachError> {

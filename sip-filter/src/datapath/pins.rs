@@ -100,6 +100,11 @@ impl Pins {
         self.directory.join(format!("{LINK_PREFIX}{}", interface.replace('.', ":")))
     }
 
+    /// Whether an earlier daemon left a link on this interface.
+    pub fn has_link(&self, interface: &str) -> bool {
+        self.link(interface).exists()
+    }
+
     /// The interfaces whose links are pinned, sorted.
     pub fn links(&self) -> Vec<String> {
         let entries = fs::read_dir(&self.directory).into_iter().flatten().flatten();

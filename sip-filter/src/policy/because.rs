@@ -61,7 +61,13 @@ pub enum Because {
 
 impl Policy {
     /// The entry that led to `reason` for a packet from `source` to `to`; `None` when no entry of the policy did.
-    pub fn because(&self, source: IpAddr, to: SocketAddr, transport: Transport, reason: Reason) -> Option<Because> {
+    pub fn because(
+        &self,
+        source: IpAddr,
+        to: SocketAddr,
+        transport: Transport,
+        reason: Reason,
+    ) -> Option<Because> {
         let source = IpNet::from(source.to_canonical());
         let listeners = || self.listeners_at(to, transport);
         match reason {
@@ -94,7 +100,8 @@ impl Policy {
     fn allowed(&self, index: usize, source: &IpNet) -> Option<Because> {
         let listener = &self.listeners[index];
         let trunks = self.trunks_at(index).map(|trunk| &self.trunks[trunk]);
-        let covers = trunks.filter_map(|trunk| Some((longest_cover(trunk.allow_at(listener.kind), source)?, trunk)));
+        let covers =
+            trunks.filter_map(|trunk| Some((longest_cover(trunk.allow_at(listener.kind), source)?, trunk)));
         if let Some((entry, trunk)) = covers.max_by_key(|(entry, _)| entry.prefix_len()) {
             return Some(Because::TrunkAllow { trunk: trunk.name.clone(), entry: *entry });
         }

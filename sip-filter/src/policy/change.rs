@@ -85,7 +85,9 @@ pub enum ChangeError {
         covering: Option<IpNet>,
     },
     /// To be removed, but the trunk sends calls there.
-    #[error("{prefix} is on {list} for its outbound proxy {proxy}; remove that from outbound_proxies in the file and apply it")]
+    #[error(
+        "{prefix} is on {list} for its outbound proxy {proxy}; remove that from outbound_proxies in the file and apply it"
+    )]
     OutboundProxy {
         /// Where.
         list: List,
@@ -100,7 +102,11 @@ pub enum ChangeError {
 }
 
 fn known_trunks(known: &[String]) -> String {
-    if known.is_empty() { "the policy has none".to_owned() } else { format!("known trunks: {}", known.join(", ")) }
+    if known.is_empty() {
+        "the policy has none".to_owned()
+    } else {
+        format!("known trunks: {}", known.join(", "))
+    }
 }
 
 fn covered_by(covering: &Option<IpNet>) -> String {
@@ -156,7 +162,9 @@ impl Policy {
 
 fn refuse_proxy(trunk: &Trunk, list: &List, prefix: IpNet) -> Result<(), ChangeError> {
     match trunk.outbound_proxies.iter().find(|proxy| proxy.prefix == prefix) {
-        Some(proxy) => Err(ChangeError::OutboundProxy { list: list.clone(), prefix, proxy: proxy.text.clone() }),
+        Some(proxy) => {
+            Err(ChangeError::OutboundProxy { list: list.clone(), prefix, proxy: proxy.text.clone() })
+        }
         None => Ok(()),
     }
 }

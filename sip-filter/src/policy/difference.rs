@@ -138,14 +138,12 @@ impl Difference {
         let owner = Owner::Trunk(name.clone());
         let old_settings = old.map(|trunk| trunk_settings(old_policy, trunk));
         let new_settings = new.map(|trunk| trunk_settings(new_policy, trunk));
-        let lists: [(ListName, fn(&Trunk) -> &[IpNet]); 3] = [
-            (ListName::Allow, |trunk| &trunk.allow),
-            (ListName::Deny, |trunk| &trunk.deny),
-            (ListName::Media, |trunk| trunk.media.as_deref().unwrap_or_default()),
-        ];
         self.owned(&owner, old_settings, new_settings, |difference, owner| {
-            for (name, list) in lists {
-                difference.list(owner, name, old.map_or(&[], list), new.map_or(&[], list));
+            let list = |trunk: Option<&Trunk>, name| {
+                trunk.map(|trunk| trunk_list(trunk, name)).unwrap_or_default().to_vec()
+            };
+            for name in [ListName::Allow, ListName::Deny, ListName::Media] {
+                difference.list(owner, name, &list(old, name), &list(new, name));
             }
         });
     }
@@ -176,7 +174,12 @@ impl Difference {
     fn settings(&mut self, owner: Option<&Owner>, old: Settings, new: Settings) {
         for ((setting, old), (_, new)) in old.into_iter().zip(new) {
             if old != new {
-                self.changes.push(Change::Set { owner: owner.cloned(), setting: Cow::Borrowed(setting), old, new });
+                self.changes.push(Change::Set {
+                    owner: owner.cloned(),
+                    setting: Cow::Borrowed(setting),
+                    old,
+                    new,
+                });
             }
         }
     }
@@ -184,8 +187,16 @@ impl Difference {
     fn list(&mut self, owner: Option<&Owner>, list: ListName, old: &[IpNet], new: &[IpNet]) {
         let old: BTreeSet<&IpNet> = old.iter().collect();
         let new: BTreeSet<&IpNet> = new.iter().collect();
-        let removed = old.difference(&new).map(|prefix| Change::Remove { owner: owner.cloned(), list, prefix: **prefix });
-        let inserted = new.difference(&old).map(|prefix| Change::Insert { owner: owner.cloned(), list, prefix: **prefix });
+        let removed = old.difference(&new).map(|prefix| Change::Remove {
+            owner: owner.cloned(),
+            list,
+            prefix: **prefix,
+        });
+        let inserted = new.difference(&old).map(|prefix| Change::Insert {
+            owner: owner.cloned(),
+            list,
+            prefix: **prefix,
+        });
         self.changes.extend(removed.chain(inserted));
     }
 }
@@ -211,7 +222,11 @@ fn listener_settings(listener: &Listener) -> Settings {
         Transport::Tcp => "tcp",
     };
     let port = |range: &std::ops::RangeInclusive<u16>| {
-        if range.start() == range.end() { range.start().to_string() } else { format!("{}-{}", range.start(), range.end()) }
+        if range.start() == range.end() {
+            range.start().to_string()
+        } else {
+            format!("{}-{}", range.start(), range.end())
+        }
     };
     vec![
         ("kind", listener.kind.to_string()),
@@ -225,13 +240,23 @@ fn listener_settings(listener: &Listener) -> Settings {
 
 fn trunk_settings(policy: &Policy, trunk: &Trunk) -> Settings {
     // A trunk's listeners are compared by name: that another listener was put before them changes nothing for the trunk.
-    let listeners: BTreeSet<&str> = trunk.listeners.iter().map(|index| policy.listeners[*index].name.as_str()).collect();
+    let listeners: BTreeSet<&str> =
+        trunk.listeners.iter().map(|index| policy.listeners[*index].name.as_str()).collect();
     let media = if trunk.media.is_some() { "its own list" } else { "" };
     vec![
         ("listeners", joined(listeners.into_iter().map(str::to_owned))),
         ("outbound_proxies", joined(trunk.outbound_proxies.iter().map(|proxy| proxy.text.clone()))),
         ("media", media.to_owned()),
     ]
+}
+
+fn trunk_list(trunk: &Trunk, name: ListName) -> &[IpNet] {
+    match name {
+        ListName::Allow => &trunk.allow,
+        ListName::Deny => &trunk.deny,
+        ListName::Media => trunk.media.as_deref().unwrap_or_default(),
+        ListName::Admin => &[],
+    }
 }
 
 fn joined(values: impl Iterator<Item = String>) -> String {
@@ -249,11 +274,16 @@ impl fmt::Display for Owner {
 
 impl fmt::Display for Change {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let prefixed = |owner: &Option<Owner>| owner.as_ref().map(|owner| format!("{owner} ")).unwrap_or_default();
+        let prefixed =
+            |owner: &Option<Owner>| owner.as_ref().map(|owner| format!("{owner} ")).unwrap_or_default();
         let shown = |value: &str| if value.is_empty() { "default".to_owned() } else { value.to_owned() };
         match self {
-            Change::Insert { owner, list, prefix } => write!(formatter, "+ {}{list} {prefix}", prefixed(owner)),
-            Change::Remove { owner, list, prefix } => write!(formatter, "- {}{list} {prefix}", prefixed(owner)),
+            Change::Insert { owner, list, prefix } => {
+                write!(formatter, "+ {}{list} {prefix}", prefixed(owner))
+            }
+            Change::Remove { owner, list, prefix } => {
+                write!(formatter, "- {}{list} {prefix}", prefixed(owner))
+            }
             Change::Added { owner, settings } => write!(formatter, "+ {owner}: {settings}"),
             Change::Removed { owner } => write!(formatter, "- {owner}"),
             Change::Set { owner, setting, old, new } => {

@@ -23,7 +23,8 @@ pub fn edit(text: &str, change: &ListChange) -> Result<String, EditError> {
         List::Deny => change_sources(root, "deny", change),
         List::Allow => change_sources(root, "allow", change),
         List::Trunk(name) => {
-            let trunk = trunk_table(root, name).ok_or_else(|| EditError::UnknownTrunk { name: name.clone() })?;
+            let trunk =
+                trunk_table(root, name).ok_or_else(|| EditError::UnknownTrunk { name: name.clone() })?;
             change_entries(trunk, "allow", change)
         }
     };
@@ -73,7 +74,9 @@ fn change_sources(root: &mut dyn TableLike, key: &'static str, change: &ListChan
         root.insert(key, Item::Table(table));
     }
     match root.get_mut(key) {
-        Some(item) => change_entries(item.as_table_like_mut().ok_or(EditError::Shape { key })?, "sources", change),
+        Some(item) => {
+            change_entries(item.as_table_like_mut().ok_or(EditError::Shape { key })?, "sources", change)
+        }
         None => Err(not_there(change)),
     }
 }
@@ -97,7 +100,11 @@ fn is_named(table: &dyn TableLike, name: &str) -> bool {
     table.get("name").and_then(Item::as_str) == Some(name)
 }
 
-fn change_entries(table: &mut dyn TableLike, key: &'static str, change: &ListChange) -> Result<(), EditError> {
+fn change_entries(
+    table: &mut dyn TableLike,
+    key: &'static str,
+    change: &ListChange,
+) -> Result<(), EditError> {
     if change.action == Action::Add && !table.contains_key(key) {
         table.insert(key, Item::Value(Value::Array(Array::new())));
     }
@@ -160,7 +167,8 @@ fn add(entries: &mut Array, prefix: IpNet) {
 fn remove(entries: &mut Array, index: usize) {
     let removed_prefix = entries.get(index).map(before).unwrap_or_default();
     let is_last = index + 1 == entries.len();
-    let following = if is_last { take_rest(entries) } else { entries.get(index + 1).map(before).unwrap_or_default() };
+    let following =
+        if is_last { take_rest(entries) } else { entries.get(index + 1).map(before).unwrap_or_default() };
     // Up to its last line break the text before the entry belongs to what stands above it.
     let kept_before = removed_prefix.rsplit_once('\n').map(|(above, _)| above);
     let kept_behind = following.find('\n').map(|line_break| &following[line_break..]);

@@ -212,7 +212,11 @@ fn interfaces(given: &[Spanned<String>], report: &mut Report) -> Vec<String> {
             && !name.contains(|letter: char| letter == '/' || letter.is_whitespace() || letter.is_control());
         if !sound {
             let remedy = "`ip link` lists the names there are".to_owned();
-            report.mistake(interface.span(), format!("\"{name}\" cannot be the name of an interface"), remedy);
+            report.mistake(
+                interface.span(),
+                format!("\"{name}\" cannot be the name of an interface"),
+                remedy,
+            );
         } else if names.contains(name) {
             let remedy = "remove one of them".to_owned();
             report.mistake(interface.span(), format!("interface \"{name}\" is named twice"), remedy);
@@ -261,7 +265,12 @@ fn word<T: Copy>(
     let words: Vec<String> = known.iter().map(|(word, _)| format!("\"{word}\"")).collect();
     let choice = words.join(" or ");
     if later.contains(&text.as_str()) {
-        not_supported(given.span(), &format!("{key} = \"{text}\""), &format!("write {choice}, or leave the key out"), report);
+        not_supported(
+            given.span(),
+            &format!("{key} = \"{text}\""),
+            &format!("write {choice}, or leave the key out"),
+            report,
+        );
         return None;
     }
     let remedy = match suggestion::closest(text, known.iter().map(|(word, _)| *word)) {
@@ -289,7 +298,11 @@ fn check_name<'a>(
         let remedy = format!("use 1 to {NAME_LENGTH_MAX} letters, digits, '-', '_' and '.'");
         report.mistake(name.span(), format!("\"{text}\" cannot be the name of a {owner}"), remedy);
     } else if earlier.any(|taken| taken == text) {
-        report.mistake(name.span(), format!("there is another {owner} \"{text}\" above"), "rename one of them".to_owned());
+        report.mistake(
+            name.span(),
+            format!("there is another {owner} \"{text}\" above"),
+            "rename one of them".to_owned(),
+        );
     }
 }
 

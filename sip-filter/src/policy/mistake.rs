@@ -117,74 +117,96 @@ impl Mistake {
 /// Collects the mistakes of one file while it is read.
 pub(super) struct Report<'a> {
     file: &'a Path,
-    source: Source<'a>,
-    mistakes: Vec<Mistake>,
-    warnings: Vec<Mistake>,
+    text: &'a str,
+    mistakes: Vec<Note>,
+    warnings: Vec<Note>,
+}
+
+/// A mistake whose line and column are not worked out yet.
+struct Note {
+    span: Range<usize>,
+    message: String,
+    remedy: Option<String>,
 }
 
 impl<'a> Report<'a> {
     pub(super) fn new(file: &'a Path, text: &'a str) -> Self {
-        Report { file, source: Source::new(text), mistakes: Vec::new(), warnings: Vec::new() }
+        Report { file, text, mistakes: Vec::new(), warnings: Vec::new() }
     }
 
     /// Notes a mistake about the text in this byte range.
-    pub(super) fn mistake(&mut self, span: Range<usize>, message: impl Into<String>, remedy: impl Into<Option<String>>) {
-        let mistake = self.source.mistake(Severity::Error, span, message.into(), remedy.into());
-        self.mistakes.push(mistake);
+    pub(super) fn mistake(
+        &mut self,
+        span: Range<usize>,
+        message: impl Into<String>,
+        remedy: impl Into<Option<String>>,
+    ) {
+        self.mistakes.push(Note { span, message: message.into(), remedy: remedy.into() });
     }
 
     /// Notes what is valid but hardly meant.
-    pub(super) fn warning(&mut self, span: Range<usize>, message: impl Into<String>, remedy: impl Into<Option<String>>) {
-        let warning = self.source.mistake(Severity::Warning, span, message.into(), remedy.into());
-        self.warnings.push(warning);
+    pub(super) fn warning(
+        &mut self,
+        span: Range<usize>,
+        message: impl Into<String>,
+        remedy: impl Into<Option<String>>,
+    ) {
+        self.warnings.push(Note { span, message: message.into(), remedy: remedy.into() });
     }
 
     /// The warnings, when there is no mistake.
     pub(super) fn finish(self) -> Result<Mistakes, Mistakes> {
-        let sorted = |mut mistakes: Vec<Mistake>| {
-            mistakes.sort_by_key(|mistake| (mistake.line, mistake.column));
-            Mistakes { file: self.file.to_owned(), mistakes }
+        let (severity, notes) = match self.mistakes.is_empty() {
+            true => (Severity::Warning, self.warnings),
+            false => (Severity::Error, self.mistakes),
         };
-        if self.mistakes.is_empty() { Ok(sorted(self.warnings)) } else { Err(sorted(self.mistakes)) }
+        let mistakes = Mistakes { file: self.file.to_owned(), mistakes: located(self.text, notes, severity) };
+        if severity == Severity::Warning { Ok(mistakes) } else { Err(mistakes) }
     }
 }
 
-/// A text whose lines can be found by byte offset.
-struct Source<'a> {
-    text: &'a str,
-    line_starts: Vec<usize>,
-}
-
-impl<'a> Source<'a> {
-    fn new(text: &'a str) -> Self {
-        let after_newlines = text.match_indices('\n').map(|(index, _)| index + 1);
-        Source { text, line_starts: std::iter::once(0).chain(after_newlines).collect() }
+/// Works out lines and columns, by place, in one pass over the text: a line can hold a hundred thousand mistakes.
+fn located(text: &str, mut notes: Vec<Note>, severity: Severity) -> Vec<Mistake> {
+    notes.sort_by_key(|note| note.span.start);
+    let (mut line, mut line_start, mut column, mut reached) = (1, 0, 1, 0);
+    let mut mistakes = Vec::with_capacity(notes.len());
+    for Note { span, message, remedy } in notes {
+        let mut start = text.floor_char_boundary(span.start);
+        // A place on the line break itself, as for a value that is missing, is behind the last character.
+        if text[..start].ends_with('\r') && text[start..].starts_with('\n') {
+            start -= 1;
+        }
+        for (offset, letter) in text.get(reached..start).unwrap_or_default().char_indices() {
+            column += 1;
+            if letter == '\n' {
+                (line, line_start, column) = (line + 1, reached + offset + 1, 1);
+            }
+        }
+        reached = reached.max(start);
+        let excerpt = Excerpt::of(text, line_start, start..span.end);
+        mistakes.push(Mistake { line, column, message, remedy, severity, excerpt });
     }
-
-    fn mistake(&self, severity: Severity, span: Range<usize>, message: String, remedy: Option<String>) -> Mistake {
-        let start = self.text.floor_char_boundary(span.start);
-        let line = self.line_starts.partition_point(|line_start| *line_start <= start);
-        let line_start = self.line_starts[line - 1];
-        let rest = self.text.get(line_start..).unwrap_or_default();
-        let line_text = rest.lines().next().unwrap_or_default();
-        // A position on the line break itself, as for a value that is missing, is shown behind the last character.
-        let first = self.text[line_start..start].chars().count().min(line_text.chars().count());
-        let end = self.text.floor_char_boundary(span.end).max(start);
-        let last = self.text[line_start..end.min(line_start + line_text.len()).max(line_start)].chars().count();
-        let excerpt = Excerpt::of(line_text, first..last.max(first + 1));
-        Mistake { line, column: first + 1, message, remedy, severity, excerpt }
-    }
+    mistakes
 }
 
 impl Excerpt {
-    fn of(line: &str, underlined: Range<usize>) -> Self {
-        let skipped = (underlined.start + EXCERPT_WIDTH / 2).saturating_sub(EXCERPT_WIDTH);
+    /// Looks no further than the excerpt is wide.
+    fn of(text: &str, line_start: usize, span: Range<usize>) -> Self {
         // Tabs would shift the underline, and a control character must not reach the terminal.
         let printable = |letter: char| if letter.is_control() { ' ' } else { letter };
-        let text = line.chars().skip(skipped).take(EXCERPT_WIDTH).map(printable).collect();
-        let start = underlined.start - skipped;
-        let end = (underlined.end - skipped).min(EXCERPT_WIDTH).max(start + 1);
-        Excerpt { text, underlined: start..end }
+        let before: Vec<char> = text[line_start..span.start].chars().rev().take(EXCERPT_WIDTH / 2).collect();
+        let behind: Vec<char> = text[span.start..]
+            .chars()
+            .take_while(|letter| !"\r\n".contains(*letter))
+            .take(EXCERPT_WIDTH / 2)
+            .collect();
+        let offending = text.get(span.clone()).unwrap_or_default();
+        let width = offending.chars().take(behind.len()).count().max(1);
+        let letters = before.iter().rev().chain(&behind);
+        Excerpt {
+            text: letters.copied().map(printable).collect(),
+            underlined: before.len()..before.len() + width,
+        }
     }
 }
 
@@ -205,8 +227,16 @@ mod tests {
             "\"x\"",
             "error: a.toml:1:8: it is wrong\n  |\n1 | mode = \"x\"\n  |        ^^^\n  = write it right",
         );
-        check("\r\n# é\r\n\té = ß\r\n", "ß", "error: a.toml:3:6: it is wrong\n  |\n3 |  é = ß\n  |      ^\n  = write it right");
-        check("[a]\nb = 1\n", "[a]\nb", "error: a.toml:1:1: it is wrong\n  |\n1 | [a]\n  | ^^^\n  = write it right");
+        check(
+            "\r\n# é\r\n\té = ß\r\n",
+            "ß",
+            "error: a.toml:3:6: it is wrong\n  |\n3 |  é = ß\n  |      ^\n  = write it right",
+        );
+        check(
+            "[a]\nb = 1\n",
+            "[a]\nb",
+            "error: a.toml:1:1: it is wrong\n  |\n1 | [a]\n  | ^^^\n  = write it right",
+        );
         check("b = \n", "\n", "error: a.toml:1:5: it is wrong\n  |\n1 | b = \n  |     ^\n  = write it right");
     }
 

@@ -111,9 +111,9 @@ fn clashes_at(policy: &Policy, listener: usize, trunks: &[usize]) -> Vec<Clash> 
     let denied = trunks.iter().flat_map(|trunk| &policy.trunks[*trunk].deny);
     let settled = Cover::of(policy.admin.iter().chain(&policy.deny).chain(denied));
     let kind = policy.listeners[listener].kind;
-    let claims = trunks.iter().flat_map(|trunk| {
-        policy.trunks[*trunk].allow_at(kind).iter().map(move |entry| (*entry, *trunk))
-    });
+    let claims = trunks
+        .iter()
+        .flat_map(|trunk| policy.trunks[*trunk].allow_at(kind).iter().map(move |entry| (*entry, *trunk)));
     let mut claims: Vec<(IpNet, usize)> = claims.collect();
     // In this order every entry comes after those that hold it, and what holds it is a stack.
     claims.sort_unstable();
@@ -121,7 +121,8 @@ fn clashes_at(policy: &Policy, listener: usize, trunks: &[usize]) -> Vec<Clash> 
     let mut open: Vec<Open> = Vec::new();
     for (entry, trunk) in claims {
         while open.pop_if(|top| !top.entry.contains(&entry)).is_some() {}
-        let below = open.last().and_then(|top| if top.trunk == trunk { top.other } else { Some(open.len() - 1) });
+        let below =
+            open.last().and_then(|top| if top.trunk == trunk { top.other } else { Some(open.len() - 1) });
         open.push(Open { entry, trunk, other: below });
         if let Some(holder) = below
             && !settled.holds(&entry)

@@ -75,9 +75,11 @@ fn unreadable(text: &str) -> PrefixError {
 /// Letters, digits, hyphens and dots, where the last label is no number: that would be a broken IPv4 address.
 pub(super) fn is_dns_name(text: &str) -> bool {
     let labels = text.strip_suffix('.').unwrap_or(text);
-    let label_is_sound =
-        |label: &str| !label.is_empty() && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte));
-    let last_is_a_word = labels.rsplit('.').next().is_some_and(|last| last.bytes().any(|byte| byte.is_ascii_alphabetic()));
+    let label_is_sound = |label: &str| {
+        !label.is_empty() && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte))
+    };
+    let last_is_a_word =
+        labels.rsplit('.').next().is_some_and(|last| last.bytes().any(|byte| byte.is_ascii_alphabetic()));
     last_is_a_word && labels.split('.').all(label_is_sound)
 }
 
@@ -140,11 +142,17 @@ impl PrefixError {
     /// What to write instead.
     pub fn remedy(&self) -> String {
         match self {
-            PrefixError::Unreadable { .. } => "write an address or a prefix, such as 192.0.2.10 or 2001:db8::/32".to_owned(),
-            PrefixError::Length { length_max, .. } => format!("write a length of at most {length_max}, or the address alone"),
+            PrefixError::Unreadable { .. } => {
+                "write an address or a prefix, such as 192.0.2.10 or 2001:db8::/32".to_owned()
+            }
+            PrefixError::Length { length_max, .. } => {
+                format!("write a length of at most {length_max}, or the address alone")
+            }
             PrefixError::HostBits { network, host, .. } => format!("write {network} or {host}"),
             PrefixError::DnsName { .. } => "write the addresses that it stands for".to_owned(),
-            PrefixError::Preset { .. } | PrefixError::File { .. } => "write out the prefixes that it stands for".to_owned(),
+            PrefixError::Preset { .. } | PrefixError::File { .. } => {
+                "write out the prefixes that it stands for".to_owned()
+            }
         }
     }
 }
@@ -208,7 +216,10 @@ mod tests {
         check("::ffff:10.0.0.0/104", "10.0.0.0/8");
         check("::ffff:0:0/96", "0.0.0.0/0");
         check("::/0", "::/0");
-        check("10.0.0.5/8", "\"10.0.0.5/8\" has bits set behind its prefix length; write 10.0.0.0/8 or 10.0.0.5/32");
+        check(
+            "10.0.0.5/8",
+            "\"10.0.0.5/8\" has bits set behind its prefix length; write 10.0.0.0/8 or 10.0.0.5/32",
+        );
         check(
             "10.0.0.0/33",
             "the prefix length of \"10.0.0.0/33\" is not a number from 0 to 32; write a length of at most 32, or the address alone",
@@ -216,7 +227,17 @@ mod tests {
         for text in ["10.0.0.0/+8", "10.0.0.0/", "10.0.0.0/255.0.0.0"] {
             assert!(matches!(parse_prefix(text), Err(PrefixError::Length { .. })), "{text}");
         }
-        for text in ["", " 10.0.0.1", "10.0.0.256", "10.0.0", "10.0.0.*", "2001:db8", "[::1]", "fe80::1%eth0", "10.0.0.1:5060"] {
+        for text in [
+            "",
+            " 10.0.0.1",
+            "10.0.0.256",
+            "10.0.0",
+            "10.0.0.*",
+            "2001:db8",
+            "[::1]",
+            "fe80::1%eth0",
+            "10.0.0.1:5060",
+        ] {
             assert!(matches!(parse_prefix(text), Err(PrefixError::Unreadable { .. })), "{text}");
         }
         for text in ["sip.example.com", "sip.example.com.", "localhost", "10.0.0.O"] {
@@ -228,7 +249,8 @@ mod tests {
 
     #[test]
     fn a_union_covers_what_its_members_cover_together() {
-        let prefixes = |texts: &[&str]| -> Vec<IpNet> { texts.iter().map(|text| parse_prefix(text).unwrap()).collect() };
+        let prefixes =
+            |texts: &[&str]| -> Vec<IpNet> { texts.iter().map(|text| parse_prefix(text).unwrap()).collect() };
         let check = |members: &[&str], prefix: &str, expected: bool| {
             let held = Cover::of(&prefixes(members)).holds(&prefixes(&[prefix])[0]);
             assert_eq!(held, expected, "{prefix} in {members:?}");

@@ -18,9 +18,21 @@ fn an_entry_is_added_in_the_layout_of_the_list() {
     };
     check("[deny]\nsources = []\n", "deny", "[deny]\nsources = [\"192.0.2.1\"]\n");
     check("[deny]\nsources = [ ] # none\n", "deny", "[deny]\nsources = [ \"192.0.2.1\" ] # none\n");
-    check("[deny]\nsources = [\"10.0.0.1\"] # bad\n", "deny", "[deny]\nsources = [\"10.0.0.1\", \"192.0.2.1\"] # bad\n");
-    check("[deny]\nsources = [ \"10.0.0.1\" ]\n", "deny", "[deny]\nsources = [ \"10.0.0.1\", \"192.0.2.1\" ]\n");
-    check("[deny]\nsources = [\"10.0.0.1\",]\n", "deny", "[deny]\nsources = [\"10.0.0.1\", \"192.0.2.1\",]\n");
+    check(
+        "[deny]\nsources = [\"10.0.0.1\"] # bad\n",
+        "deny",
+        "[deny]\nsources = [\"10.0.0.1\", \"192.0.2.1\"] # bad\n",
+    );
+    check(
+        "[deny]\nsources = [ \"10.0.0.1\" ]\n",
+        "deny",
+        "[deny]\nsources = [ \"10.0.0.1\", \"192.0.2.1\" ]\n",
+    );
+    check(
+        "[deny]\nsources = [\"10.0.0.1\",]\n",
+        "deny",
+        "[deny]\nsources = [\"10.0.0.1\", \"192.0.2.1\",]\n",
+    );
     check("[allow]\nsources = [\n]\n", "allow", "[allow]\nsources = [\n    \"192.0.2.1\"\n]\n");
     check(
         "[allow]\nsources = [\n  \"10.0.0.1\", # one\n  # \"10.0.0.2\",\n]\n",
@@ -32,7 +44,11 @@ fn an_entry_is_added_in_the_layout_of_the_list() {
         "allow",
         "[allow]\nsources = [\n  \"10.0.0.1\",\n  \"10.0.0.2\", # two\n  \"192.0.2.1\"\n] # end\n",
     );
-    check("[allow]\nsources = [\"10.0.0.1\",\n  \"10.0.0.2\"]\n", "allow", "[allow]\nsources = [\"10.0.0.1\",\n  \"10.0.0.2\",\n    \"192.0.2.1\"]\n");
+    check(
+        "[allow]\nsources = [\"10.0.0.1\",\n  \"10.0.0.2\"]\n",
+        "allow",
+        "[allow]\nsources = [\"10.0.0.1\",\n  \"10.0.0.2\",\n    \"192.0.2.1\"]\n",
+    );
     check("deny.sources = []\n", "deny", "deny.sources = [\"192.0.2.1\"]\n");
     check("deny = { sources = [] }\n", "deny", "deny = { sources = [\"192.0.2.1\"] }\n");
 }
@@ -43,7 +59,11 @@ fn what_is_missing_in_the_file_is_created() {
         assert_eq!(edit(text, &change(list, Action::Add, "192.0.2.0/24")).unwrap(), expected);
     };
     check("", "allow", "\n[allow]\nsources = [\"192.0.2.0/24\"]\n");
-    check("mode = \"enforce\" # now", "deny", "mode = \"enforce\" # now\n\n[deny]\nsources = [\"192.0.2.0/24\"]\n");
+    check(
+        "mode = \"enforce\" # now",
+        "deny",
+        "mode = \"enforce\" # now\n\n[deny]\nsources = [\"192.0.2.0/24\"]\n",
+    );
     check(
         "[[trunk]]\nname = \"a\"\n# b\n[[trunk]]\nname = \"b\" # it\n\n[strangers]\n",
         "b",
@@ -54,7 +74,7 @@ fn what_is_missing_in_the_file_is_created() {
         "allow",
         "[[trunk]]\nname = \"a\"\n\n[strangers]\nmedia = \"drop\"\n\n[allow]\nsources = [\"192.0.2.0/24\"]\n",
     );
-    check("trunk = [{ name = \"a\" }]\n", "a", "trunk = [{ name = \"a\", allow = [\"192.0.2.0/24\"] }]\n");
+    check("trunk = [{ name = \"a\" }]\n", "a", "trunk = [{ name = \"a\" , allow = [\"192.0.2.0/24\"] }]\n");
 }
 
 #[test]
@@ -70,8 +90,14 @@ fn an_entry_is_removed_with_its_own_comment_only() {
     check("[ \"10.0.0.1\", \"192.0.2.1\" ] # x", "[ \"10.0.0.1\" ] # x");
     check("[\n  \"192.0.2.1\",\n]", "[\n]");
     check("[\n  # all\n  \"192.0.2.1\", # one\n]", "[\n  # all\n]");
-    check("[\n  \"10.0.0.1\", # a\n  \"192.0.2.1\", # b\n  \"10.0.0.2\", # c\n]", "[\n  \"10.0.0.1\", # a\n  \"10.0.0.2\", # c\n]");
-    check("[\n  \"10.0.0.1\", # a\n  # heading\n  \"192.0.2.1\" # b\n]", "[\n  \"10.0.0.1\", # a\n  # heading\n]");
+    check(
+        "[\n  \"10.0.0.1\", # a\n  \"192.0.2.1\", # b\n  \"10.0.0.2\", # c\n]",
+        "[\n  \"10.0.0.1\", # a\n  \"10.0.0.2\", # c\n]",
+    );
+    check(
+        "[\n  \"10.0.0.1\", # a\n  # heading\n  \"192.0.2.1\" # b\n]",
+        "[\n  \"10.0.0.1\" # a\n  # heading\n]",
+    );
     check("[\n  \"192.0.2.1\", \"10.0.0.1\",\n]", "[\n  \"10.0.0.1\",\n]");
     check("[ \"192.0.2.1\" # a\n, \"10.0.0.1\" # b\n]", "[ \"10.0.0.1\" # b\n]");
 }

@@ -69,7 +69,11 @@ impl Entries {
     }
 
     /// Reads the outbound proxies, and puts the address of each on this list.
-    pub(super) fn add_proxies(&mut self, given: &[Spanned<String>], report: &mut Report) -> Vec<OutboundProxy> {
+    pub(super) fn add_proxies(
+        &mut self,
+        given: &[Spanned<String>],
+        report: &mut Report,
+    ) -> Vec<OutboundProxy> {
         let mut proxies = Vec::new();
         for spanned in given {
             let text = spanned.get_ref();
@@ -90,7 +94,9 @@ impl Entries {
 }
 
 fn warn_of_everybody(prefix: IpNet, spanned: &Spanned<String>, list: ListName, report: &mut Report) {
-    let message = format!("{prefix} on a list of {list} lets everybody in: nothing is filtered for this address family");
+    let message = format!(
+        "{prefix} on a list of {list} lets everybody in: nothing is filtered for this address family"
+    );
     report.warning(spanned.span(), message, "name the prefixes of your peers".to_owned());
 }
 
@@ -116,7 +122,9 @@ fn proxy_address(text: &str) -> Result<IpAddr, (String, String)> {
     }
     let host = text.rsplit_once(':').map_or(text, |(host, _)| host);
     match parse_prefix(text) {
-        Err(error @ (PrefixError::Preset { .. } | PrefixError::File { .. })) => Err((error.message(), error.remedy())),
+        Err(error @ (PrefixError::Preset { .. } | PrefixError::File { .. })) => {
+            Err((error.message(), error.remedy()))
+        }
         _ if is_dns_name(host) => {
             let error = PrefixError::DnsName { text: text.to_owned() };
             Err((error.message(), error.remedy()))

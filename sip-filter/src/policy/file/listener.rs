@@ -139,7 +139,11 @@ fn addresses(given: &[Spanned<String>], report: &mut Report) -> Vec<IpAddr> {
             Ok(address) => addresses.push(address.to_canonical()),
             Err(_) => {
                 let remedy = "write an address of this host, or [] for every one".to_owned();
-                report.mistake(spanned.span(), format!("\"{}\" is not an address", spanned.get_ref()), remedy);
+                report.mistake(
+                    spanned.span(),
+                    format!("\"{}\" is not an address", spanned.get_ref()),
+                    remedy,
+                );
             }
         }
     }
@@ -155,7 +159,8 @@ fn overlaps(given: &[ListenerFile], listeners: &[Listener], report: &mut Report)
         let earlier = listeners[..index].iter();
         let shared = earlier.filter_map(|other| Some((other, listener.shared_port(other)?))).next();
         if let Some((other, port)) = shared {
-            let message = format!("listener \"{}\" and listener \"{}\" share port {port}", listener.name, other.name);
+            let message =
+                format!("listener \"{}\" and listener \"{}\" share port {port}", listener.name, other.name);
             let remedy = "give each its own ports, addresses or vlans".to_owned();
             report.mistake(port_span(&given[index], port), message, remedy);
         }

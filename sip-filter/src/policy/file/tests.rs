@@ -126,7 +126,10 @@ fn every_mistake_names_its_place() {
     check("[deny]\nsource = []\n", &["2:1 unknown key \"source\""]);
     check("interfaces = \"eth0\"\n", &["1:14 invalid type: string \"eth0\", expected a list"]);
     check("[[listener]]\nname = \"a\"\n", &["1:1 the key \"kind\" is missing"]);
-    check("[[trunk]]\nname = \"a\"\nmedia = 5\n", &["3:9 invalid type: integer `5`, expected a list of prefixes"]);
+    check(
+        "[[trunk]]\nname = \"a\"\nmedia = 5\n",
+        &["3:9 invalid type: integer `5`, expected a list of prefixes"],
+    );
     // The meaning: all at once, by place.
     check(
         "mode = \"Enforce\"\non_exit = \"close\"\ninterfaces = [\"eth0\", \"eth 1\", \"eth0\"]\nadmin = [\"10.0.0.5/8\"]\n",
@@ -150,12 +153,17 @@ fn every_mistake_names_its_place() {
 
 #[test]
 fn later_capabilities_are_refused_by_name() {
-    let check = |text: &str, expected: &[&str]| assert_eq!(mistakes(&format!("{SIP}{text}")), expected, "{text}");
+    let check =
+        |text: &str, expected: &[&str]| assert_eq!(mistakes(&format!("{SIP}{text}")), expected, "{text}");
     check("[strangers]\nsignalling = \"prove\"\n", &["9:14 signalling = \"prove\" is not supported yet"]);
     check("[strangers]\nmedia = \"pinhole\"\n", &["9:9 media = \"pinhole\" is not supported yet"]);
     check("[strangers]\nprove = 1\n", &["9:9 [strangers.prove] is not supported yet"]);
-    check("[strangers.prove]\nmethods = []\n[strangers.prove.x]\n", &["8:1 [strangers.prove] is not supported yet"]);
-    let in_trunk = |line: &str, expected: &[&str]| check(&format!("[[trunk]]\nname = \"a\"\n{line}\n"), expected);
+    check(
+        "[strangers.prove]\nmethods = []\n[strangers.prove.x]\n",
+        &["8:1 [strangers.prove] is not supported yet"],
+    );
+    let in_trunk =
+        |line: &str, expected: &[&str]| check(&format!("[[trunk]]\nname = \"a\"\n{line}\n"), expected);
     in_trunk("media = \"pinhole\"", &["10:9 media = \"pinhole\" is not supported yet"]);
     in_trunk("media = [\"preset:a\"]", &["10:10 the preset \"preset:a\" is not supported yet"]);
     in_trunk("require_registration = true", &["10:24 require_registration = true is not supported yet"]);
@@ -188,7 +196,8 @@ fn listener(name: &str, lines: &str) -> String {
 
 #[test]
 fn listeners_are_checked_one_by_one() {
-    let check = |lines: &str, expected: &[&str]| assert_eq!(mistakes(&listener("a", lines)), expected, "{lines}");
+    let check =
+        |lines: &str, expected: &[&str]| assert_eq!(mistakes(&listener("a", lines)), expected, "{lines}");
     check("ports = [5060, \"10000-20000\", \"1\"]", &[]);
     check("ports = []", &["5:9 a listener without ports protects nothing"]);
     check(
@@ -202,7 +211,10 @@ fn listeners_are_checked_one_by_one() {
             "5:42 \"5-\" is neither a port nor a range of ports",
         ],
     );
-    check("vlans = [1, 4094, 0, 4095, -1]", &["6:19 0 is not a VLAN ID", "6:22 4095 is not a VLAN ID", "6:28 -1 is not a VLAN ID"]);
+    check(
+        "vlans = [1, 4094, 0, 4095, -1]",
+        &["6:19 0 is not a VLAN ID", "6:22 4095 is not a VLAN ID", "6:28 -1 is not a VLAN ID"],
+    );
     check("addresses = [\"10.0.0.1\", \"10.0.0.0/8\"]", &["6:26 \"10.0.0.0/8\" is not an address"]);
     check("kind = \"others\"", &["5:8 kind cannot be \"others\""]);
     check("transport = \"sctp\"", &["5:13 transport cannot be \"sctp\""]);
@@ -244,7 +256,7 @@ fn at_most_so_many_listeners_are_possible() {
     };
     assert!(mistakes(&text(sip_filter_common::LISTENERS_MAX)).is_empty());
     let found = mistakes(&text(sip_filter_common::LISTENERS_MAX + 1));
-    assert_eq!(found, ["386:8 there are 65 listeners, at most 64 are possible"]);
+    assert_eq!(found, ["322:8 there are 65 listeners, at most 64 are possible"]);
 }
 
 #[test]
@@ -259,8 +271,8 @@ fn trunks_are_checked_one_by_one() {
     check(
         "outbound_proxies = [\"10.0.0.1\", \"10.0.0.2:5060\", \"[2001:db8::1]:5060\", \"2001:db8::2\", \"10.0.0.0/8\", \"10.0.0.1:0\"]",
         &[
-            "10:84 \"10.0.0.0/8\" is neither an address nor an address and port",
-            "10:98 \"10.0.0.1:0\" is neither an address nor an address and port",
+            "10:87 \"10.0.0.0/8\" is neither an address nor an address and port",
+            "10:101 \"10.0.0.1:0\" is neither an address nor an address and port",
         ],
     );
 }
@@ -275,11 +287,17 @@ fn trunks_must_not_claim_the_same_address() {
     };
     let wide = "allow = [\"10.0.0.0/8\"]";
     let narrow = "allow = [\"10.1.0.0/16\"]";
-    let clash = "trunk \"a\" already claims 10.0.0.0/8 at listener \"sip\", so trunk \"b\" cannot have 10.1.0.0/16";
+    let clash =
+        "trunk \"a\" already claims 10.0.0.0/8 at listener \"sip\", so trunk \"b\" cannot have 10.1.0.0/16";
     check(wide, narrow, "", &[&format!("18:10 {clash}")]);
     let reverse = "18:10 trunk \"a\" already claims 10.1.0.0/16 at listener \"sip\", so trunk \"b\" cannot have 10.0.0.0/8";
     check(narrow, wide, "", &[reverse]);
-    check(wide, "outbound_proxies = [\"10.1.0.1:5060\"]", "", &[&format!("18:21 {}", clash.replace("10.1.0.0/16", "10.1.0.1/32"))]);
+    check(
+        wide,
+        "outbound_proxies = [\"10.1.0.1:5060\"]",
+        "",
+        &[&format!("18:21 {}", clash.replace("10.1.0.0/16", "10.1.0.1/32"))],
+    );
     check(wide, "allow = [\"11.0.0.0/8\"]", "", &[]);
     check(wide, narrow, "[deny]\nsources = [\"10.0.0.0/9\"]", &[]);
     check(wide, narrow, "[deny]\nsources = [\"10.1.0.0/17\", \"10.1.128.0/17\"]", &[]);
@@ -296,13 +314,24 @@ fn what_is_hardly_meant_is_a_warning() {
     let check = |text: &str, expected: &[&str]| {
         let text = format!("admin = [\"192.0.2.10\"]\n{SIP}{text}");
         let policy = parsed(&text);
-        let found: Vec<String> =
-            policy.warnings.iter().map(|found| format!("{}:{} {}", found.line, found.column, found.message)).collect();
+        let found: Vec<String> = policy
+            .warnings
+            .iter()
+            .map(|found| format!("{}:{} {}", found.line, found.column, found.message))
+            .collect();
         assert_eq!(found, expected, "{text}");
     };
     check("", &[]);
-    check("[allow]\nsources = [\"0.0.0.0/0\"]\n", &["10:12 0.0.0.0/0 on a list of allow lets everybody in: nothing is filtered for this address family"]);
-    check("[allow]\nsources = [\"10.0.0.1\", \"10.0.0.1/32\"]\n", &["10:24 \"10.0.0.1/32\" is on this list already"]);
+    check(
+        "[allow]\nsources = [\"0.0.0.0/0\"]\n",
+        &[
+            "10:12 0.0.0.0/0 on a list of allow lets everybody in: nothing is filtered for this address family",
+        ],
+    );
+    check(
+        "[allow]\nsources = [\"10.0.0.1\", \"10.0.0.1/32\"]\n",
+        &["10:24 \"10.0.0.1/32\" is on this list already"],
+    );
     check(
         "[deny]\nsources = [\"10.0.0.0/9\", \"10.128.0.0/9\"]\n[[trunk]]\nname = \"a\"\nallow = [\"10.0.0.0/8\"]\n",
         &["13:10 10.0.0.0/8 never matches, for a deny list covers it"],
@@ -330,7 +359,8 @@ error: /etc/sip-filter.toml:2:10: \"10.0.0.5/8\" has bits set behind its prefix 
 
 #[test]
 fn lists_are_kept_sorted_and_in_one_form() {
-    let policy = parsed("[deny]\nsources = [\"::ffff:10.0.0.2\", \"2001:db8::1\", \"10.0.0.1\", \"10.0.0.0/24\"]\n");
+    let policy =
+        parsed("[deny]\nsources = [\"::ffff:10.0.0.2\", \"2001:db8::1\", \"10.0.0.1\", \"10.0.0.0/24\"]\n");
     let deny: Vec<String> = policy.deny.iter().map(ToString::to_string).collect();
     assert_eq!(deny, ["10.0.0.0/24", "10.0.0.1/32", "10.0.0.2/32", "2001:db8::1/128"]);
     let listener: &Listener = &parsed(&listener("a", "ports = [7, \"3-5\", 6, 9, 4]")).listeners[0];
@@ -342,7 +372,8 @@ fn a_hundred_thousand_entries_are_read_in_reasonable_time() {
     let entries = |from: u32| -> String {
         (0..100_000u32).map(|index| format!("\"{}\",", std::net::Ipv4Addr::from(from + index * 2))).collect()
     };
-    let trunk = |name: &str, from: u32| format!("[[trunk]]\nname = \"{name}\"\nallow = [{}]\n", entries(from));
+    let trunk =
+        |name: &str, from: u32| format!("[[trunk]]\nname = \"{name}\"\nallow = [{}]\n", entries(from));
     let disjoint = format!("{SIP}{}{}", trunk("a", 0x0a00_0000), trunk("b", 0x0a00_0001));
     let started = std::time::Instant::now();
     assert_eq!(parsed(&disjoint).trunks[1].allow.len(), 100_000);

@@ -35,7 +35,12 @@ pub(super) fn add_trunks(policy: &mut Policy, given: &[TrunkFile], deny: &Entrie
     }
 }
 
-fn trunk(file: &TrunkFile, listeners: &[Listener], policy_deny: &Entries, report: &mut Report) -> (Trunk, Places) {
+fn trunk(
+    file: &TrunkFile,
+    listeners: &[Listener],
+    policy_deny: &Entries,
+    report: &mut Report,
+) -> (Trunk, Places) {
     let mut allow = entries::list(&file.allow, ListName::Allow, report);
     let outbound_proxies = allow.add_proxies(&file.outbound_proxies, report);
     let deny = entries::list(&file.deny, ListName::Deny, report);
@@ -86,7 +91,10 @@ fn refuse_later_keys(file: &TrunkFile, report: &mut Report) {
 fn listener_indices(file: &TrunkFile, listeners: &[Listener], report: &mut Report) -> Vec<usize> {
     let Some(given) = &file.listeners else {
         let indexed = listeners.iter().enumerate();
-        return indexed.filter(|(_, listener)| listener.kind != ListenerKind::Other).map(|(index, _)| index).collect();
+        return indexed
+            .filter(|(_, listener)| listener.kind != ListenerKind::Other)
+            .map(|(index, _)| index)
+            .collect();
     };
     if given.get_ref().is_empty() {
         let remedy = "leave the key out for every signalling and media listener, or name some".to_owned();

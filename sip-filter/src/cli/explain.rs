@@ -1,0 +1,85 @@
+//! `explain`: the loaded program's own answer.
+
+use std::{
+    net::{IpAddr, SocketAddr},
+    path::PathBuf,
+};
+
+use anyhow::Context as _;
+
+use super::{Global, Usage, output};
+use crate::{
+    control::{Cause, Explanation, Question, Request, TransportName, client::call},
+    explain,
+};
+
+/// A source port that a client may have, where none is given.
+const ANY_PORT: u16 = 49_152;
+
+/// The packet in question.
+#[derive(Debug, clap::Args)]
+pub(super) struct Arguments {
+    /// Its source, such as 192.0.2.1, 192.0.2.1:5060 or [2001:db8::1]:5060.
+    #[arg(long, value_name = "ADDRESS[:PORT]")]
+    from: String,
+    /// Its destination on this host, such as 198.51.100.1:5060 or [2001:db8::2]:5060; without an address, any local one.
+    #[arg(long, value_name = "[ADDRESS]:PORT")]
+    to: String,
+    /// Its transport.
+    #[arg(long, value_enum)]
+    transport: TransportName,
+    /// What it carries.
+    #[arg(long, value_name = "FILE")]
+    payload: Option<PathBuf>,
+    /// The VLAN it comes on.
+    #[arg(long, value_name = "ID", default_value_t = 0, hide_default_value = true)]
+    vlan: u16,
+}
+
+pub(super) fn run(global: &Global, arguments: Arguments) -> anyhow::Result<()> {
+    let from = source(&arguments.from)?;
+    let payload = match &arguments.payload {
+        None => Vec::new(),
+        Some(path) => std::fs::read(path).with_context(|| format!("cannot read the payload {}", path.display()))?,
+    };
+    let question = Question {
+        from,
+        to: destination(&arguments.to, from)?,
+        transport: arguments.transport,
+        vlan: arguments.vlan,
+        payload,
+    };
+    explain::frame(&question).map_err(|error| Usage(error.to_string()))?;
+    let explanation: Explanation = call(&global.socket, &Request::Explain(question))?;
+    if global.json {
+        return output::json(&explanation);
+    }
+    let Explanation { verdict, reason, because, mode } = explanation;
+    let because = match because {
+        None => String::new(),
+        Some(Cause::Policy(because)) => format!(", because of {because}"),
+        Some(Cause::Ban { cause, remaining_ms, .. }) => {
+            format!(", because of a ban for {} more ({cause})", output::duration(remaining_ms))
+        }
+    };
+    let monitor = if mode == "monitor" && verdict == "drop" { " (passed, since the mode is monitor)" } else { "" };
+    output::print(&format!("{verdict}: {reason}{because}{monitor}"))
+}
+
+fn source(text: &str) -> Result<SocketAddr, Usage> {
+    let bare = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')).unwrap_or(text);
+    if let Ok(address) = bare.parse::<IpAddr>() {
+        return Ok(SocketAddr::new(address.to_canonical(), ANY_PORT));
+    }
+    text.parse().map_err(|_| Usage(format!("--from {text} is no address: write 192.0.2.1, 192.0.2.1:5060 or [2001:db8::1]:5060")))
+}
+
+/// An absent or empty address stands for any local one of the source's IP version.
+fn destination(text: &str, from: SocketAddr) -> Result<SocketAddr, Usage> {
+    let port = text.strip_prefix("[]").or(Some(text)).and_then(|text| text.strip_prefix(':')).unwrap_or(text);
+    if let Ok(port) = port.parse::<u16>() {
+        let any: IpAddr = if from.is_ipv4() { [192, 0, 2, 255].into() } else { [0x2001, 0xdb8, 0, 0, 0, 0, 0, 0xff].into() };
+        return Ok(SocketAddr::new(any, port));
+    }
+    text.parse().map_err(|_| Usage(format!("--to {text} is no destination: write 198.51.100.1:5060, [2001:db8::2]:5060 or :5060")))
+}

@@ -1,0 +1,51 @@
+//! `run`: the daemon.
+
+use std::path::PathBuf;
+
+use sip_filter_common::Mode;
+use tracing_subscriber::EnvFilter;
+
+use super::{DEFAULT_CONFIG, Global};
+use crate::daemon::{self, Options};
+
+/// Options of `run`.
+#[derive(Debug, clap::Args)]
+pub(super) struct Arguments {
+    /// The policy file.
+    #[arg(long, value_name = "FILE", default_value = DEFAULT_CONFIG)]
+    config: PathBuf,
+    /// Where to attach; may be given again; replaces the file's `interfaces`.
+    #[arg(long = "interface", value_name = "NAME")]
+    interfaces: Vec<String>,
+    /// Replaces the file's `mode`.
+    #[arg(long, value_enum)]
+    mode: Option<ModeName>,
+}
+
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+enum ModeName {
+    /// Count what would be dropped, pass everything.
+    Monitor,
+    /// Drop.
+    Enforce,
+}
+
+pub(super) fn run(global: &Global, arguments: Arguments) -> anyhow::Result<()> {
+    let default = if global.verbose { "debug" } else { "info" };
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(default));
+    // Journals and terminals both stamp lines themselves or do not need it.
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).without_time().with_target(false).init();
+    let options = Options {
+        config: std::path::absolute(&arguments.config)?,
+        interfaces: arguments.interfaces,
+        mode: arguments.mode.map(|mode| match mode {
+            ModeName::Monitor => Mode::Monitor,
+            ModeName::Enforce => Mode::Enforce,
+        }),
+        socket: global.socket.clone(),
+        pins: global.pins.clone(),
+        is_verbose: global.verbose,
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(daemon::run(options))
+}

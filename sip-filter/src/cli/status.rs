@@ -1,0 +1,51 @@
+//! `status`: what is in force and what it did.
+
+use sip_filter_common::Reason;
+
+use super::{Global, output};
+use crate::{
+    control::{Request, Status, VlanTags, client::call},
+    interfaces::Attached,
+};
+
+pub(super) fn run(global: &Global) -> anyhow::Result<()> {
+    let status: Status = call(&global.socket, &Request::Status)?;
+    if global.json {
+        return output::json(&status);
+    }
+    let unsaved = match status.unsaved_changes {
+        0 => String::new(),
+        count => format!(", {count} unsaved changes"),
+    };
+    output::print(&format!("mode {}, generation {}{unsaved}", status.mode, status.generation))?;
+    output::print(&format!("policy {}", status.config.display()))?;
+    let mut interfaces = output::table(&["interface", "attached", "program", "VLAN tags"]);
+    for interface in &status.interfaces {
+        let attached = match interface.attached {
+            Some(Attached::Native) => "native",
+            Some(Attached::Generic) => "generic",
+            Some(Attached::Offloaded) => "offloaded",
+            Some(Attached::Other) => "other",
+            None => "NOT ATTACHED",
+        };
+        let tags = match interface.vlan_tags {
+            VlanTags::Visible => "visible",
+            VlanTags::Stripped => "stripped (rx-vlan-offload)",
+        };
+        let program = interface.program_id.map_or_else(|| "-".to_owned(), |id| id.to_string());
+        interfaces.add_row([interface.name.as_str(), attached, &program, tags]);
+    }
+    output::print(&interfaces.to_string())?;
+    let mut counters = output::table(&["reason", "verdict", "packets", "bytes"]);
+    for reason in Reason::ALL {
+        let Some(counter) = status.counters.get(reason.name()).filter(|counter| counter.packets > 0) else { continue };
+        counters.add_row([
+            reason.name().into(),
+            output::verdict(&counter.verdict),
+            output::number(counter.packets),
+            output::number(counter.bytes),
+        ]);
+    }
+    output::print(&counters.to_string())?;
+    status.warnings.iter().try_for_each(|warning| output::print(&format!("warning: {warning}")))
+}

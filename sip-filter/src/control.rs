@@ -1,0 +1,287 @@
+//! The control socket: one JSON line asks, one JSON line answers.
+//!
+//! Names what can be asked and carries it; what it means is the daemon's.
+
+pub mod client;
+pub mod server;
+
+use std::{
+    collections::BTreeMap,
+    net::{IpAddr, SocketAddr},
+    path::PathBuf,
+};
+
+use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    interfaces::Attached,
+    policy::{OnExit, because::Because, change::ListChange, difference::Difference},
+};
+
+/// How long a line may be: a policy file with a million prefixes fits.
+pub const LINE_BYTES_MAX: u64 = 64 << 20;
+
+/// What a client asks.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(tag = "command", rename_all = "snake_case", deny_unknown_fields)]
+pub enum Request {
+    /// Answered with [`Status`].
+    Status,
+    /// Puts a policy file in force, or only compares it. Answered with [`Applied`].
+    Apply {
+        /// Where the file stands, for messages and for `--save`.
+        path: PathBuf,
+        /// What it says.
+        text: String,
+        /// Compare only.
+        dry_run: bool,
+    },
+    /// Changes a list. Answered with [`Changed`].
+    Change {
+        /// What is changed.
+        change: ListChange,
+        /// Also in the policy file.
+        save: bool,
+    },
+    /// The allow lists, or the deny lists. Answered with a list of [`Entry`].
+    List {
+        /// Which.
+        list: ListKind,
+    },
+    /// Bans an address. Answered with [`BanEntry`].
+    BanAdd {
+        /// Who.
+        address: IpAddr,
+        /// For how long.
+        for_ms: u64,
+        /// Why.
+        cause: String,
+    },
+    /// Lifts a ban. Answered with null.
+    BanRemove {
+        /// Whose.
+        address: IpAddr,
+    },
+    /// Answered with a list of [`BanEntry`].
+    BanList,
+    /// Answered with a list of [`TrunkEntry`].
+    TrunkList,
+    /// Answered with [`Explanation`].
+    Explain(Question),
+    /// Lets one interface go, or all of them, which ends the daemon. Answered with the list of their names.
+    Detach {
+        /// Which; none: all.
+        interface: Option<String>,
+    },
+}
+
+/// What the daemon answers.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Response {
+    /// It is done; the value depends on the request.
+    Ok(serde_json::Value),
+    /// It is not done.
+    Error {
+        /// Whose fault it is.
+        fault: Fault,
+        /// What went wrong and what to do about it.
+        message: String,
+    },
+}
+
+/// Whose fault an error is; the client's exit code follows from it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Fault {
+    /// What was asked for, or the configuration, is wrong.
+    Usage,
+    /// It could not be done.
+    Failed,
+}
+
+/// Which lists are meant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ListKind {
+    /// `[allow]`, and the trunks' allow lists.
+    Allow,
+    /// `[deny]`, and the trunks' deny lists.
+    Deny,
+}
+
+/// What is in force now.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Status {
+    /// `monitor` or `enforce`.
+    pub mode: String,
+    /// How many policies were put in force.
+    pub generation: u64,
+    /// Where packets are judged.
+    pub interfaces: Vec<InterfaceStatus>,
+    /// By reason.
+    pub counters: BTreeMap<String, CounterStatus>,
+    /// What remains when the daemon ends.
+    pub on_exit: OnExit,
+    /// The policy file.
+    pub config: PathBuf,
+    /// How many live changes are not in the policy file.
+    pub unsaved_changes: usize,
+    /// The daemon's version.
+    pub version: String,
+    /// What the operator should know.
+    pub warnings: Vec<String>,
+}
+
+/// One interface of the policy.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct InterfaceStatus {
+    /// Its name.
+    pub name: String,
+    /// How the program stands there; none where the interface is gone or another program took its place.
+    pub attached: Option<Attached>,
+    /// The kernel's number of the program there.
+    pub program_id: Option<u32>,
+    /// Whether VLAN tags reach XDP.
+    pub vlan_tags: VlanTags,
+}
+
+/// Whether VLAN tags reach XDP.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum VlanTags {
+    /// They stand in the frame.
+    Visible,
+    /// The card takes them off before (rx-vlan-offload).
+    Stripped,
+}
+
+/// What one reason has seen.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct CounterStatus {
+    /// What the reason does to a packet when the mode is `enforce`.
+    pub verdict: String,
+    /// How many.
+    pub packets: u64,
+    /// How much.
+    pub bytes: u64,
+}
+
+/// What `apply` did, or would do.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Applied {
+    /// Whether it is in force.
+    pub applied: bool,
+    /// The policy in force now.
+    pub generation: u64,
+    /// What changes.
+    pub difference: Difference,
+    /// Live changes that the file does not have and that end with it.
+    pub dropped_changes: Vec<ListChange>,
+    /// What the operator should know.
+    pub warnings: Vec<String>,
+}
+
+/// What a live change did.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Changed {
+    /// The policy in force now.
+    pub generation: u64,
+    /// The file that was changed too.
+    pub saved_to: Option<PathBuf>,
+}
+
+/// One entry of an allow or deny list.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Entry {
+    /// What.
+    pub prefix: IpNet,
+    /// Whose list; none: the plain one.
+    pub trunk: Option<String>,
+    /// Whether the policy file has it.
+    pub saved: bool,
+}
+
+/// One ban.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct BanEntry {
+    /// Who.
+    pub address: IpAddr,
+    /// How much longer.
+    pub remaining_ms: u64,
+    /// Why.
+    pub cause: String,
+}
+
+/// One trunk.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct TrunkEntry {
+    /// Its name.
+    pub name: String,
+    /// Who may signal.
+    pub allow: Vec<IpNet>,
+    /// Who may not.
+    pub deny: Vec<IpNet>,
+    /// Who may send media.
+    pub media: Vec<IpNet>,
+    /// Where we send calls.
+    pub outbound_proxies: Vec<String>,
+    /// What it may reach.
+    pub listeners: Vec<String>,
+}
+
+/// A packet that might come.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Question {
+    /// Its source.
+    pub from: SocketAddr,
+    /// Its destination.
+    pub to: SocketAddr,
+    /// `udp` or `tcp`.
+    pub transport: TransportName,
+    /// Its VLAN; 0: untagged.
+    pub vlan: u16,
+    /// What it carries.
+    pub payload: Vec<u8>,
+}
+
+/// A transport, by the word that people use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "snake_case")]
+pub enum TransportName {
+    /// RFC 768.
+    Udp,
+    /// RFC 9293.
+    Tcp,
+}
+
+/// What the loaded program says about a [`Question`].
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Explanation {
+    /// What the reason does to a packet when the mode is `enforce`.
+    pub verdict: String,
+    /// The reason.
+    pub reason: String,
+    /// What decided.
+    pub because: Option<Cause>,
+    /// `monitor` passes every packet, whatever the verdict.
+    pub mode: String,
+}
+
+/// What decided about a packet.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Cause {
+    /// Something in the policy.
+    Policy(Because),
+    /// A ban.
+    Ban {
+        /// Whose.
+        ban: IpAddr,
+        /// Why.
+        cause: String,
+        /// How much longer.
+        remaining_ms: u64,
+    },
+}

@@ -1,0 +1,215 @@
+//! The daemon: one loop over one enum of events, around the policy in force.
+//!
+//! Owns the datapath. Everything that can change what the kernel does comes through [`Event`].
+
+mod requests;
+mod start;
+
+pub use start::NoInterface;
+
+use std::{path::PathBuf, time::Duration};
+
+use anyhow::Context as _;
+use futures_util::StreamExt as _;
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    sync::{mpsc, oneshot},
+};
+
+use crate::{
+    control::{Request, Response, server},
+    datapath::{AttachMode, Datapath},
+    interfaces::{Interface, Interfaces},
+    policy::{OnExit, Policy, change::ListChange},
+};
+use sip_filter_common::Mode;
+
+/// How often expired bans are taken out of the map.
+const SWEEP_INTERVAL: Duration = Duration::from_secs(10);
+/// How many events may wait; senders wait beyond that.
+const EVENTS_MAX: usize = 64;
+
+/// What the operator said on the command line.
+#[derive(Debug)]
+pub struct Options {
+    /// The policy file.
+    pub config: PathBuf,
+    /// Replaces the file's `interfaces`, also in every later `apply`.
+    pub interfaces: Vec<String>,
+    /// Replaces the file's `mode`, also in every later `apply`.
+    pub mode: Option<Mode>,
+    /// The control socket.
+    pub socket: PathBuf,
+    /// The pin directory.
+    pub pins: PathBuf,
+    /// Say more.
+    pub is_verbose: bool,
+}
+
+/// Everything that can happen.
+enum Event {
+    /// A client asks.
+    Request(Request, oneshot::Sender<Response>),
+    /// Something about this interface changed.
+    Interface(String),
+    /// SIGHUP: apply the policy file.
+    Reload,
+    /// Time to tidy up.
+    Sweep,
+    /// SIGTERM or SIGINT.
+    Stop,
+}
+
+/// Whether the loop goes on.
+enum Next {
+    Continue,
+    Stop,
+}
+
+/// The state of a running daemon.
+struct Daemon {
+    options: Options,
+    datapath: Datapath,
+    interfaces: Interfaces,
+    policy: Policy,
+    /// Changes that the policy file does not have.
+    unsaved: Vec<ListChange>,
+}
+
+/// Runs until it is told to stop.
+///
+/// # Errors
+///
+/// It cannot start; once it runs it goes on.
+pub async fn run(options: Options) -> anyhow::Result<()> {
+    let socket = options.socket.clone();
+    let (mut daemon, mut events) = Daemon::start(options).await?;
+    sd_notify::notify(&[sd_notify::NotifyState::Ready]).context("cannot tell systemd that the daemon is ready")?;
+    while let Some(event) = events.recv().await {
+        if let Next::Stop = daemon.handle(event).await {
+            break;
+        }
+    }
+    // A socket that is gone already is as good.
+    let _: std::io::Result<()> = std::fs::remove_file(socket);
+    daemon.stop()
+}
+
+impl Daemon {
+    async fn handle(&mut self, event: Event) -> Next {
+        match event {
+            Event::Request(Request::Detach { interface }, reply) => return self.detach(interface, reply),
+            Event::Request(request, reply) => {
+                let response = self.respond(request).await;
+                // A client that left does not need its answer.
+                let _: Result<(), Response> = reply.send(response);
+            }
+            Event::Interface(name) => self.reattach(&name).await,
+            Event::Reload => self.reload().await,
+            Event::Sweep => self.sweep(),
+            Event::Stop => return Next::Stop,
+        }
+        Next::Continue
+    }
+
+    /// Attaches again where an interface of the policy came back.
+    async fn reattach(&mut self, name: &str) {
+        if !self.policy.interfaces.iter().any(|wanted| wanted == name) {
+            return;
+        }
+        let interface = match self.interfaces.describe(name).await {
+            Ok(interface) => interface,
+            Err(error) => {
+                tracing::warn!("{error}: its packets are not judged until it is back");
+                return;
+            }
+        };
+        if interface.xdp.is_none() {
+            match self.attach(&interface) {
+                Ok(()) => tracing::info!("interface {name} is back: attached again"),
+                Err(error) => tracing::error!("interface {name} is back but not attached: {error:#}"),
+            }
+        }
+    }
+
+    fn attach(&mut self, interface: &Interface) -> anyhow::Result<()> {
+        let hold = self.policy.on_exit == OnExit::Hold;
+        match self.datapath.attach(&interface.name, interface.index, hold)? {
+            AttachMode::TakenOver => tracing::info!("{}: took over the program of an earlier daemon", interface.name),
+            AttachMode::Native => tracing::info!("{}: attached in native mode", interface.name),
+            AttachMode::Generic(reason) => tracing::warn!(
+                "{}: the driver does not take the program ({reason}): attached in generic mode, which is slower",
+                interface.name
+            ),
+        }
+        Ok(())
+    }
+
+    async fn reload(&mut self) {
+        let _: Result<(), _> = sd_notify::notify(&[sd_notify::NotifyState::Reloading]);
+        match self.apply_file().await {
+            Ok(applied) => tracing::info!("applied {}: generation {}", self.options.config.display(), applied.generation),
+            Err(error) => tracing::error!("the policy before stays in force: {error:#}"),
+        }
+        let _: Result<(), _> = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
+    }
+
+    /// Takes expired bans out of the map; the kernel ignores them already.
+    fn sweep(&mut self) {
+        let expired = self.datapath.bans().map(|bans| {
+            let now_ns = requests::boot_time_ns();
+            bans.into_iter().filter(|(_, ban)| ban.until_ns <= now_ns).map(|(address, _)| address).collect::<Vec<_>>()
+        });
+        for address in expired.unwrap_or_default() {
+            if let Err(error) = self.datapath.unban(address) {
+                tracing::warn!("the expired ban of {address} stays in the map: {error}");
+            }
+        }
+    }
+
+    /// Leaves the kernel as `on_exit` says.
+    fn stop(mut self) -> anyhow::Result<()> {
+        let _: Result<(), _> = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
+        match self.policy.on_exit {
+            OnExit::Open => {
+                self.datapath.detach_all()?;
+                tracing::info!("stopped; the interfaces are open");
+            }
+            OnExit::Hold if self.datapath.attached().is_empty() => tracing::info!("stopped; nothing is attached"),
+            OnExit::Hold => {
+                tracing::info!("stopped; the kernel goes on filtering (`sip-filter detach` ends that)");
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Everything that sends events.
+fn start_sources(
+    listener: tokio::net::UnixListener,
+    mut interface_changes: futures_util::stream::BoxStream<'static, String>,
+) -> anyhow::Result<mpsc::Receiver<Event>> {
+    let (events, receiver) = mpsc::channel(EVENTS_MAX);
+    let (calls, mut calls_receiver) = mpsc::channel(EVENTS_MAX);
+    tokio::spawn(server::serve(listener, calls));
+    let mut stop = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut reload = signal(SignalKind::hangup())?;
+    let mut sweep = tokio::time::interval(SWEEP_INTERVAL);
+    tokio::spawn(async move {
+        loop {
+            let event = tokio::select! {
+                Some((request, reply)) = calls_receiver.recv() => Event::Request(request, reply),
+                Some(name) = interface_changes.next() => Event::Interface(name),
+                _ = stop.recv() => Event::Stop,
+                _ = interrupt.recv() => Event::Stop,
+                _ = reload.recv() => Event::Reload,
+                _ = sweep.tick() => Event::Sweep,
+            };
+            if events.send(event).await.is_err() {
+                return;
+            }
+        }
+    });
+    Ok(receiver)
+}

@@ -1,0 +1,348 @@
+//! What the daemon does when it is asked.
+
+use std::{
+    collections::BTreeMap,
+    io::{self, Write as _},
+    net::IpAddr,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use anyhow::bail;
+use serde::Serialize;
+use sip_filter_common::{Ban, Reason, Transport, maps::BAN_CAUSE_LEN};
+use tokio::sync::oneshot;
+
+use super::{Daemon, Next, start};
+use crate::{
+    control::{
+        Applied, BanEntry, Cause, Changed, CounterStatus, Entry, Explanation, Fault, InterfaceStatus, ListKind,
+        Question, Request, Response, Status, TransportName, TrunkEntry, VlanTags,
+    },
+    explain,
+    policy::{
+        Policy,
+        change::{Action, List, ListChange},
+        difference::Difference,
+        edit, file,
+        mistake::Mistakes,
+        tables::Tables,
+    },
+};
+
+/// A request that asks for what cannot be.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+struct Misuse(String);
+
+impl Misuse {
+    fn new(message: impl ToString) -> Self {
+        Self(message.to_string())
+    }
+}
+
+/// What a client is told; its exit code follows from whose fault the error is.
+fn response(result: anyhow::Result<serde_json::Value>) -> Response {
+    match result {
+        Ok(value) => Response::Ok(value),
+        Err(error) => {
+            let is_usage = error.is::<Misuse>() || error.is::<Mistakes>() || error.is::<start::NoInterface>();
+            let fault = if is_usage { Fault::Usage } else { Fault::Failed };
+            Response::Error { fault, message: format!("{error:#}") }
+        }
+    }
+}
+
+/// CLOCK_BOOTTIME, by which bans are kept.
+pub(super) fn boot_time_ns() -> u64 {
+    let now = nix::time::clock_gettime(nix::time::ClockId::CLOCK_BOOTTIME).map(Duration::from).unwrap_or_default();
+    u64::try_from(now.as_nanos()).unwrap_or(u64::MAX)
+}
+
+impl Daemon {
+    pub(super) async fn respond(&mut self, request: Request) -> Response {
+        let result = match request {
+            Request::Status => self.status().await.and_then(value),
+            Request::Apply { path, text, dry_run } => self.apply(&path, &text, dry_run).await.and_then(value),
+            Request::Change { change, save } => self.change(change, save).and_then(value),
+            Request::List { list } => value(self.list(list)),
+            Request::BanAdd { address, for_ms, cause } => self.ban(address, for_ms, &cause).and_then(value),
+            Request::BanRemove { address } => self.unban(address).and_then(value),
+            Request::BanList => self.bans().and_then(value),
+            Request::TrunkList => value(self.trunks()),
+            Request::Explain(question) => self.explain(&question).and_then(value),
+            // The loop answers this one itself, for it may end with it.
+            Request::Detach { .. } => Err(Misuse::new("detach is not answered here").into()),
+        };
+        response(result)
+    }
+
+    async fn status(&self) -> anyhow::Result<Status> {
+        let program_id = self.datapath.program_id()?;
+        let mut warnings = self.warnings();
+        let mut interfaces = Vec::new();
+        for name in &self.policy.interfaces {
+            let (attached, strips) = match self.interfaces.describe(name).await {
+                Ok(interface) => (interface.xdp, interface.strips_vlan_tags),
+                Err(error) => {
+                    warnings.push(error.to_string());
+                    (None, false)
+                }
+            };
+            let ours = attached.filter(|(_, program)| *program == program_id);
+            if let (Some((_, other)), None) = (attached, ours) {
+                warnings.push(format!("interface {name} runs another XDP program: {}", crate::datapath::program_name(other)));
+            }
+            interfaces.push(InterfaceStatus {
+                name: name.clone(),
+                attached: ours.map(|(attached, _)| attached),
+                program_id: ours.map(|(_, program)| program),
+                vlan_tags: if strips { VlanTags::Stripped } else { VlanTags::Visible },
+            });
+        }
+        let counters = self.datapath.counters()?.into_iter().map(|(reason, counter)| {
+            let verdict = reason.verdict().name().to_owned();
+            (reason.name().to_owned(), CounterStatus { verdict, packets: counter.packets, bytes: counter.bytes })
+        });
+        Ok(Status {
+            mode: self.policy.mode.name().to_owned(),
+            generation: self.datapath.generation(),
+            interfaces,
+            counters: counters.collect::<BTreeMap<_, _>>(),
+            on_exit: self.policy.on_exit,
+            config: self.options.config.clone(),
+            unsaved_changes: self.unsaved.len(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            warnings,
+        })
+    }
+
+    /// Applies the policy file as it stands now.
+    pub(super) async fn apply_file(&mut self) -> anyhow::Result<Applied> {
+        let path = self.options.config.clone();
+        let text = start::read(&path)?;
+        self.apply(&path, &text, false).await
+    }
+
+    async fn apply(&mut self, path: &Path, text: &str, dry_run: bool) -> anyhow::Result<Applied> {
+        let policy = self.options.parse(path, text)?;
+        let difference = Difference::between(&self.policy, &policy);
+        let new: Vec<_> = start::describe_all(&self.interfaces, &policy, |name| self.datapath.is_attached(name)).await?;
+        let mut tables = Tables::compile(&policy)?;
+        let dropped_changes = self.unsaved.iter().filter(|change| !is_in(&policy, change)).cloned().collect();
+        if !dry_run {
+            self.put_in_force(policy, &mut tables, &new)?;
+            self.options.config = path.to_path_buf();
+            self.unsaved.clear();
+        }
+        Ok(Applied {
+            applied: !dry_run,
+            generation: self.datapath.generation(),
+            difference,
+            dropped_changes,
+            warnings: self.warnings(),
+        })
+    }
+
+    /// Attaches what is new first, so that a failure there leaves the policy before whole.
+    fn put_in_force(
+        &mut self,
+        policy: Policy,
+        tables: &mut Tables,
+        interfaces: &[crate::interfaces::Interface],
+    ) -> anyhow::Result<()> {
+        let new: Vec<_> = interfaces.iter().filter(|interface| !self.datapath.is_attached(&interface.name)).collect();
+        let attached = new.iter().try_for_each(|interface| self.attach(interface));
+        let applied = attached.and_then(|()| Ok(self.datapath.apply(tables)?));
+        if let Err(error) = applied {
+            for interface in new {
+                self.datapath.detach(&interface.name)?;
+            }
+            return Err(error);
+        }
+        let on_exit = policy.on_exit;
+        self.policy = policy;
+        self.datapath.hold(on_exit == crate::policy::OnExit::Hold)?;
+        self.let_go_of_others()?;
+        Ok(())
+    }
+
+    fn change(&mut self, change: ListChange, save: bool) -> anyhow::Result<Changed> {
+        let policy = self.policy.with(&change).map_err(Misuse::new)?;
+        let mut tables = Tables::compile(&policy)?;
+        // What cannot be saved is refused before it is in force.
+        let edited = if save { Some(edited(&self.options.config, &change)?) } else { None };
+        self.datapath.apply(&mut tables)?;
+        self.policy = policy;
+        let generation = self.datapath.generation();
+        let Some(text) = edited else {
+            self.note_unsaved(change);
+            return Ok(Changed { generation, saved_to: None });
+        };
+        if let Err(error) = replace(&self.options.config, &text) {
+            self.note_unsaved(change);
+            let path = self.options.config.display();
+            bail!("in force, but not saved: cannot write {path}: {error}");
+        }
+        Ok(Changed { generation, saved_to: Some(self.options.config.clone()) })
+    }
+
+    /// A change and its opposite leave nothing to save.
+    fn note_unsaved(&mut self, change: ListChange) {
+        let before = self.unsaved.len();
+        self.unsaved.retain(|other| (&other.list, other.prefix) != (&change.list, change.prefix));
+        if self.unsaved.len() == before {
+            self.unsaved.push(change);
+        }
+    }
+
+    fn list(&self, list: ListKind) -> Vec<Entry> {
+        let entry = |prefix, trunk: Option<&str>| {
+            let on = match (list, trunk) {
+                (ListKind::Deny, None) => Some(List::Deny),
+                (ListKind::Allow, None) => Some(List::Allow),
+                (ListKind::Allow, Some(trunk)) => Some(List::Trunk(trunk.to_owned())),
+                (ListKind::Deny, Some(_)) => None,
+            };
+            let is_unsaved = self.unsaved.iter().any(|change| Some(&change.list) == on.as_ref() && change.prefix == prefix);
+            Entry { prefix, trunk: trunk.map(str::to_owned), saved: !is_unsaved }
+        };
+        let own = match list {
+            ListKind::Allow => &self.policy.allow,
+            ListKind::Deny => &self.policy.deny,
+        };
+        let mut entries: Vec<_> = own.iter().map(|prefix| entry(*prefix, None)).collect();
+        for trunk in &self.policy.trunks {
+            let prefixes = match list {
+                ListKind::Allow => &trunk.allow,
+                ListKind::Deny => &trunk.deny,
+            };
+            entries.extend(prefixes.iter().map(|prefix| entry(*prefix, Some(&trunk.name))));
+        }
+        entries
+    }
+
+    fn trunks(&self) -> Vec<TrunkEntry> {
+        let name = |index: &usize| self.policy.listeners.get(*index).map(|listener| listener.name.clone());
+        let entries = self.policy.trunks.iter().map(|trunk| TrunkEntry {
+            name: trunk.name.clone(),
+            allow: trunk.allow.clone(),
+            deny: trunk.deny.clone(),
+            media: trunk.media().to_vec(),
+            outbound_proxies: trunk.outbound_proxies.iter().map(|proxy| proxy.text.clone()).collect(),
+            listeners: trunk.listeners.iter().filter_map(name).collect(),
+        });
+        entries.collect()
+    }
+
+    fn ban(&mut self, address: IpAddr, for_ms: u64, cause: &str) -> anyhow::Result<BanEntry> {
+        if for_ms == 0 {
+            return Err(Misuse::new("a ban lasts longer than 0 s").into());
+        }
+        if cause.len() > BAN_CAUSE_LEN {
+            return Err(Misuse(format!("the cause has {} bytes; a ban carries {BAN_CAUSE_LEN}", cause.len())).into());
+        }
+        let mut ban = Ban { until_ns: boot_time_ns().saturating_add(for_ms.saturating_mul(1_000_000)), cause: [0; _] };
+        ban.cause[..cause.len()].copy_from_slice(cause.as_bytes());
+        self.datapath.ban(address.to_canonical(), ban)?;
+        Ok(entry(address.to_canonical(), &ban))
+    }
+
+    fn unban(&mut self, address: IpAddr) -> anyhow::Result<()> {
+        if self.datapath.unban(address.to_canonical())? {
+            return Ok(());
+        }
+        Err(Misuse(format!("{address} is not banned")).into())
+    }
+
+    fn bans(&self) -> anyhow::Result<Vec<BanEntry>> {
+        let now_ns = boot_time_ns();
+        let bans = self.datapath.bans()?.into_iter().filter(|(_, ban)| ban.until_ns > now_ns);
+        Ok(bans.map(|(address, ban)| entry(address, &ban)).collect())
+    }
+
+    fn explain(&self, question: &Question) -> anyhow::Result<Explanation> {
+        let frame = explain::frame(question).map_err(Misuse::new)?;
+        let reason = self.datapath.explain(&frame)?;
+        let source = question.from.ip();
+        let transport = match question.transport {
+            TransportName::Udp => Transport::Udp,
+            TransportName::Tcp => Transport::Tcp,
+        };
+        let because = if reason == Reason::Banned {
+            let ban = self.bans()?.into_iter().find(|ban| ban.address == source);
+            ban.map(|ban| Cause::Ban { ban: ban.address, cause: ban.cause, remaining_ms: ban.remaining_ms })
+        } else {
+            self.policy.because(source, question.to, transport, reason).map(Cause::Policy)
+        };
+        Ok(Explanation {
+            verdict: reason.verdict().name().to_owned(),
+            reason: reason.name().to_owned(),
+            because,
+            mode: self.policy.mode.name().to_owned(),
+        })
+    }
+
+    /// Lets go of one interface, or of all, which ends the daemon.
+    pub(super) fn detach(&mut self, interface: Option<String>, reply: oneshot::Sender<Response>) -> Next {
+        let before = self.datapath.attached();
+        let (result, next) = match interface {
+            None => (self.datapath.detach_all().map(|()| before).map_err(anyhow::Error::from), Next::Stop),
+            Some(name) if !before.contains(&name) => {
+                let attached = before.join(", ");
+                (Err(Misuse(format!("interface {name} is not attached; attached: {attached}")).into()), Next::Continue)
+            }
+            Some(name) => {
+                self.policy.interfaces.retain(|wanted| *wanted != name);
+                let detached = self.datapath.detach(&name).map(|_| vec![name]).map_err(anyhow::Error::from);
+                (detached, Next::Continue)
+            }
+        };
+        let _: Result<(), Response> = reply.send(response(result.and_then(value)));
+        next
+    }
+}
+
+fn value(reply: impl Serialize) -> anyhow::Result<serde_json::Value> {
+    Ok(serde_json::to_value(reply)?)
+}
+
+fn entry(address: IpAddr, ban: &Ban) -> BanEntry {
+    let cause = ban.cause.split(|byte| *byte == 0).next().unwrap_or_default();
+    BanEntry {
+        address,
+        remaining_ms: ban.until_ns.saturating_sub(boot_time_ns()) / 1_000_000,
+        cause: String::from_utf8_lossy(cause).into_owned(),
+    }
+}
+
+/// Whether a policy has what a live change brought about.
+fn is_in(policy: &Policy, change: &ListChange) -> bool {
+    let prefixes = match &change.list {
+        List::Deny => Some(&policy.deny),
+        List::Allow => Some(&policy.allow),
+        List::Trunk(name) => policy.trunks.iter().find(|trunk| trunk.name == *name).map(|trunk| &trunk.allow),
+    };
+    let has = prefixes.is_some_and(|prefixes| prefixes.contains(&change.prefix));
+    has == (change.action == Action::Add)
+}
+
+/// The policy file with a change made, checked to be a policy still.
+fn edited(path: &Path, change: &ListChange) -> anyhow::Result<String> {
+    let text = edit::edit(&start::read(path)?, change)?;
+    file::parse(path, &text)?;
+    Ok(text)
+}
+
+/// Replaces a file whole, or not at all, keeping its permissions and following a link to it.
+fn replace(path: &Path, text: &str) -> io::Result<()> {
+    let path = path.canonicalize()?;
+    let permissions = std::fs::metadata(&path)?.permissions();
+    let directory = path.parent().map_or_else(PathBuf::new, Path::to_path_buf);
+    let mut file = tempfile::NamedTempFile::new_in(directory)?;
+    file.write_all(text.as_bytes())?;
+    file.as_file().set_permissions(permissions)?;
+    file.as_file().sync_all()?;
+    file.persist(&path)?;
+    Ok(())
+}

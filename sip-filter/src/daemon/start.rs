@@ -1,0 +1,198 @@
+//! From the command line to a filter in force: whole, or not at all.
+
+use std::path::Path;
+
+use anyhow::{Context as _, bail};
+use caps::{CapSet, Capability};
+use sip_filter_common::Transport;
+use tokio::sync::mpsc;
+
+use super::{Daemon, Event, Options, start_sources};
+use crate::{
+    control::server,
+    datapath::{Datapath, Pins, program_name},
+    interfaces::{Interface, InterfaceError, Interfaces},
+    policy::{Policy, file, tables::Tables},
+};
+
+/// What loading, pinning and attaching need (capabilities(7)).
+const CAPABILITIES: [Capability; 3] = [Capability::CAP_BPF, Capability::CAP_PERFMON, Capability::CAP_NET_ADMIN];
+const LOCAL_PORT_RANGE: &str = "/proc/sys/net/ipv4/ip_local_port_range";
+const RESERVED_PORTS: &str = "/proc/sys/net/ipv4/ip_local_reserved_ports";
+
+impl Daemon {
+    /// Reads the policy, loads the program, attaches it and opens the control socket.
+    ///
+    /// Everything that can be refused is refused before the kernel's tables change.
+    pub(super) async fn start(options: Options) -> anyhow::Result<(Self, mpsc::Receiver<Event>)> {
+        let text = read(&options.config)?;
+        let policy = options.parse(&options.config, &text)?;
+        check_capabilities()?;
+        let (interfaces, changes) = Interfaces::connect()?;
+        let pins = Pins::open(&options.pins)?;
+        let listener = server::bind(&options.socket)?;
+        for name in &policy.interfaces {
+            interfaces.describe(name).await?;
+        }
+        let wanted = describe_all(&interfaces, &policy, |name| pins.has_link(name)).await?;
+        let mut tables = Tables::compile(&policy)?;
+
+        let datapath = Datapath::load(pins, options.is_verbose)?;
+        let mut daemon = Self { options, datapath, interfaces, policy, unsaved: Vec::new() };
+        daemon.datapath.start_kernel_log();
+        daemon.datapath.apply(&mut tables)?;
+        if let Err(error) = daemon.attach_all(&wanted) {
+            daemon.let_go_of_new(&wanted);
+            return Err(error);
+        }
+        daemon.datapath.pin()?;
+        daemon.let_go_of_others()?;
+        for warning in daemon.warnings() {
+            tracing::warn!("{warning}");
+        }
+        let names: Vec<_> = daemon.policy.interfaces.iter().map(String::as_str).collect();
+        tracing::info!(
+            "{} on {}: {} listeners, {} trunks",
+            daemon.policy.mode.name(),
+            names.join(", "),
+            daemon.policy.listeners.len(),
+            daemon.policy.trunks.len()
+        );
+        let events = start_sources(listener, changes)?;
+        Ok((daemon, events))
+    }
+
+    fn attach_all(&mut self, wanted: &[Interface]) -> anyhow::Result<()> {
+        wanted.iter().try_for_each(|interface| self.attach(interface))
+    }
+
+    /// After a failed start: what this start attached goes, what an earlier daemon attached stays.
+    fn let_go_of_new(&mut self, wanted: &[Interface]) {
+        for interface in wanted.iter().filter(|interface| interface.xdp.is_none()) {
+            if let Err(error) = self.datapath.detach(&interface.name) {
+                tracing::error!("{error}");
+            }
+        }
+    }
+
+    /// Interfaces that an earlier daemon filtered and this policy does not name.
+    pub(super) fn let_go_of_others(&mut self) -> anyhow::Result<()> {
+        for name in self.datapath.attached() {
+            if !self.policy.interfaces.contains(&name) {
+                self.datapath.detach(&name)?;
+                tracing::info!("{name}: detached, the policy does not name it");
+            }
+        }
+        Ok(())
+    }
+
+    /// What the operator should know about the policy on this host.
+    pub(super) fn warnings(&self) -> Vec<String> {
+        let mut warnings: Vec<_> = self.policy.warnings.iter().map(|warning| {
+            format!("{}:{}: {}", self.options.config.display(), warning.line, warning.message)
+        }).collect();
+        warnings.extend(local_ports_warning(&self.policy));
+        warnings
+    }
+}
+
+impl Options {
+    /// The policy that a file means under these options.
+    pub(super) fn parse(&self, path: &Path, text: &str) -> anyhow::Result<Policy> {
+        let mut policy = file::parse(path, text)?;
+        if !self.interfaces.is_empty() {
+            policy.interfaces.clone_from(&self.interfaces);
+        }
+        if let Some(mode) = self.mode {
+            policy.mode = mode;
+        }
+        if policy.interfaces.is_empty() {
+            return Err(NoInterface(path.to_path_buf()).into());
+        }
+        Ok(policy)
+    }
+}
+
+/// Nothing says where to attach.
+#[derive(Debug, thiserror::Error)]
+#[error("{} names no interface: write `interfaces = [\"eth0\"]` there, or give --interface", .0.display())]
+pub struct NoInterface(std::path::PathBuf);
+
+pub(super) fn read(path: &Path) -> anyhow::Result<String> {
+    std::fs::read_to_string(path).with_context(|| format!("cannot read the policy file {}", path.display()))
+}
+
+/// Looks up every interface of a policy and refuses what would not work there.
+pub(super) async fn describe_all(
+    interfaces: &Interfaces,
+    policy: &Policy,
+    is_ours: impl Fn(&str) -> bool,
+) -> anyhow::Result<Vec<Interface>> {
+    let mut described = Vec::new();
+    for name in &policy.interfaces {
+        let interface = match interfaces.describe(name).await {
+            // An interface that went away while its policy is in force comes back into it.
+            Err(InterfaceError::Missing { .. }) if is_ours(name) => continue,
+            described => described?,
+        };
+        if let (Some((_, program)), false) = (interface.xdp, is_ours(name)) {
+            let program = program_name(program);
+            let interface = name.clone();
+            return Err(crate::datapath::AttachError::Occupied { interface, program }.into());
+        }
+        if let Some(listener) = policy.listeners.iter().find(|listener| !listener.vlans.is_empty())
+            && interface.strips_vlan_tags
+        {
+            bail!(
+                "interface {name} takes VLAN tags off before XDP sees them (rx-vlan-offload is on), so the VLANs of \
+                 listener \"{}\" would never match: run `ethtool -K {name} rxvlan off`, or remove `vlans`",
+                listener.name
+            );
+        }
+        described.push(interface);
+    }
+    Ok(described)
+}
+
+fn check_capabilities() -> anyhow::Result<()> {
+    let effective = caps::read(None, CapSet::Effective).context("cannot read this process's capabilities")?;
+    // CAP_SYS_ADMIN stands for CAP_BPF and CAP_PERFMON (capabilities(7)).
+    let has_admin = effective.contains(&Capability::CAP_SYS_ADMIN);
+    let missing: Vec<_> = CAPABILITIES
+        .iter()
+        .filter(|capability| !effective.contains(capability))
+        .filter(|capability| !has_admin || **capability == Capability::CAP_NET_ADMIN)
+        .map(ToString::to_string)
+        .collect();
+    if !missing.is_empty() {
+        bail!("missing privileges: {}; run as root, or give the service AmbientCapabilities=", missing.join(", "));
+    }
+    Ok(())
+}
+
+/// Answers to this host's own questions come to its ephemeral ports; a media range there would catch them.
+fn local_ports_warning(policy: &Policy) -> Option<String> {
+    let range = std::fs::read_to_string(LOCAL_PORT_RANGE).ok()?;
+    let mut bounds = range.split_whitespace().map_while(|bound| bound.parse::<u16>().ok());
+    let (first, last) = (bounds.next()?, bounds.next()?);
+    let reserved = std::fs::read_to_string(RESERVED_PORTS).unwrap_or_default();
+    let is_reserved = |port: u16| {
+        reserved.trim().split(',').any(|range| {
+            let (from, to) = range.split_once('-').unwrap_or((range, range));
+            matches!((from.parse::<u16>(), to.parse::<u16>()), (Ok(from), Ok(to)) if (from..=to).contains(&port))
+        })
+    };
+    let caught = policy.listeners.iter().filter(|listener| listener.transport == Transport::Udp).find_map(|listener| {
+        let port = listener.ports.iter().cloned().flatten().find(|port| (first..=last).contains(port) && !is_reserved(*port))?;
+        Some((listener, port))
+    });
+    let (listener, port) = caught?;
+    let ports: Vec<_> = listener.ports.iter().map(|range| format!("{}-{}", range.start(), range.end())).collect();
+    Some(format!(
+        "listener \"{}\" covers UDP port {port}, from which this host sends its own queries (ip_local_port_range \
+         {first}-{last}): answers of strangers, DNS among them, are dropped there; run `sysctl -w \
+         net.ipv4.ip_local_reserved_ports={}`",
+        listener.name,
+        ports.join(",")
+    ))
+}

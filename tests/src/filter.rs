@@ -1,0 +1,184 @@
+//! The filter under test, seen only as an operator sees it: a file, commands, exit codes and JSON.
+
+use std::env;
+use std::ffi::OsStr;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use nix::sys::signal::Signal;
+use serde_json::Value;
+
+use crate::host::Host;
+use crate::lab::Lab;
+use crate::process::{Outcome, Process};
+use crate::wait::wait_until;
+
+/// Where to look for the binary before the target directory.
+const BINARY_VARIABLE: &str = "SIP_FILTER_BIN";
+const START_MS: u64 = 20_000;
+const STOP_MS: u64 = 10_000;
+const COMMAND_MS: u64 = 20_000;
+
+/// A `sip-filter` daemon on the PBX, with a control socket and pins of its own.
+///
+/// Dropping it kills the daemon as SIGKILL does; what it pinned stays in force until the laboratory goes.
+#[derive(Debug)]
+pub struct Filter {
+    binary: PathBuf,
+    host: Host,
+    config: PathBuf,
+    socket: PathBuf,
+    pins: PathBuf,
+    daemon: Option<Process>,
+}
+
+impl Filter {
+    /// Starts the daemon with `policy` as its file and waits until it answers. One at a time in a laboratory.
+    pub fn start(lab: &Lab, policy: &str) -> Result<Self> {
+        let mut filter = Self::prepare(lab, policy)?;
+        filter.run()?;
+        Ok(filter)
+    }
+
+    /// Writes the file but starts nothing: for commands without a daemon, and for a start that is to fail.
+    pub fn prepare(lab: &Lab, policy: &str) -> Result<Self> {
+        let filter = Self {
+            binary: binary()?,
+            host: lab.pbx().clone(),
+            config: lab.directory().join("sip-filter.toml"),
+            socket: lab.directory().join("control.sock"),
+            pins: lab.pins().to_owned(),
+            daemon: None,
+        };
+        filter.write_config(policy)?;
+        Ok(filter)
+    }
+
+    /// Starts the daemon again after it ended, on the same file, socket and pins.
+    pub fn run(&mut self) -> Result<()> {
+        let mut command = self.command();
+        command.arg("run").arg("--config").arg(&self.config);
+        let mut daemon = self.host.spawn("sip-filter-run", command)?;
+        let answered = wait_until(Duration::from_millis(START_MS), "sip-filter to answer `status`", || {
+            daemon.still_runs()?;
+            Ok(self.cli(["status", "--json"])?.succeeded().then_some(()))
+        });
+        answered.with_context(|| format!("sip-filter run printed:\n{}", daemon.tail()))?;
+        self.daemon = Some(daemon);
+        Ok(())
+    }
+
+    /// Runs a command of the filter to its end, whatever its exit code: `filter.cli(["ban", "list"])`.
+    pub fn cli<I>(&self, arguments: I) -> Result<Outcome>
+    where
+        I: IntoIterator<Item: AsRef<OsStr>>,
+    {
+        let mut command = self.command();
+        command.args(arguments);
+        self.host.run("sip-filter", command, Duration::from_millis(COMMAND_MS))
+    }
+
+    /// Runs a command that must succeed, and returns its standard output.
+    pub fn done(&self, arguments: &[&str]) -> Result<String> {
+        let outcome = self.cli(arguments)?;
+        if !outcome.succeeded() {
+            let arguments = arguments.join(" ");
+            bail!("`sip-filter {arguments}` failed (code {:?}): {}", outcome.code, outcome.stderr.trim());
+        }
+        Ok(outcome.stdout)
+    }
+
+    /// Runs a command with `--json`, which must succeed, and reads what it prints.
+    pub fn json(&self, arguments: &[&str]) -> Result<Value> {
+        let stdout = self.done(&[arguments, &["--json"]].concat())?;
+        serde_json::from_str(&stdout)
+            .with_context(|| format!("`{}` printed no JSON: {stdout}", arguments.join(" ")))
+    }
+
+    /// `status --json`.
+    pub fn status(&self) -> Result<Value> {
+        self.json(&["status"])
+    }
+
+    /// Packets whose way ended for `reason` since the counters were made; a reason not listed has counted
+    /// none.
+    pub fn counter(&self, reason: &str) -> Result<u64> {
+        let status = self.status()?;
+        let counters = status["counters"].as_object().context("`status --json` has no counters")?;
+        match counters.get(reason) {
+            Some(counter) => {
+                counter["packets"].as_u64().with_context(|| format!("no packets in counter {reason}"))
+            }
+            None => Ok(0),
+        }
+    }
+
+    /// Replaces the file; the daemon learns of it by `apply`.
+    pub fn write_config(&self, policy: &str) -> Result<()> {
+        fs::write(&self.config, policy).with_context(|| format!("write {}", self.config.display()))
+    }
+
+    /// The file that the daemon was started with.
+    pub fn config(&self) -> &Path {
+        &self.config
+    }
+
+    /// Where this filter pins.
+    pub fn pins(&self) -> &Path {
+        &self.pins
+    }
+
+    /// The daemon's process id, while it runs.
+    pub fn id(&self) -> Option<u32> {
+        self.daemon.as_ref().map(Process::id)
+    }
+
+    /// What the daemon has printed so far; empty while none runs.
+    pub fn log(&self) -> String {
+        self.daemon.as_ref().map(|daemon| daemon.stdout() + &daemon.stderr()).unwrap_or_default()
+    }
+
+    /// Ends the daemon by a signal and returns how it ended.
+    pub fn kill(&mut self, signal: Signal) -> Result<Outcome> {
+        let daemon = self.daemon.take().context("the daemon does not run")?;
+        daemon.stop(signal, Duration::from_millis(STOP_MS))
+    }
+
+    /// Ends the daemon as systemd does, if it runs, and starts it again.
+    pub fn restart(&mut self) -> Result<()> {
+        if self.daemon.is_some() {
+            self.kill(Signal::SIGTERM)?;
+        }
+        self.run()
+    }
+
+    fn command(&self) -> Command {
+        let mut command = self.host.command(&self.binary);
+        command.arg("--socket").arg(&self.socket).arg("--pins").arg(&self.pins);
+        command
+    }
+}
+
+/// Finds the binary under test: as told, or in the target directory that this program was built into.
+fn binary() -> Result<PathBuf> {
+    if let Some(path) = env::var_os(BINARY_VARIABLE) {
+        let path = PathBuf::from(path);
+        return if path.is_file() {
+            Ok(path)
+        } else {
+            bail!("{BINARY_VARIABLE} names no file: {}", path.display())
+        };
+    }
+    let this = env::current_exe().context("find this program's own path")?;
+    // target/PROFILE/demo, target/PROFILE/deps/lab-0123456789abcdef
+    let candidates = this.ancestors().skip(1).take(2).map(|directory| directory.join("sip-filter"));
+    candidates.into_iter().find(|path| path.is_file()).with_context(|| {
+        format!(
+            "no sip-filter beside {}: run `cargo build --release -p sip-filter` (or set {BINARY_VARIABLE})",
+            this.display()
+        )
+    })
+}
