@@ -21,6 +21,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::{
     control::{Fault, client::CallError},
+    daemon,
     policy::mistake::Mistakes,
 };
 
@@ -165,10 +166,7 @@ fn exit_code(error: &anyhow::Error) -> u8 {
     let is_usage = error.is::<Usage>()
         || error.is::<Mistakes>()
         || error.is::<AlreadyTold>()
-        || error.is::<crate::daemon::NoInterface>();
+        || error.is::<daemon::NoInterface>()
+        || error.is::<daemon::Unreadable>();
     if is_usage { USAGE } else { FAILED }
-}
-
-fn read(path: &std::path::Path) -> anyhow::Result<String> {
-    std::fs::read_to_string(path).map_err(|error| Usage(format!("cannot read {}: {error}", path.display())).into())
 }

@@ -5,7 +5,7 @@
 mod requests;
 mod start;
 
-pub use start::NoInterface;
+pub use start::{NoInterface, Unreadable, read};
 
 use std::{path::PathBuf, time::Duration};
 
@@ -84,7 +84,8 @@ struct Daemon {
 pub async fn run(options: Options) -> anyhow::Result<()> {
     let socket = options.socket.clone();
     let (mut daemon, mut events) = Daemon::start(options).await?;
-    sd_notify::notify(&[sd_notify::NotifyState::Ready]).context("cannot tell systemd that the daemon is ready")?;
+    sd_notify::notify(&[sd_notify::NotifyState::Ready])
+        .context("cannot tell systemd that the daemon is ready")?;
     while let Some(event) = events.recv().await {
         if let Next::Stop = daemon.handle(event).await {
             break;
@@ -135,7 +136,9 @@ impl Daemon {
     fn attach(&mut self, interface: &Interface) -> anyhow::Result<()> {
         let hold = self.policy.on_exit == OnExit::Hold;
         match self.datapath.attach(&interface.name, interface.index, hold)? {
-            AttachMode::TakenOver => tracing::info!("{}: took over the program of an earlier daemon", interface.name),
+            AttachMode::TakenOver => {
+                tracing::info!("{}: took over the program of an earlier daemon", interface.name)
+            }
             AttachMode::Native => tracing::info!("{}: attached in native mode", interface.name),
             AttachMode::Generic(reason) => tracing::warn!(
                 "{}: the driver does not take the program ({reason}): attached in generic mode, which is slower",
@@ -148,7 +151,9 @@ impl Daemon {
     async fn reload(&mut self) {
         let _: Result<(), _> = sd_notify::notify(&[sd_notify::NotifyState::Reloading]);
         match self.apply_file().await {
-            Ok(applied) => tracing::info!("applied {}: generation {}", self.options.config.display(), applied.generation),
+            Ok(applied) => {
+                tracing::info!("applied {}: generation {}", self.options.config.display(), applied.generation)
+            }
             Err(error) => tracing::error!("the policy before stays in force: {error:#}"),
         }
         let _: Result<(), _> = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
@@ -158,7 +163,10 @@ impl Daemon {
     fn sweep(&mut self) {
         let expired = self.datapath.bans().map(|bans| {
             let now_ns = requests::boot_time_ns();
-            bans.into_iter().filter(|(_, ban)| ban.until_ns <= now_ns).map(|(address, _)| address).collect::<Vec<_>>()
+            bans.into_iter()
+                .filter(|(_, ban)| ban.until_ns <= now_ns)
+                .map(|(address, _)| address)
+                .collect::<Vec<_>>()
         });
         for address in expired.unwrap_or_default() {
             if let Err(error) = self.datapath.unban(address) {
@@ -175,7 +183,9 @@ impl Daemon {
                 self.datapath.detach_all()?;
                 tracing::info!("stopped; the interfaces are open");
             }
-            OnExit::Hold if self.datapath.attached().is_empty() => tracing::info!("stopped; nothing is attached"),
+            OnExit::Hold if self.datapath.attached().is_empty() => {
+                tracing::info!("stopped; nothing is attached")
+            }
             OnExit::Hold => {
                 tracing::info!("stopped; the kernel goes on filtering (`sip-filter detach` ends that)");
             }

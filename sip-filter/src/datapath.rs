@@ -7,17 +7,15 @@ mod attach;
 mod object;
 mod pins;
 
-use std::{
-    net::IpAddr,
-    path::PathBuf,
-};
+use std::{net::IpAddr, path::PathBuf};
 
 use aya::{
     Ebpf,
-    maps::{
-        Array, ArrayOfMaps, HashMap, LpmTrie, Map, MapData, MapError, PerCpuArray, lpm_trie::Key,
+    maps::{Array, ArrayOfMaps, HashMap, LpmTrie, Map, MapData, MapError, PerCpuArray, lpm_trie::Key},
+    programs::{
+        ProgramError, TestRun as _, TestRunOptions, Xdp,
+        links::{FdLink, LinkError, PinnedLink},
     },
-    programs::{ProgramError, TestRun as _, TestRunOptions, Xdp, links::{FdLink, LinkError, PinnedLink}},
 };
 use sip_filter_common::{
     Address, Ban, Counter, PolicyIndex, Reason,
@@ -102,7 +100,9 @@ pub enum DatapathError {
     #[error("the kernel program has no map or program {0}: build sip-filter again")]
     Missing(&'static str),
     /// The program answered with a number that is no reason.
-    #[error("the kernel program answered {0}, which is no reason: is another version loaded? restart the daemon")]
+    #[error(
+        "the kernel program answered {0}, which is no reason: is another version loaded? restart the daemon"
+    )]
     NoReason(u32),
     /// A pin could not be made.
     #[error("cannot pin {name}")]
@@ -133,7 +133,9 @@ fn hint(error: &aya::EbpfError) -> String {
 
 /// What the kernel lacks, where its version tells.
 fn kernel_hint() -> String {
-    let release = nix::sys::utsname::uname().map(|name| name.release().to_string_lossy().into_owned()).unwrap_or_default();
+    let release = nix::sys::utsname::uname()
+        .map(|name| name.release().to_string_lossy().into_owned())
+        .unwrap_or_default();
     let mut numbers = release.split(['.', '-']).map_while(|part| part.parse::<u32>().ok());
     let version = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
     if version < (5, 18) {
@@ -155,13 +157,16 @@ impl Datapath {
     pub fn load(pins: Pins, is_verbose: bool) -> Result<Self, DatapathError> {
         let reused = object::is_pinned_with_this_layout(&pins)?;
         if !reused && pins.has(name::POLICY) {
-            tracing::warn!("the pinned maps have another version's layout: counters begin anew, bans are kept");
+            tracing::warn!(
+                "the pinned maps have another version's layout: counters begin anew, bans are kept"
+            );
         }
         let mut ebpf = object::load(&pins, reused, is_verbose)?;
         for program in [program::FILTER, program::EXPLAIN] {
             object::load_program(&mut ebpf, program)?;
         }
-        let mut datapath = Self { ebpf, pins, maps_are_pinned: reused, links: Vec::new(), generation: 0, slot: 0 };
+        let mut datapath =
+            Self { ebpf, pins, maps_are_pinned: reused, links: Vec::new(), generation: 0, slot: 0 };
         let policy: ArrayOfMaps<_, IndexTable> = datapath.map_mut(name::POLICY)?;
         if let Ok(index) = policy.get(&0, 0).and_then(|inner| inner.get(&0, 0)) {
             (datapath.generation, datapath.slot) = (index.generation, index.slot);
@@ -211,7 +216,11 @@ impl Datapath {
 
         self.map_mut::<ArrayOfMaps<_, SourceTable<4>>>(name::SOURCES4)?.set(slot, &sources4, 0)?;
         self.map_mut::<ArrayOfMaps<_, SourceTable<16>>>(name::SOURCES6)?.set(slot, &sources6, 0)?;
-        self.map_mut::<ArrayOfMaps<_, AddressTable>>(name::LOCAL_ADDRESSES)?.set(slot, &local_addresses, 0)?;
+        self.map_mut::<ArrayOfMaps<_, AddressTable>>(name::LOCAL_ADDRESSES)?.set(
+            slot,
+            &local_addresses,
+            0,
+        )?;
         self.map_mut::<ArrayOfMaps<_, IndexTable>>(name::POLICY)?.set(0, &index, 0)?;
         (self.slot, self.generation) = (slot, generation);
         Ok(generation)
@@ -306,7 +315,11 @@ impl Datapath {
         match self.bans_mut()?.remove(&Address::from(address)) {
             Ok(()) => Ok(true),
             Err(MapError::KeyNotFound) => Ok(false),
-            Err(MapError::SyscallError(error)) if error.io_error.raw_os_error() == Some(nix::libc::ENOENT) => Ok(false),
+            Err(MapError::SyscallError(error))
+                if error.io_error.raw_os_error() == Some(nix::libc::ENOENT) =>
+            {
+                Ok(false)
+            }
             Err(error) => Err(error.into()),
         }
     }
@@ -319,7 +332,8 @@ impl Datapath {
     pub fn bans(&self) -> Result<Vec<(IpAddr, Ban)>, DatapathError> {
         let map: HashMap<_, Address, Ban> = self.map(name::BANS)?;
         // An entry that vanishes while the map is walked is no loss.
-        let mut bans: Vec<_> = map.iter().flatten().map(|(address, ban)| (IpAddr::from(address), ban)).collect();
+        let mut bans: Vec<_> =
+            map.iter().flatten().map(|(address, ban)| (IpAddr::from(address), ban)).collect();
         bans.sort_unstable_by_key(|(address, _)| *address);
         Ok(bans)
     }

@@ -2,7 +2,7 @@
 //!
 //! Builds frames; who decides is the kernel program, what decided is looked up in the policy.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use etherparse::{PacketBuilder, PacketBuilderStep, UdpHeader, VlanId};
 
@@ -10,6 +10,11 @@ use crate::control::{Question, TransportName};
 
 /// What a frame may carry: the largest UDP payload over IPv4.
 pub const PAYLOAD_BYTES_MAX: usize = 65_507;
+
+/// Stands for a local address where no listener is tied to one (RFC 5737).
+pub const ANY_IPV4: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 255));
+/// Stands for a local address where no listener is tied to one (RFC 3849).
+pub const ANY_IPV6: IpAddr = IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 0xff));
 
 /// Addresses of a frame that nobody sends: from the documentation range of RFC 7042.
 const SOURCE_MAC: [u8; 6] = [0x00, 0x00, 0x5e, 0x00, 0x53, 0x01];
@@ -88,13 +93,22 @@ mod tests {
     #[test]
     fn the_frame_is_the_packet_that_was_asked_about() {
         let check = |from: &str, to: &str, transport, vlan| {
-            let question =
-                Question { from: from.parse().unwrap(), to: to.parse().unwrap(), transport, vlan, payload: vec![1, 2] };
+            let question = Question {
+                from: from.parse().unwrap(),
+                to: to.parse().unwrap(),
+                transport,
+                vlan,
+                payload: vec![1, 2],
+            };
             let frame = frame(&question).unwrap();
             let packet = ethernet(&frame[..]).continue_value().unwrap();
             assert_eq!(IpAddr::from(packet.source), question.from.ip(), "{from}");
             assert_eq!(IpAddr::from(packet.destination), question.to.ip(), "{to}");
-            assert_eq!((packet.port, packet.vlan, packet.part), (question.to.port(), vlan, Part::Whole), "{from} {to}");
+            assert_eq!(
+                (packet.port, packet.vlan, packet.part),
+                (question.to.port(), vlan, Part::Whole),
+                "{from} {to}"
+            );
         };
         check("192.0.2.1:1", "192.0.2.2:5060", TransportName::Udp, 0);
         check("192.0.2.1:1", "192.0.2.2:5060", TransportName::Tcp, 10);

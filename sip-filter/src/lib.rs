@@ -7,5 +7,7 @@ pub mod control;
 pub mod daemon;
 pub mod datapath;
 pub mod explain;
+pub mod host_tables;
 pub mod interfaces;
 pub mod policy;
+pub mod replay;

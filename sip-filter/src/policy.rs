@@ -142,7 +142,9 @@ impl Policy {
     /// The trunks that may reach the listener of this index, by index.
     pub fn trunks_at(&self, listener: usize) -> impl Iterator<Item = usize> {
         let indexed = self.trunks.iter().enumerate();
-        indexed.filter(move |(_, trunk)| trunk.listeners.binary_search(&listener).is_ok()).map(|(index, _)| index)
+        indexed
+            .filter(move |(_, trunk)| trunk.listeners.binary_search(&listener).is_ok())
+            .map(|(index, _)| index)
     }
 }
 

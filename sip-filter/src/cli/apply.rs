@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use super::{DEFAULT_CONFIG, Global, later, output};
 use crate::{
     control::{Applied, Request, client::call},
+    daemon,
     policy::file,
 };
 
@@ -27,7 +28,7 @@ pub(super) fn run(global: &Global, arguments: &Arguments) -> anyhow::Result<()> 
         return later::refuse("apply --confirm-within");
     }
     let path = std::path::absolute(&arguments.config)?;
-    let text = super::read(&path)?;
+    let text = daemon::read(&path)?;
     // Mistakes are shown with the path as it was given, whether or not a daemon answers.
     file::parse(&arguments.config, &text)?;
     let applied: Applied = call(&global.socket, &Request::Apply { path, text, dry_run: arguments.dry_run })?;
@@ -47,5 +48,9 @@ pub(super) fn run(global: &Global, arguments: &Arguments) -> anyhow::Result<()> 
     for change in dropped_changes {
         output::print(&format!("{ends}, since it was not saved: {} on {}", change.prefix, change.list))?;
     }
-    output::print(&if applied { format!("applied: generation {generation}") } else { "dry run: nothing changed".into() })
+    output::print(&if applied {
+        format!("applied: generation {generation}")
+    } else {
+        "dry run: nothing changed".into()
+    })
 }

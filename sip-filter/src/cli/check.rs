@@ -5,7 +5,10 @@ use std::path::PathBuf;
 use serde::Serialize;
 
 use super::{AlreadyTold, DEFAULT_CONFIG, Global, output};
-use crate::policy::{file, mistake::Mistakes, tables::Tables};
+use crate::{
+    daemon,
+    policy::{file, mistake::Mistakes, tables::Tables},
+};
 
 /// Options of `check`.
 #[derive(Debug, clap::Args)]
@@ -24,7 +27,7 @@ struct Verdict<'a> {
 
 pub(super) fn run(global: &Global, arguments: &Arguments) -> anyhow::Result<()> {
     let path = &arguments.config;
-    let text = super::read(path)?;
+    let text = daemon::read(path)?;
     let none = Mistakes::default();
     match file::parse(path, &text) {
         Ok(policy) => {

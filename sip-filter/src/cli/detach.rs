@@ -18,7 +18,8 @@ pub(super) struct Arguments {
 }
 
 pub(super) fn run(global: &Global, Arguments { interface }: Arguments) -> anyhow::Result<()> {
-    let detached: Vec<String> = match call(&global.socket, &Request::Detach { interface: interface.clone() }) {
+    let detached: Vec<String> = match call(&global.socket, &Request::Detach { interface: interface.clone() })
+    {
         Err(CallError::NoDaemon { .. }) => without_daemon(global, interface)?,
         answer => answer?,
     };

@@ -1,7 +1,7 @@
 //! `explain`: the loaded program's own answer.
 
 use std::{
-    net::{IpAddr, SocketAddr},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     path::PathBuf,
 };
 
@@ -40,7 +40,9 @@ pub(super) fn run(global: &Global, arguments: Arguments) -> anyhow::Result<()> {
     let from = source(&arguments.from)?;
     let payload = match &arguments.payload {
         None => Vec::new(),
-        Some(path) => std::fs::read(path).with_context(|| format!("cannot read the payload {}", path.display()))?,
+        Some(path) => {
+            std::fs::read(path).with_context(|| format!("cannot read the payload {}", path.display()))?
+        }
     };
     let question = Question {
         from,
@@ -62,7 +64,8 @@ pub(super) fn run(global: &Global, arguments: Arguments) -> anyhow::Result<()> {
             format!(", because of a ban for {} more ({cause})", output::duration(remaining_ms))
         }
     };
-    let monitor = if mode == "monitor" && verdict == "drop" { " (passed, since the mode is monitor)" } else { "" };
+    let monitor =
+        if mode == "monitor" && verdict == "drop" { " (passed, since the mode is monitor)" } else { "" };
     output::print(&format!("{verdict}: {reason}{because}{monitor}"))
 }
 
@@ -71,15 +74,19 @@ fn source(text: &str) -> Result<SocketAddr, Usage> {
     if let Ok(address) = bare.parse::<IpAddr>() {
         return Ok(SocketAddr::new(address.to_canonical(), ANY_PORT));
     }
-    text.parse().map_err(|_| Usage(format!("--from {text} is no address: write 192.0.2.1, 192.0.2.1:5060 or [2001:db8::1]:5060")))
+    text.parse().map_err(|_| {
+        Usage(format!("--from {text} is no address: write 192.0.2.1, 192.0.2.1:5060 or [2001:db8::1]:5060"))
+    })
 }
 
 /// An absent or empty address stands for any local one of the source's IP version.
 fn destination(text: &str, from: SocketAddr) -> Result<SocketAddr, Usage> {
     let port = text.strip_prefix("[]").or(Some(text)).and_then(|text| text.strip_prefix(':')).unwrap_or(text);
     if let Ok(port) = port.parse::<u16>() {
-        let any: IpAddr = if from.is_ipv4() { [192, 0, 2, 255].into() } else { [0x2001, 0xdb8, 0, 0, 0, 0, 0, 0xff].into() };
+        let any = if from.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
         return Ok(SocketAddr::new(any, port));
     }
-    text.parse().map_err(|_| Usage(format!("--to {text} is no destination: write 198.51.100.1:5060, [2001:db8::2]:5060 or :5060")))
+    text.parse().map_err(|_| {
+        Usage(format!("--to {text} is no destination: write 198.51.100.1:5060, [2001:db8::2]:5060 or :5060"))
+    })
 }

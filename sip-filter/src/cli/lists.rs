@@ -92,7 +92,11 @@ fn show(global: &Global, list: ListKind) -> anyhow::Result<()> {
     }
     let mut table = output::table(&["prefix", "trunk", "saved"]);
     for Entry { prefix, trunk, saved } in entries {
-        table.add_row([prefix.to_string(), trunk.unwrap_or_else(|| "-".to_owned()), if saved { "yes" } else { "no" }.into()]);
+        table.add_row([
+            prefix.to_string(),
+            trunk.unwrap_or_else(|| "-".to_owned()),
+            if saved { "yes" } else { "no" }.into(),
+        ]);
     }
     output::print(&table.to_string())
 }

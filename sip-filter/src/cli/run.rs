@@ -34,7 +34,12 @@ pub(super) fn run(global: &Global, arguments: Arguments) -> anyhow::Result<()> {
     let default = if global.verbose { "debug" } else { "info" };
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(default));
     // Journals and terminals both stamp lines themselves or do not need it.
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).without_time().with_target(false).init();
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .without_time()
+        .with_target(false)
+        .init();
     let options = Options {
         config: std::path::absolute(&arguments.config)?,
         interfaces: arguments.interfaces,

@@ -38,7 +38,9 @@ pub(super) fn run(global: &Global) -> anyhow::Result<()> {
     output::print(&interfaces.to_string())?;
     let mut counters = output::table(&["reason", "verdict", "packets", "bytes"]);
     for reason in Reason::ALL {
-        let Some(counter) = status.counters.get(reason.name()).filter(|counter| counter.packets > 0) else { continue };
+        let Some(counter) = status.counters.get(reason.name()).filter(|counter| counter.packets > 0) else {
+            continue;
+        };
         counters.add_row([
             reason.name().into(),
             output::verdict(&counter.verdict),

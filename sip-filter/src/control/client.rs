@@ -26,6 +26,15 @@ pub enum CallError {
         #[source]
         source: io::Error,
     },
+    /// The socket is for somebody else.
+    #[error("the daemon at {socket} answers root alone: use sudo")]
+    Denied {
+        /// Which socket.
+        socket: PathBuf,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
     /// The connection broke.
     #[error("the daemon at {socket} did not answer")]
     NoAnswer {
@@ -54,8 +63,13 @@ pub enum CallError {
 ///
 /// See [`CallError`].
 pub fn call<T: DeserializeOwned>(socket: &Path, request: &Request) -> Result<T, CallError> {
-    let stream = UnixStream::connect(socket)
-        .map_err(|source| CallError::NoDaemon { socket: socket.to_path_buf(), source })?;
+    let stream = UnixStream::connect(socket).map_err(|source| {
+        let socket = socket.to_path_buf();
+        match source.kind() {
+            io::ErrorKind::PermissionDenied => CallError::Denied { socket, source },
+            _ => CallError::NoDaemon { socket, source },
+        }
+    })?;
     let mut line = serde_json::to_vec(request)?;
     line.push(b'\n');
     let answer = exchange(&stream, &line)

@@ -29,7 +29,9 @@ pub type Call = (Request, oneshot::Sender<Response>);
 #[derive(Debug, thiserror::Error)]
 pub enum ServerError {
     /// Another daemon answers there.
-    #[error("a sip-filter daemon answers at {0} already: stop it first, or give this instance its own --socket and --pins")]
+    #[error(
+        "a sip-filter daemon answers at {0} already: stop it first, or give this instance its own --socket and --pins"
+    )]
     InUse(PathBuf),
     /// Something that is not a socket stands there.
     #[error("{0} is not a socket: remove it, or name another --socket")]
@@ -56,7 +58,9 @@ pub fn bind(path: &Path) -> Result<UnixListener, ServerError> {
         std::fs::create_dir_all(directory).map_err(io)?;
     }
     match std::fs::symlink_metadata(path) {
-        Ok(metadata) if !metadata.file_type().is_socket() => return Err(ServerError::NotSocket(path.to_path_buf())),
+        Ok(metadata) if !metadata.file_type().is_socket() => {
+            return Err(ServerError::NotSocket(path.to_path_buf()));
+        }
         Ok(_) if std::os::unix::net::UnixStream::connect(path).is_ok() => {
             return Err(ServerError::InUse(path.to_path_buf()));
         }

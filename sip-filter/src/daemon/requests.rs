@@ -16,8 +16,8 @@ use tokio::sync::oneshot;
 use super::{Daemon, Next, start};
 use crate::{
     control::{
-        Applied, BanEntry, Cause, Changed, CounterStatus, Entry, Explanation, Fault, InterfaceStatus, ListKind,
-        Question, Request, Response, Status, TransportName, TrunkEntry, VlanTags,
+        Applied, BanEntry, Cause, Changed, CounterStatus, Entry, Explanation, Fault, InterfaceStatus,
+        ListKind, Question, Request, Response, Status, TransportName, TrunkEntry, VlanTags,
     },
     explain,
     policy::{
@@ -46,7 +46,10 @@ fn response(result: anyhow::Result<serde_json::Value>) -> Response {
     match result {
         Ok(value) => Response::Ok(value),
         Err(error) => {
-            let is_usage = error.is::<Misuse>() || error.is::<Mistakes>() || error.is::<start::NoInterface>();
+            let is_usage = error.is::<Misuse>()
+                || error.is::<Mistakes>()
+                || error.is::<start::NoInterface>()
+                || error.is::<start::Unreadable>();
             let fault = if is_usage { Fault::Usage } else { Fault::Failed };
             Response::Error { fault, message: format!("{error:#}") }
         }
@@ -55,7 +58,8 @@ fn response(result: anyhow::Result<serde_json::Value>) -> Response {
 
 /// CLOCK_BOOTTIME, by which bans are kept.
 pub(super) fn boot_time_ns() -> u64 {
-    let now = nix::time::clock_gettime(nix::time::ClockId::CLOCK_BOOTTIME).map(Duration::from).unwrap_or_default();
+    let now =
+        nix::time::clock_gettime(nix::time::ClockId::CLOCK_BOOTTIME).map(Duration::from).unwrap_or_default();
     u64::try_from(now.as_nanos()).unwrap_or(u64::MAX)
 }
 
@@ -70,7 +74,7 @@ impl Daemon {
             Request::BanRemove { address } => self.unban(address).and_then(value),
             Request::BanList => self.bans().and_then(value),
             Request::TrunkList => value(self.trunks()),
-            Request::Explain(question) => self.explain(&question).and_then(value),
+            Request::Explain(question) => self.explain(question).and_then(value),
             // The loop answers this one itself, for it may end with it.
             Request::Detach { .. } => Err(Misuse::new("detach is not answered here").into()),
         };
@@ -91,7 +95,10 @@ impl Daemon {
             };
             let ours = attached.filter(|(_, program)| *program == program_id);
             if let (Some((_, other)), None) = (attached, ours) {
-                warnings.push(format!("interface {name} runs another XDP program: {}", crate::datapath::program_name(other)));
+                warnings.push(format!(
+                    "interface {name} runs another XDP program: {}",
+                    crate::datapath::program_name(other)
+                ));
             }
             interfaces.push(InterfaceStatus {
                 name: name.clone(),
@@ -102,7 +109,10 @@ impl Daemon {
         }
         let counters = self.datapath.counters()?.into_iter().map(|(reason, counter)| {
             let verdict = reason.verdict().name().to_owned();
-            (reason.name().to_owned(), CounterStatus { verdict, packets: counter.packets, bytes: counter.bytes })
+            (
+                reason.name().to_owned(),
+                CounterStatus { verdict, packets: counter.packets, bytes: counter.bytes },
+            )
         });
         Ok(Status {
             mode: self.policy.mode.name().to_owned(),
@@ -127,7 +137,8 @@ impl Daemon {
     async fn apply(&mut self, path: &Path, text: &str, dry_run: bool) -> anyhow::Result<Applied> {
         let policy = self.options.parse(path, text)?;
         let difference = Difference::between(&self.policy, &policy);
-        let new: Vec<_> = start::describe_all(&self.interfaces, &policy, |name| self.datapath.is_attached(name)).await?;
+        let new: Vec<_> =
+            start::describe_all(&self.interfaces, &policy, |name| self.datapath.is_attached(name)).await?;
         let mut tables = Tables::compile(&policy)?;
         let dropped_changes = self.unsaved.iter().filter(|change| !is_in(&policy, change)).cloned().collect();
         if !dry_run {
@@ -151,7 +162,8 @@ impl Daemon {
         tables: &mut Tables,
         interfaces: &[crate::interfaces::Interface],
     ) -> anyhow::Result<()> {
-        let new: Vec<_> = interfaces.iter().filter(|interface| !self.datapath.is_attached(&interface.name)).collect();
+        let new: Vec<_> =
+            interfaces.iter().filter(|interface| !self.datapath.is_attached(&interface.name)).collect();
         let attached = new.iter().try_for_each(|interface| self.attach(interface));
         let applied = attached.and_then(|()| Ok(self.datapath.apply(tables)?));
         if let Err(error) = applied {
@@ -204,7 +216,10 @@ impl Daemon {
                 (ListKind::Allow, Some(trunk)) => Some(List::Trunk(trunk.to_owned())),
                 (ListKind::Deny, Some(_)) => None,
             };
-            let is_unsaved = self.unsaved.iter().any(|change| Some(&change.list) == on.as_ref() && change.prefix == prefix);
+            let is_unsaved = self
+                .unsaved
+                .iter()
+                .any(|change| Some(&change.list) == on.as_ref() && change.prefix == prefix);
             Entry { prefix, trunk: trunk.map(str::to_owned), saved: !is_unsaved }
         };
         let own = match list {
@@ -240,9 +255,14 @@ impl Daemon {
             return Err(Misuse::new("a ban lasts longer than 0 s").into());
         }
         if cause.len() > BAN_CAUSE_LEN {
-            return Err(Misuse(format!("the cause has {} bytes; a ban carries {BAN_CAUSE_LEN}", cause.len())).into());
+            return Err(Misuse(format!(
+                "the cause has {} bytes; a ban carries {BAN_CAUSE_LEN}",
+                cause.len()
+            ))
+            .into());
         }
-        let mut ban = Ban { until_ns: boot_time_ns().saturating_add(for_ms.saturating_mul(1_000_000)), cause: [0; _] };
+        let mut ban =
+            Ban { until_ns: boot_time_ns().saturating_add(for_ms.saturating_mul(1_000_000)), cause: [0; _] };
         ban.cause[..cause.len()].copy_from_slice(cause.as_bytes());
         self.datapath.ban(address.to_canonical(), ban)?;
         Ok(entry(address.to_canonical(), &ban))
@@ -261,14 +281,17 @@ impl Daemon {
         Ok(bans.map(|(address, ban)| entry(address, &ban)).collect())
     }
 
-    fn explain(&self, question: &Question) -> anyhow::Result<Explanation> {
-        let frame = explain::frame(question).map_err(Misuse::new)?;
-        let reason = self.datapath.explain(&frame)?;
-        let source = question.from.ip();
+    fn explain(&self, mut question: Question) -> anyhow::Result<Explanation> {
         let transport = match question.transport {
             TransportName::Udp => Transport::Udp,
             TransportName::Tcp => Transport::Tcp,
         };
+        if question.to.ip().is_unspecified() {
+            question.to.set_ip(self.local_address(&question, transport));
+        }
+        let frame = explain::frame(&question).map_err(Misuse::new)?;
+        let reason = self.datapath.explain(&frame)?;
+        let source = question.from.ip();
         let because = if reason == Reason::Banned {
             let ban = self.bans()?.into_iter().find(|ban| ban.address == source);
             ban.map(|ban| Cause::Ban { ban: ban.address, cause: ban.cause, remaining_ms: ban.remaining_ms })
@@ -283,6 +306,17 @@ impl Daemon {
         })
     }
 
+    /// An address at which a packet for this port and of this IP version is judged.
+    fn local_address(&self, question: &Question, transport: Transport) -> IpAddr {
+        let to = question.to;
+        let of_this_version = |address: &&IpAddr| address.is_ipv4() == to.is_ipv4();
+        let at_port = self.policy.listeners.iter().filter(|listener| {
+            listener.transport == transport && listener.ports.iter().any(|range| range.contains(&to.port()))
+        });
+        let tied = at_port.flat_map(|listener| &listener.addresses).find(of_this_version);
+        tied.copied().unwrap_or(if to.is_ipv4() { explain::ANY_IPV4 } else { explain::ANY_IPV6 })
+    }
+
     /// Lets go of one interface, or of all, which ends the daemon.
     pub(super) fn detach(&mut self, interface: Option<String>, reply: oneshot::Sender<Response>) -> Next {
         let before = self.datapath.attached();
@@ -290,7 +324,10 @@ impl Daemon {
             None => (self.datapath.detach_all().map(|()| before).map_err(anyhow::Error::from), Next::Stop),
             Some(name) if !before.contains(&name) => {
                 let attached = before.join(", ");
-                (Err(Misuse(format!("interface {name} is not attached; attached: {attached}")).into()), Next::Continue)
+                (
+                    Err(Misuse(format!("interface {name} is not attached; attached: {attached}")).into()),
+                    Next::Continue,
+                )
             }
             Some(name) => {
                 self.policy.interfaces.retain(|wanted| *wanted != name);

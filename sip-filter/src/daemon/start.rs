@@ -16,7 +16,8 @@ use crate::{
 };
 
 /// What loading, pinning and attaching need (capabilities(7)).
-const CAPABILITIES: [Capability; 3] = [Capability::CAP_BPF, Capability::CAP_PERFMON, Capability::CAP_NET_ADMIN];
+const CAPABILITIES: [Capability; 3] =
+    [Capability::CAP_BPF, Capability::CAP_PERFMON, Capability::CAP_NET_ADMIN];
 const LOCAL_PORT_RANGE: &str = "/proc/sys/net/ipv4/ip_local_port_range";
 const RESERVED_PORTS: &str = "/proc/sys/net/ipv4/ip_local_reserved_ports";
 
@@ -88,9 +89,12 @@ impl Daemon {
 
     /// What the operator should know about the policy on this host.
     pub(super) fn warnings(&self) -> Vec<String> {
-        let mut warnings: Vec<_> = self.policy.warnings.iter().map(|warning| {
-            format!("{}:{}: {}", self.options.config.display(), warning.line, warning.message)
-        }).collect();
+        let mut warnings: Vec<_> = self
+            .policy
+            .warnings
+            .iter()
+            .map(|warning| format!("{}:{}: {}", self.options.config.display(), warning.line, warning.message))
+            .collect();
         warnings.extend(local_ports_warning(&self.policy));
         warnings
     }
@@ -118,8 +122,21 @@ impl Options {
 #[error("{} names no interface: write `interfaces = [\"eth0\"]` there, or give --interface", .0.display())]
 pub struct NoInterface(std::path::PathBuf);
 
-pub(super) fn read(path: &Path) -> anyhow::Result<String> {
-    std::fs::read_to_string(path).with_context(|| format!("cannot read the policy file {}", path.display()))
+/// A policy file that is not there, or not text, or not for us.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot read the policy file {path}")]
+pub struct Unreadable {
+    path: std::path::PathBuf,
+    source: std::io::Error,
+}
+
+/// Reads a policy file.
+///
+/// # Errors
+///
+/// [`Unreadable`] names it.
+pub fn read(path: &Path) -> Result<String, Unreadable> {
+    std::fs::read_to_string(path).map_err(|source| Unreadable { path: path.to_path_buf(), source })
 }
 
 /// Looks up every interface of a policy and refuses what would not work there.
@@ -165,7 +182,10 @@ fn check_capabilities() -> anyhow::Result<()> {
         .map(ToString::to_string)
         .collect();
     if !missing.is_empty() {
-        bail!("missing privileges: {}; run as root, or give the service AmbientCapabilities=", missing.join(", "));
+        bail!(
+            "missing privileges: {}; run as root, or give the service AmbientCapabilities=",
+            missing.join(", ")
+        );
     }
     Ok(())
 }
@@ -182,12 +202,20 @@ fn local_ports_warning(policy: &Policy) -> Option<String> {
             matches!((from.parse::<u16>(), to.parse::<u16>()), (Ok(from), Ok(to)) if (from..=to).contains(&port))
         })
     };
-    let caught = policy.listeners.iter().filter(|listener| listener.transport == Transport::Udp).find_map(|listener| {
-        let port = listener.ports.iter().cloned().flatten().find(|port| (first..=last).contains(port) && !is_reserved(*port))?;
-        Some((listener, port))
-    });
+    let caught = policy.listeners.iter().filter(|listener| listener.transport == Transport::Udp).find_map(
+        |listener| {
+            let port = listener
+                .ports
+                .iter()
+                .cloned()
+                .flatten()
+                .find(|port| (first..=last).contains(port) && !is_reserved(*port))?;
+            Some((listener, port))
+        },
+    );
     let (listener, port) = caught?;
-    let ports: Vec<_> = listener.ports.iter().map(|range| format!("{}-{}", range.start(), range.end())).collect();
+    let ports: Vec<_> =
+        listener.ports.iter().map(|range| format!("{}-{}", range.start(), range.end())).collect();
     Some(format!(
         "listener \"{}\" covers UDP port {port}, from which this host sends its own queries (ip_local_port_range \
          {first}-{last}): answers of strangers, DNS among them, are dropped there; run `sysctl -w \

@@ -1,12 +1,10 @@
 //! Attaching to interfaces, taking over links of an earlier daemon, letting go.
 
-use aya::{
-    programs::{
-        ProgramError, Xdp, XdpMode,
-        links::{FdLink, PinnedLink},
-        loaded_programs,
-        xdp::XdpLink,
-    },
+use aya::programs::{
+    ProgramError, Xdp, XdpMode,
+    links::{FdLink, PinnedLink},
+    loaded_programs,
+    xdp::XdpLink,
 };
 use nix::libc;
 use sip_filter_common::maps::{name, program};
@@ -138,7 +136,8 @@ impl Datapath {
 
     /// The interfaces that are attached, and those whose links an earlier daemon left.
     pub fn attached(&self) -> Vec<String> {
-        let mut interfaces: Vec<_> = self.links.iter().map(|(name, _)| name.clone()).chain(self.pins.links()).collect();
+        let mut interfaces: Vec<_> =
+            self.links.iter().map(|(name, _)| name.clone()).chain(self.pins.links()).collect();
         interfaces.sort_unstable();
         interfaces.dedup();
         interfaces
@@ -162,7 +161,9 @@ impl Datapath {
                 let link = filter.take_link(id).map_err(DatapathError::Program)?;
                 Ok(Some(fd_link(interface, link)?))
             }
-            Err(ProgramError::SyscallError(error)) if error.io_error.raw_os_error() == Some(libc::ENOLINK) => {
+            Err(ProgramError::SyscallError(error))
+                if error.io_error.raw_os_error() == Some(libc::ENOLINK) =>
+            {
                 tracing::warn!(interface, "the link of an earlier daemon lost its interface: attaching anew");
                 Ok(None)
             }
@@ -196,18 +197,23 @@ impl Datapath {
             return Ok(HeldLink::Open(link));
         }
         let pinned = link.pin(&path);
-        Ok(HeldLink::Pinned(pinned.map_err(|source| DatapathError::Pin { name: interface.to_owned(), source })?))
+        Ok(HeldLink::Pinned(
+            pinned.map_err(|source| DatapathError::Pin { name: interface.to_owned(), source })?,
+        ))
     }
 
     fn filter_program(&mut self) -> Result<&mut Xdp, DatapathError> {
-        let program = self.ebpf.program_mut(program::FILTER).ok_or(DatapathError::Missing(program::FILTER))?;
+        let program =
+            self.ebpf.program_mut(program::FILTER).ok_or(DatapathError::Missing(program::FILTER))?;
         Ok(program.try_into()?)
     }
 
     fn remove_pin(&self, name: &str) -> Result<(), DatapathError> {
         let path = self.pins.path(name);
         match std::fs::remove_file(&path) {
-            Err(source) if source.kind() != std::io::ErrorKind::NotFound => Err(DatapathError::PinFile { path, source }),
+            Err(source) if source.kind() != std::io::ErrorKind::NotFound => {
+                Err(DatapathError::PinFile { path, source })
+            }
             _ => Ok(()),
         }
     }
@@ -223,10 +229,7 @@ pub fn program_name(id: u32) -> String {
 /// Errors that the other mode would meet too.
 fn is_final(error: &ProgramError) -> bool {
     let ProgramError::SyscallError(error) = error else { return false };
-    matches!(
-        error.io_error.raw_os_error(),
-        Some(libc::EBUSY | libc::EEXIST | libc::EPERM | libc::ENODEV)
-    )
+    matches!(error.io_error.raw_os_error(), Some(libc::EBUSY | libc::EEXIST | libc::EPERM | libc::ENODEV))
 }
 
 fn refused(interface: &str, error: ProgramError) -> AttachError {

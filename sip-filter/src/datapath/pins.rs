@@ -72,7 +72,8 @@ impl Pins {
                 let parent = directory.parent().unwrap_or(directory).to_path_buf();
                 return Err(PinsError::NotBpffs { directory: directory.to_path_buf(), parent });
             }
-            mount(Some("bpf"), BPFFS, Some("bpf"), MsFlags::empty(), None::<&str>).map_err(PinsError::Mount)?;
+            mount(Some("bpf"), BPFFS, Some("bpf"), MsFlags::empty(), None::<&str>)
+                .map_err(PinsError::Mount)?;
             tracing::info!("mounted a bpffs at {BPFFS}: there was none");
         }
         let io = |source| PinsError::Io { path: directory.to_path_buf(), source };
@@ -109,7 +110,9 @@ impl Pins {
     pub fn links(&self) -> Vec<String> {
         let entries = fs::read_dir(&self.directory).into_iter().flatten().flatten();
         let mut links: Vec<_> = entries
-            .filter_map(|entry| Some(entry.file_name().to_str()?.strip_prefix(LINK_PREFIX)?.replace(':', ".")))
+            .filter_map(|entry| {
+                Some(entry.file_name().to_str()?.strip_prefix(LINK_PREFIX)?.replace(':', "."))
+            })
             .collect();
         links.sort_unstable();
         links

@@ -63,7 +63,12 @@ impl Tables {
         let sources6 = classes.number(inherit(rights6, |outer, inner| outer.contains(inner)));
         fits("IPv4 prefixes", sources4.len(), PREFIXES_MAX as usize, "join neighbouring prefixes")?;
         fits("IPv6 prefixes", sources6.len(), PREFIXES_MAX as usize, "join neighbouring prefixes")?;
-        fits("classes of sources", classes.all.len(), CLASSES_MAX, "let trunks share their sets of listeners")?;
+        fits(
+            "classes of sources",
+            classes.all.len(),
+            CLASSES_MAX,
+            "let trunks share their sets of listeners",
+        )?;
         index.classes[..classes.all.len()].copy_from_slice(&classes.all);
         Ok(Self { index, sources4, sources6, local_addresses })
     }
@@ -89,7 +94,12 @@ fn write_ports(listeners: &[Listener], index: &mut PolicyIndex) -> Result<(), Fu
         for (port, set) in at_port.into_iter().enumerate() {
             let next = sets.len();
             let number = *sets.entry(set).or_insert(next);
-            fits("sets of listeners at one port", number + 1, PORT_SETS_MAX, "give listeners fewer overlapping port ranges")?;
+            fits(
+                "sets of listeners at one port",
+                number + 1,
+                PORT_SETS_MAX,
+                "give listeners fewer overlapping port ranges",
+            )?;
             index.port_sets[number] = set;
             index.ports[transport as usize][port] = u8::try_from(number).unwrap_or(0);
         }
@@ -115,7 +125,12 @@ fn tie_listeners(listeners: &[Listener], index: &mut PolicyIndex) -> Result<Vec<
             index.vlans[usize::from(*vlan)] |= bit;
         }
     }
-    fits("local addresses", tied.len(), LOCAL_ADDRESSES_MAX as usize, "leave `addresses` empty where every address will do")?;
+    fits(
+        "local addresses",
+        tied.len(),
+        LOCAL_ADDRESSES_MAX as usize,
+        "leave `addresses` empty where every address will do",
+    )?;
     let mut tied: Vec<_> = tied.into_iter().collect();
     tied.sort_unstable();
     Ok(tied)
@@ -125,10 +140,13 @@ fn tie_listeners(listeners: &[Listener], index: &mut PolicyIndex) -> Result<Vec<
 fn rights(policy: &Policy) -> impl Iterator<Item = (IpNet, Class)> {
     let listeners = |wanted: &dyn Fn(usize, &Listener) -> bool| {
         let numbered = policy.listeners.iter().enumerate();
-        numbered.filter(|(number, listener)| wanted(*number, listener)).fold(0, |set, (number, _)| set | 1_u64 << number)
+        numbered
+            .filter(|(number, listener)| wanted(*number, listener))
+            .fold(0, |set, (number, _)| set | 1_u64 << number)
     };
     let mut all = Vec::new();
-    let mut say = |prefixes: &[IpNet], class: Class| all.extend(prefixes.iter().map(|prefix| (*prefix, class)));
+    let mut say =
+        |prefixes: &[IpNet], class: Class| all.extend(prefixes.iter().map(|prefix| (*prefix, class)));
     say(&policy.admin, Class { flags: Class::ADMIN, ..Class::NOBODY });
     say(&policy.deny, Class { flags: Class::DENIED, ..Class::NOBODY });
     let sip = listeners(&|_, listener| listener.kind != ListenerKind::Other);

@@ -1,0 +1,271 @@
+//! The tables of the pipeline in ordinary collections: what `replay` and tests judge by.
+//!
+//! Answers as the kernel's maps would for the same contents; knows neither the kernel nor a real clock.
+
+use std::cell::RefCell;
+use std::collections::{BTreeSet, HashMap};
+use std::net::IpAddr;
+
+use sip_filter_common::maps::FRAGMENTS_MAX;
+use sip_filter_common::{Address, FragmentDecision, FragmentKey, PolicyIndex, Reason, Tables};
+
+use crate::policy;
+
+/// One policy in force, with the bans, the clock and the followed datagrams beside it.
+///
+/// The clock stands still, at 0 to begin with, until [`set_now_ns`](Self::set_now_ns) moves it.
+#[derive(Debug)]
+pub struct HostTables {
+    index: Box<PolicyIndex>,
+    sources4: Prefixes,
+    sources6: Prefixes,
+    local_addresses: HashMap<IpAddr, u64>,
+    bans: HashMap<IpAddr, u64>,
+    now_ns: u64,
+    fragments: RefCell<Fragments>,
+}
+
+impl HostTables {
+    /// Puts a compiled policy in force; nobody is banned and no datagram followed.
+    pub fn new(tables: policy::tables::Tables) -> Self {
+        let policy::tables::Tables { index, sources4, sources6, local_addresses } = tables;
+        let sources4 = sources4.iter().map(|(prefix, class)| {
+            // The address stands in the last 32 bits of an IPv4-mapped one.
+            (IpAddr::V4(prefix.network()), 96 + u32::from(prefix.prefix_len()), *class)
+        });
+        let sources6 = sources6
+            .iter()
+            .map(|(prefix, class)| (IpAddr::V6(prefix.network()), u32::from(prefix.prefix_len()), *class));
+        Self {
+            index,
+            sources4: Prefixes::new(sources4),
+            sources6: Prefixes::new(sources6),
+            local_addresses: local_addresses.into_iter().collect(),
+            bans: HashMap::new(),
+            now_ns: 0,
+            fragments: RefCell::default(),
+        }
+    }
+
+    /// Moves the clock, forwards or backwards.
+    pub fn set_now_ns(&mut self, now_ns: u64) {
+        self.now_ns = now_ns;
+    }
+
+    /// Bans an address until the clock shows `until_ns`; replaces the ban there is.
+    pub fn ban(&mut self, address: IpAddr, until_ns: u64) {
+        self.bans.insert(address.to_canonical(), until_ns);
+    }
+
+    /// Lifts the ban on an address; whether there was one.
+    pub fn unban(&mut self, address: IpAddr) -> bool {
+        self.bans.remove(&address.to_canonical()).is_some()
+    }
+}
+
+impl Tables for HostTables {
+    fn index(&self) -> &PolicyIndex {
+        &self.index
+    }
+
+    fn class_of(&self, source: &Address) -> u32 {
+        let sources = if source.ipv4().is_some() { &self.sources4 } else { &self.sources6 };
+        sources.longest(source)
+    }
+
+    fn listeners_at(&self, destination: &Address) -> u64 {
+        self.local_addresses.get(&IpAddr::from(*destination)).copied().unwrap_or(0)
+    }
+
+    fn banned_until_ns(&self, source: &Address) -> u64 {
+        self.bans.get(&IpAddr::from(*source)).copied().unwrap_or(0)
+    }
+
+    fn now_ns(&self) -> u64 {
+        self.now_ns
+    }
+
+    fn followed(&self, datagram: &FragmentKey) -> Option<Reason> {
+        self.fragments.borrow().followed(datagram, self.now_ns)
+    }
+
+    fn follow(&self, datagram: &FragmentKey, decision: Option<&FragmentDecision>) {
+        self.fragments.borrow_mut().follow(datagram, decision, self.now_ns);
+    }
+}
+
+/// Class numbers by prefix, one map for each prefix length that occurs, the longest first.
+#[derive(Debug)]
+struct Prefixes {
+    by_length: Vec<(u32, HashMap<u128, u32>)>,
+}
+
+impl Prefixes {
+    /// Prefix lengths count in the 128 bits of an [`Address`].
+    fn new(prefixes: impl Iterator<Item = (IpAddr, u32, u32)>) -> Self {
+        let mut by_length: HashMap<u32, HashMap<u128, u32>> = HashMap::new();
+        for (network, length, class) in prefixes {
+            let key = masked(&Address::from(network), length);
+            by_length.entry(length).or_default().insert(key, class);
+        }
+        let mut by_length: Vec<_> = by_length.into_iter().collect();
+        by_length.sort_unstable_by_key(|(length, _)| std::cmp::Reverse(*length));
+        Self { by_length }
+    }
+
+    /// The class number of the longest prefix that holds the address; 0 if none does.
+    fn longest(&self, address: &Address) -> u32 {
+        let mut found =
+            self.by_length.iter().filter_map(|(length, classes)| classes.get(&masked(address, *length)));
+        found.next().copied().unwrap_or(0)
+    }
+}
+
+fn masked(address: &Address, length: u32) -> u128 {
+    let mask = u128::MAX.checked_shl(u128::BITS - length).unwrap_or(0);
+    u128::from_be_bytes(address.octets) & mask
+}
+
+/// A [`FragmentKey`] as the kernel's hash table sees it.
+type KeyBytes = [u8; size_of::<FragmentKey>()];
+
+/// What was decided for first fragments; full, it gives up the decision that ends first.
+#[derive(Debug, Default)]
+struct Fragments {
+    decisions: HashMap<KeyBytes, FragmentDecision>,
+    /// Every decision once, by its end.
+    ends: BTreeSet<(u64, KeyBytes)>,
+}
+
+impl Fragments {
+    fn followed(&self, datagram: &FragmentKey, now_ns: u64) -> Option<Reason> {
+        let decision = self.decisions.get(&bytemuck::cast::<_, KeyBytes>(*datagram))?;
+        let reason = u32::try_from(decision.reason).ok()?;
+        if decision.until_ns > now_ns { Reason::from_index(reason) } else { None }
+    }
+
+    fn follow(&mut self, datagram: &FragmentKey, decision: Option<&FragmentDecision>, now_ns: u64) {
+        let key: KeyBytes = bytemuck::cast(*datagram);
+        if let Some(former) = self.decisions.remove(&key) {
+            self.ends.remove(&(former.until_ns, key));
+        }
+        let Some(decision) = decision else { return };
+        while let Some((until_ns, _)) = self.ends.first()
+            && (*until_ns <= now_ns || self.ends.len() >= FRAGMENTS_MAX as usize)
+        {
+            if let Some((_, ended)) = self.ends.pop_first() {
+                self.decisions.remove(&ended);
+            }
+        }
+        self.decisions.insert(key, *decision);
+        self.ends.insert((decision.until_ns, key));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use sip_filter_common::maps::FRAGMENT_LIFETIME_NS;
+
+    use super::*;
+
+    const POLICY: &str = r#"
+[[listener]]
+name = "sip"
+kind = "signalling"
+transport = "udp"
+ports = [5060]
+addresses = ["192.0.2.1", "2001:db8::1"]
+
+[deny]
+sources = ["::/0", "10.0.0.0/8", "10.1.2.3"]
+
+[allow]
+sources = ["10.1.0.0/16", "0.0.0.0/0"]
+"#;
+
+    fn tables() -> HostTables {
+        let policy = policy::file::parse(Path::new("test.toml"), POLICY).unwrap();
+        HostTables::new(policy::tables::Tables::compile(&policy).unwrap())
+    }
+
+    fn address(text: &str) -> Address {
+        Address::from(text.parse::<IpAddr>().unwrap())
+    }
+
+    fn datagram(identification: u32) -> FragmentKey {
+        FragmentKey {
+            source: address("10.0.0.1"),
+            destination: address("192.0.2.1"),
+            identification,
+            protocol: 17,
+        }
+    }
+
+    fn pass_until(until_ns: u64) -> FragmentDecision {
+        FragmentDecision { until_ns, reason: Reason::Trunk as u64 }
+    }
+
+    #[test]
+    fn the_longest_prefix_of_the_family_gives_the_class() {
+        let tables = tables();
+        let check = |source: &str, flags: u64, allow: u64| {
+            let class = tables.index().classes[tables.class_of(&address(source)) as usize];
+            assert_eq!((class.flags, class.allow), (flags, allow), "{source}");
+        };
+        let denied = sip_filter_common::Class::DENIED;
+        check("192.0.2.7", 0, 1);
+        check("10.0.0.1", denied, 1);
+        check("10.1.2.3", denied, 1);
+        check("2001:db8::7", denied, 0);
+        check("::ffff:192.0.2.7", 0, 1);
+    }
+
+    #[test]
+    fn listeners_and_bans_are_found_by_either_form_of_an_address() {
+        let mut tables = tables();
+        assert_eq!(tables.listeners_at(&address("192.0.2.1")), 1);
+        assert_eq!(tables.listeners_at(&address("2001:db8::1")), 1);
+        assert_eq!(tables.listeners_at(&address("192.0.2.2")), 0);
+        tables.ban("::ffff:10.0.0.1".parse().unwrap(), 5);
+        assert_eq!(tables.banned_until_ns(&address("10.0.0.1")), 5);
+        assert!(tables.unban("10.0.0.1".parse().unwrap()));
+        assert_eq!(tables.banned_until_ns(&address("10.0.0.1")), 0);
+    }
+
+    #[test]
+    fn a_decision_is_followed_until_it_ends_or_is_taken_back() {
+        let mut tables = tables();
+        tables.follow(&datagram(1), Some(&pass_until(10)));
+        assert_eq!(tables.followed(&datagram(1)), Some(Reason::Trunk));
+        assert_eq!(tables.followed(&datagram(2)), None);
+        tables.set_now_ns(10);
+        assert_eq!(tables.followed(&datagram(1)), None);
+        tables.follow(&datagram(1), Some(&pass_until(20)));
+        assert_eq!(tables.followed(&datagram(1)), Some(Reason::Trunk));
+        tables.follow(&datagram(1), None);
+        assert_eq!(tables.followed(&datagram(1)), None);
+    }
+
+    #[test]
+    fn decisions_take_bounded_room() {
+        let mut tables = tables();
+        for identification in 0..FRAGMENTS_MAX + 10 {
+            let until_ns = FRAGMENT_LIFETIME_NS + u64::from(identification);
+            tables.follow(&datagram(identification), Some(&pass_until(until_ns)));
+            tables.follow(&datagram(identification), Some(&pass_until(until_ns)));
+        }
+        let taken = |tables: &HostTables| {
+            let fragments = tables.fragments.borrow();
+            (fragments.decisions.len(), fragments.ends.len())
+        };
+        let max = FRAGMENTS_MAX as usize;
+        assert_eq!(taken(&tables), (max, max));
+        assert_eq!(tables.followed(&datagram(9)), None, "the one that ends first is given up");
+        assert_eq!(tables.followed(&datagram(10)), Some(Reason::Trunk));
+        tables.set_now_ns(FRAGMENT_LIFETIME_NS * 2);
+        tables.follow(&datagram(0), Some(&pass_until(u64::MAX)));
+        assert_eq!(taken(&tables), (1, 1));
+    }
+}
