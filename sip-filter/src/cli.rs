@@ -22,7 +22,7 @@ use clap::{Args, Parser, Subcommand};
 use crate::{
     control::{Fault, client::CallError},
     daemon,
-    policy::mistake::Mistakes,
+    policy::{mistake::Mistakes, tables::Full},
 };
 
 /// Where the policy file stands unless `--config` says otherwise.
@@ -166,6 +166,7 @@ fn exit_code(error: &anyhow::Error) -> u8 {
     let is_usage = error.is::<Usage>()
         || error.is::<Mistakes>()
         || error.is::<AlreadyTold>()
+        || error.is::<Full>()
         || error.is::<daemon::NoInterface>()
         || error.is::<daemon::Unreadable>();
     if is_usage { USAGE } else { FAILED }

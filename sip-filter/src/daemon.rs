@@ -137,7 +137,7 @@ impl Daemon {
         let hold = self.policy.on_exit == OnExit::Hold;
         match self.datapath.attach(&interface.name, interface.index, hold)? {
             AttachMode::TakenOver => {
-                tracing::info!("{}: took over the program of an earlier daemon", interface.name)
+                tracing::info!("{}: took over the program of an earlier daemon", interface.name);
             }
             AttachMode::Native => tracing::info!("{}: attached in native mode", interface.name),
             AttachMode::Generic(reason) => tracing::warn!(
@@ -152,7 +152,11 @@ impl Daemon {
         let _: Result<(), _> = sd_notify::notify(&[sd_notify::NotifyState::Reloading]);
         match self.apply_file().await {
             Ok(applied) => {
-                tracing::info!("applied {}: generation {}", self.options.config.display(), applied.generation)
+                tracing::info!(
+                    "applied {}: generation {}",
+                    self.options.config.display(),
+                    applied.generation
+                );
             }
             Err(error) => tracing::error!("the policy before stays in force: {error:#}"),
         }
@@ -184,7 +188,7 @@ impl Daemon {
                 tracing::info!("stopped; the interfaces are open");
             }
             OnExit::Hold if self.datapath.attached().is_empty() => {
-                tracing::info!("stopped; nothing is attached")
+                tracing::info!("stopped; nothing is attached");
             }
             OnExit::Hold => {
                 tracing::info!("stopped; the kernel goes on filtering (`sip-filter detach` ends that)");

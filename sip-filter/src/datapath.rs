@@ -212,7 +212,7 @@ impl Datapath {
         }
         (tables.index.slot, tables.index.generation) = (slot, generation);
         let mut index = IndexTable::create(1, 0)?;
-        index.set(0, &*tables.index, 0)?;
+        index.set(0, tables.index.as_ref(), 0)?;
 
         self.map_mut::<ArrayOfMaps<_, SourceTable<4>>>(name::SOURCES4)?.set(slot, &sources4, 0)?;
         self.map_mut::<ArrayOfMaps<_, SourceTable<16>>>(name::SOURCES6)?.set(slot, &sources6, 0)?;

@@ -29,7 +29,7 @@ pub enum ReplayError {
     /// The policy does not fit into the kernel's tables, so there is nothing that it would do.
     #[error(transparent)]
     Policy(#[from] Full),
-    /// Not even the beginning is a capture that can be judged.
+    /// It is no capture, or its first packet cannot be judged.
     #[error(transparent)]
     Unreadable(CaptureError),
     /// The capture could be read up to some record.
@@ -61,7 +61,9 @@ fn replay_over(capture: impl Read, tables: &mut HostTables) -> Result<Report, Re
     let mut tally = Tally::default();
     match judge_all(capture, tables, &mut tally) {
         Ok(()) => Ok(tally.report(false)),
-        Err(error @ (CaptureError::NotACapture | CaptureError::Empty)) => Err(ReplayError::Unreadable(error)),
+        Err(error) if tally.is_empty() && !matches!(error, CaptureError::CutOff) => {
+            Err(ReplayError::Unreadable(error))
+        }
         Err(error) => {
             let report = Box::new(tally.report(matches!(error, CaptureError::CutOff)));
             Err(ReplayError::Stopped { report, error })

@@ -57,7 +57,7 @@ fn tables(report: &Report) -> anyhow::Result<()> {
             output::number(share(packets, report.packets)),
         ]);
     }
-    output::print(&reasons.to_string())?;
+    output::print(&format!("\n{reasons}"))?;
     if report.sources.is_empty() {
         return Ok(());
     }
@@ -70,7 +70,7 @@ fn tables(report: &Report) -> anyhow::Result<()> {
             listed(&source.reasons).into(),
         ]);
     }
-    output::print(&sources.to_string())?;
+    output::print(&format!("\n{sources}"))?;
     match report.sources.len().saturating_sub(SOURCES_SHOWN) {
         0 => Ok(()),
         more => output::print(&format!("and {more} more sources: --json shows all")),

@@ -26,7 +26,7 @@ use crate::{
         difference::Difference,
         edit, file,
         mistake::Mistakes,
-        tables::Tables,
+        tables::{Full, Tables},
     },
 };
 
@@ -48,6 +48,7 @@ fn response(result: anyhow::Result<serde_json::Value>) -> Response {
         Err(error) => {
             let is_usage = error.is::<Misuse>()
                 || error.is::<Mistakes>()
+                || error.is::<Full>()
                 || error.is::<start::NoInterface>()
                 || error.is::<start::Unreadable>();
             let fault = if is_usage { Fault::Usage } else { Fault::Failed };

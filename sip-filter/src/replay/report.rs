@@ -76,6 +76,11 @@ pub(super) struct Tally {
 }
 
 impl Tally {
+    /// Whether no packet was seen.
+    pub(super) fn is_empty(&self) -> bool {
+        self.packets == 0 && self.outgoing == 0
+    }
+
     /// Notes a packet that was not judged.
     pub(super) fn outgoing(&mut self) {
         self.outgoing += 1;

@@ -16,6 +16,29 @@ use pcap_file::pcapng::blocks::interface_description::{
 use pcap_file::{DataLink, Endianness, TsResolution};
 use serde_json::{Value, json};
 
+/// What the captures are judged by.
+pub(super) const POLICY: &str = r#"
+mode = "monitor"
+admin = ["192.0.2.10"]
+
+[[listener]]
+name = "sip"
+kind = "signalling"
+transport = "udp"
+ports = [5060]
+
+[[listener]]
+name = "sip-vlan"
+kind = "signalling"
+transport = "udp"
+ports = [5070]
+vlans = [7]
+
+[[trunk]]
+name = "a"
+allow = ["203.0.113.14", "2001:db8:a::/48"]
+"#;
+
 pub(super) const STRANGER: [u8; 4] = [198, 51, 100, 1];
 pub(super) const TRUNK: [u8; 4] = [203, 0, 113, 14];
 pub(super) const HOST: [u8; 4] = [192, 0, 2, 1];
