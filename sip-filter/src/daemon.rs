@@ -83,7 +83,8 @@ struct Daemon {
 /// It cannot start; once it runs it goes on.
 pub async fn run(options: Options) -> anyhow::Result<()> {
     let socket = options.socket.clone();
-    let (mut daemon, mut events) = Daemon::start(options).await?;
+    let clients = server::Places::default();
+    let (mut daemon, mut events) = Daemon::start(options, clients.clone()).await?;
     sd_notify::notify(&[sd_notify::NotifyState::Ready])
         .context("cannot tell systemd that the daemon is ready")?;
     while let Some(event) = events.recv().await {
@@ -91,6 +92,7 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
             break;
         }
     }
+    clients.are_empty().await;
     // A socket that is gone already is as good.
     let _: std::io::Result<()> = std::fs::remove_file(socket);
     daemon.stop()
@@ -201,11 +203,12 @@ impl Daemon {
 /// Everything that sends events.
 fn start_sources(
     listener: tokio::net::UnixListener,
+    clients: server::Places,
     mut interface_changes: futures_util::stream::BoxStream<'static, String>,
 ) -> anyhow::Result<mpsc::Receiver<Event>> {
     let (events, receiver) = mpsc::channel(EVENTS_MAX);
     let (calls, mut calls_receiver) = mpsc::channel(EVENTS_MAX);
-    tokio::spawn(server::serve(listener, calls));
+    tokio::spawn(server::serve(listener, clients, calls));
     let mut stop = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut reload = signal(SignalKind::hangup())?;

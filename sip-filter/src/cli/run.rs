@@ -1,6 +1,6 @@
 //! `run`: the daemon.
 
-use std::path::PathBuf;
+use std::{io::IsTerminal as _, path::PathBuf};
 
 use sip_filter_common::Mode;
 use tracing_subscriber::EnvFilter;
@@ -37,6 +37,7 @@ pub(super) fn run(global: &Global, arguments: Arguments) -> anyhow::Result<()> {
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
         .without_time()
         .with_target(false)
         .init();

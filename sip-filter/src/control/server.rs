@@ -21,6 +21,8 @@ use super::{Fault, LINE_BYTES_MAX, Request, Response};
 const CLIENTS_MAX: usize = 64;
 /// How long a client may take to say its line, and to take the answer.
 const CLIENT_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a daemon that stops waits for clients to take their answers.
+const PARTING_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// A request and where its answer goes.
 pub type Call = (Request, oneshot::Sender<Response>);
@@ -73,11 +75,27 @@ pub fn bind(path: &Path) -> Result<UnixListener, ServerError> {
     listener
 }
 
+/// The places for clients that are served at the same time.
+#[derive(Debug, Clone)]
+pub struct Places(Arc<Semaphore>);
+
+impl Default for Places {
+    fn default() -> Self {
+        Self(Arc::new(Semaphore::new(CLIENTS_MAX)))
+    }
+}
+
+impl Places {
+    /// Waits until every client has its answer, but not for one that dawdles.
+    pub async fn are_empty(&self) {
+        let all = u32::try_from(CLIENTS_MAX).unwrap_or(u32::MAX);
+        let _: Result<_, _> = timeout(PARTING_TIMEOUT, self.0.acquire_many(all)).await;
+    }
+}
+
 /// Takes clients for as long as somebody takes their calls.
-pub async fn serve(listener: UnixListener, calls: mpsc::Sender<Call>) {
-    let places = Arc::new(Semaphore::new(CLIENTS_MAX));
+pub async fn serve(listener: UnixListener, places: Places, calls: mpsc::Sender<Call>) {
     loop {
-        let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
         let client = match listener.accept().await {
             Ok((client, _)) => client,
             Err(error) => {
@@ -87,6 +105,7 @@ pub async fn serve(listener: UnixListener, calls: mpsc::Sender<Call>) {
                 continue;
             }
         };
+        let Ok(place) = Arc::clone(&places.0).acquire_owned().await else { return };
         let calls = calls.clone();
         tokio::spawn(async move {
             answer(client, calls).await;

@@ -25,7 +25,10 @@ impl Daemon {
     /// Reads the policy, loads the program, attaches it and opens the control socket.
     ///
     /// Everything that can be refused is refused before the kernel's tables change.
-    pub(super) async fn start(options: Options) -> anyhow::Result<(Self, mpsc::Receiver<Event>)> {
+    pub(super) async fn start(
+        options: Options,
+        clients: server::Places,
+    ) -> anyhow::Result<(Self, mpsc::Receiver<Event>)> {
         let text = read(&options.config)?;
         let policy = options.parse(&options.config, &text)?;
         check_capabilities()?;
@@ -59,7 +62,7 @@ impl Daemon {
             daemon.policy.listeners.len(),
             daemon.policy.trunks.len()
         );
-        let events = start_sources(listener, changes)?;
+        let events = start_sources(listener, clients, changes)?;
         Ok((daemon, events))
     }
 
