@@ -13,10 +13,19 @@ use crate::{
 
 /// VLAN tags that may stand before the IP header (IEEE 802.1Q and 802.1ad).
 const VLANS_MAX: u32 = 2;
-/// Tags that are looked at, those without a VLAN (VID 0, a priority tag) included: the kernel strips any number.
-const TAGS_MAX: u32 = 4;
-/// IPv6 headers that may stand between the fixed header and the transport; RFC 8200 section 4.1 has seven.
-const EXTENSION_HEADERS_MAX: u32 = 8;
+/// Writes a block down several times.
+///
+/// The kernel's verifier takes loops, but before Linux 6.3 not one that ends by falling through to its head,
+/// and how a loop is laid out is the compiler's choice.
+macro_rules! unrolled {
+    (4, $block:block) => {
+        $block $block $block $block
+    };
+    (8, $block:block) => {
+        unrolled!(4, $block);
+        unrolled!(4, $block);
+    };
+}
 
 const ETHERNET_TYPE_OFFSET: usize = 12;
 const ETHERNET_HEADER_LEN: usize = 14;
@@ -133,31 +142,35 @@ pub fn ethernet<F: Frame + ?Sized>(frame: &F) -> ControlFlow<Reason, Packet> {
 pub fn tagged<F: Frame + ?Sized>(frame: &F, mut kind: u16, mut offset: usize) -> ControlFlow<Reason, Packet> {
     let mut vlan = 0;
     let mut vlans = 0;
-    let mut tags = 0;
-    while kind == ethertype::VLAN || kind == ethertype::SERVICE_VLAN {
-        if tags == TAGS_MAX {
-            return Break(Reason::Malformed);
-        }
-        let Some([tci_high, tci_low, kind_high, kind_low]) = frame.read(offset) else {
-            return Break(Reason::Truncated);
-        };
-        let vid = u16::from_be_bytes([tci_high, tci_low]) & 0x0fff;
-        if vid != 0 {
-            if vlans == VLANS_MAX {
-                return Break(Reason::NotIp);
+    // Four tags are looked at, those without a VLAN (VID 0, a priority tag) included: the kernel strips any number.
+    unrolled!(4, {
+        if is_tag(kind) {
+            let Some([tci_high, tci_low, kind_high, kind_low]) = frame.read(offset) else {
+                return Break(Reason::Truncated);
+            };
+            let vid = u16::from_be_bytes([tci_high, tci_low]) & 0x0fff;
+            if vid != 0 {
+                vlans += 1;
+                vlan = vid;
             }
-            vlans += 1;
-            vlan = vid;
+            kind = u16::from_be_bytes([kind_high, kind_low]);
+            offset += 4;
         }
-        tags += 1;
-        kind = u16::from_be_bytes([kind_high, kind_low]);
-        offset += 4;
+    });
+    if vlans > VLANS_MAX {
+        return Break(Reason::NotIp);
     }
     match kind {
         ethertype::IPV4 => ipv4(frame, offset, vlan),
         ethertype::IPV6 => ipv6(frame, offset, vlan),
+        other if is_tag(other) => Break(Reason::Malformed),
         _ => Break(Reason::NotIp),
     }
+}
+
+#[inline(always)]
+const fn is_tag(kind: u16) -> bool {
+    kind == ethertype::VLAN || kind == ethertype::SERVICE_VLAN
 }
 
 /// RFC 791 section 3.1.
@@ -208,31 +221,34 @@ fn ipv6<F: Frame + ?Sized>(frame: &F, offset: usize, vlan: u16) -> ControlFlow<R
         return Break(Reason::Malformed);
     }
     let mut offset = offset + 40;
-    let mut headers = 0;
-    while protocol::is_extension(packet.protocol) {
-        if headers == EXTENSION_HEADERS_MAX {
-            packet.part = Part::Hidden;
-            return Continue(packet);
-        }
-        let Some([next, length, fragment_high, fragment_low]) = frame.read(offset) else {
-            return cut(packet);
-        };
-        headers += 1;
-        if packet.protocol == protocol::FRAGMENT {
-            let Some(identification) = frame.read(offset + 4) else { return cut(packet) };
-            let offset_and_flags = u16::from_be_bytes([fragment_high, fragment_low]);
-            packet.identification = u32::from_be_bytes(identification);
-            packet.part = part(offset_and_flags >> 3, offset_and_flags & 1 != 0);
-            packet.protocol = next;
-            if packet.part == Part::Later {
-                return Continue(packet);
-            }
-            offset += 8;
-        } else {
+    // Eight headers may stand before the transport; RFC 8200 section 4.1 has seven.
+    unrolled!(8, {
+        if protocol::is_extension(packet.protocol) {
+            let Some([next, length, fragment_high, fragment_low]) = frame.read(offset) else {
+                return cut(packet);
+            };
             let units = length as usize;
-            offset += if packet.protocol == protocol::AUTHENTICATION { (units + 2) * 4 } else { (units + 1) * 8 };
+            match packet.protocol {
+                protocol::FRAGMENT => {
+                    let Some(identification) = frame.read(offset + 4) else { return cut(packet) };
+                    let offset_and_flags = u16::from_be_bytes([fragment_high, fragment_low]);
+                    packet.identification = u32::from_be_bytes(identification);
+                    packet.part = part(offset_and_flags >> 3, offset_and_flags & 1 != 0);
+                    if packet.part == Part::Later {
+                        packet.protocol = next;
+                        return Continue(packet);
+                    }
+                    offset += 8;
+                }
+                protocol::AUTHENTICATION => offset += (units + 2) * 4,
+                _ => offset += (units + 1) * 8,
+            }
             packet.protocol = next;
         }
+    });
+    if protocol::is_extension(packet.protocol) {
+        packet.part = Part::Hidden;
+        return Continue(packet);
     }
     transport(frame, offset, packet)
 }

@@ -16,7 +16,8 @@ use crate::{
 /// Judges a frame that begins with an Ethernet header.
 #[inline(always)]
 pub fn judge<F: Frame + ?Sized, T: Tables>(frame: &F, tables: &T) -> Reason {
-    let (Break(reason) | Continue(reason)) = parse::ethernet(frame).map_continue(|packet| decide(&packet, tables));
+    let (Break(reason) | Continue(reason)) =
+        parse::ethernet(frame).map_continue(|packet| decide(&packet, tables));
     reason
 }
 
@@ -91,7 +92,12 @@ fn class_of<T: Tables>(packet: &Packet, tables: &T) -> Class {
 
 /// The contract's precedence from VLAN on, for a packet whose listeners are known.
 #[inline(always)]
-fn admit<T: Tables>(packet: &Packet, listeners: u64, class: Class, tables: &T) -> ControlFlow<Reason, Reason> {
+fn admit<T: Tables>(
+    packet: &Packet,
+    listeners: u64,
+    class: Class,
+    tables: &T,
+) -> ControlFlow<Reason, Reason> {
     let index = tables.index();
     let listeners = listeners & (index.any_vlan | index.vlans[(packet.vlan & 0x0fff) as usize]);
     if listeners == 0 {
@@ -122,7 +128,12 @@ fn refuse<T: Tables>(packet: &Packet, class: Class, tables: &T) -> ControlFlow<R
 
 /// A part without ports follows its datagram; where nothing is known of that, known peers pass.
 #[inline(always)]
-fn follow<T: Tables>(packet: &Packet, listeners: u64, class: Class, tables: &T) -> ControlFlow<Reason, Reason> {
+fn follow<T: Tables>(
+    packet: &Packet,
+    listeners: u64,
+    class: Class,
+    tables: &T,
+) -> ControlFlow<Reason, Reason> {
     if let Some(reason) = tables.followed(&packet.fragment_key()) {
         return Break(reason);
     }

@@ -13,8 +13,15 @@ use sip_filter_common::{
 
 const SLOTS: usize = POLICY_SLOTS as usize;
 
+/// A [`PolicyIndex`] as words: before Linux 6.2 an inner map whose type information names a struct
+/// takes no place of one without type information, which is what the controller can create.
+type PolicyWords = [u64; size_of::<PolicyIndex>() / size_of::<u64>()];
+
+const _: () = assert!(size_of::<PolicyWords>() == size_of::<PolicyIndex>());
+const _: () = assert!(align_of::<PolicyWords>() >= align_of::<PolicyIndex>());
+
 #[btf_map]
-static POLICY: ArrayOfMaps<Array<PolicyIndex, 1>, 1> = ArrayOfMaps::new();
+static POLICY: ArrayOfMaps<Array<PolicyWords, 1>, 1> = ArrayOfMaps::new();
 #[btf_map]
 static SOURCES4: ArrayOfMaps<LpmTrie<[u8; 4], u32, 1>, SLOTS> = ArrayOfMaps::new();
 #[btf_map]
@@ -40,7 +47,9 @@ impl KernelTables {
     /// `follows` says whether decisions on fragments are remembered.
     #[inline(always)]
     pub(crate) fn in_force(follows: bool) -> Option<Self> {
-        let index = POLICY.get_value(0, &0)?;
+        let words: *const PolicyWords = POLICY.get_value(0, &0)?;
+        // SAFETY: same size and no greater alignment, as asserted above, and any words are a valid index.
+        let index = unsafe { &*words.cast() };
         Some(Self { index, follows })
     }
 }

@@ -74,6 +74,8 @@ struct Daemon {
     policy: Policy,
     /// Changes that the policy file does not have.
     unsaved: Vec<ListChange>,
+    /// Held for its file, which is to go with the daemon.
+    _socket: server::SocketFile,
 }
 
 /// Runs until it is told to stop.
@@ -82,7 +84,6 @@ struct Daemon {
 ///
 /// It cannot start; once it runs it goes on.
 pub async fn run(options: Options) -> anyhow::Result<()> {
-    let socket = options.socket.clone();
     let clients = server::Places::default();
     let (mut daemon, mut events) = Daemon::start(options, clients.clone()).await?;
     sd_notify::notify(&[sd_notify::NotifyState::Ready])
@@ -93,8 +94,6 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
         }
     }
     clients.are_empty().await;
-    // A socket that is gone already is as good.
-    let _: std::io::Result<()> = std::fs::remove_file(socket);
     daemon.stop()
 }
 

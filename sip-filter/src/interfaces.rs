@@ -9,7 +9,7 @@ use rtnetlink::{
     packet_core::NetlinkPayload,
     packet_route::{
         RouteNetlinkMessage,
-        link::{LinkAttribute, LinkLayerType, LinkMessage, LinkXdp, XdpAttached},
+        link::{InfoKind, LinkAttribute, LinkInfo, LinkLayerType, LinkMessage, LinkXdp, XdpAttached},
     },
 };
 use serde::{Deserialize, Serialize};
@@ -125,7 +125,7 @@ impl Interfaces {
             name: name.to_owned(),
             index: link.header.index,
             xdp: xdp_of(&link),
-            strips_vlan_tags: self.strips_vlan_tags(name).await,
+            strips_vlan_tags: is_vlan_device(&link) || self.strips_vlan_tags(name).await,
         })
     }
 
@@ -164,6 +164,16 @@ fn name_of(link: &LinkMessage) -> Option<String> {
     link.attributes.iter().find_map(|attribute| match attribute {
         LinkAttribute::IfName(name) => Some(name.clone()),
         _ => None,
+    })
+}
+
+/// On a VLAN's own device the tag is gone in any case.
+fn is_vlan_device(link: &LinkMessage) -> bool {
+    link.attributes.iter().any(|attribute| match attribute {
+        LinkAttribute::LinkInfo(infos) => {
+            infos.iter().any(|info| matches!(info, LinkInfo::Kind(InfoKind::Vlan)))
+        }
+        _ => false,
     })
 }
 

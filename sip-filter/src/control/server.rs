@@ -49,12 +49,23 @@ pub enum ServerError {
     },
 }
 
+/// The socket's file; gone with this value.
+#[derive(Debug)]
+pub struct SocketFile(PathBuf);
+
+impl Drop for SocketFile {
+    fn drop(&mut self) {
+        // A file that is gone already is as good.
+        let _: io::Result<()> = std::fs::remove_file(&self.0);
+    }
+}
+
 /// Opens the socket for root alone; replaces one that a dead daemon left.
 ///
 /// # Errors
 ///
 /// See [`ServerError`].
-pub fn bind(path: &Path) -> Result<UnixListener, ServerError> {
+pub fn bind(path: &Path) -> Result<(UnixListener, SocketFile), ServerError> {
     let io = |source| ServerError::Io { path: path.to_path_buf(), source };
     if let Some(directory) = path.parent() {
         std::fs::create_dir_all(directory).map_err(io)?;
@@ -72,7 +83,7 @@ pub fn bind(path: &Path) -> Result<UnixListener, ServerError> {
     let before = nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(0o177));
     let listener = UnixListener::bind(path).map_err(io);
     nix::sys::stat::umask(before);
-    listener
+    Ok((listener?, SocketFile(path.to_path_buf())))
 }
 
 /// The places for clients that are served at the same time.

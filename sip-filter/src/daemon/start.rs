@@ -34,7 +34,7 @@ impl Daemon {
         check_capabilities()?;
         let (interfaces, changes) = Interfaces::connect()?;
         let pins = Pins::open(&options.pins)?;
-        let listener = server::bind(&options.socket)?;
+        let (listener, socket) = server::bind(&options.socket)?;
         for name in &policy.interfaces {
             interfaces.describe(name).await?;
         }
@@ -42,7 +42,7 @@ impl Daemon {
         let mut tables = Tables::compile(&policy)?;
 
         let datapath = Datapath::load(pins, options.is_verbose)?;
-        let mut daemon = Self { options, datapath, interfaces, policy, unsaved: Vec::new() };
+        let mut daemon = Self { options, datapath, interfaces, policy, unsaved: Vec::new(), _socket: socket };
         daemon.datapath.start_kernel_log();
         daemon.datapath.apply(&mut tables)?;
         if let Err(error) = daemon.attach_all(&wanted) {
@@ -164,8 +164,9 @@ pub(super) async fn describe_all(
             && interface.strips_vlan_tags
         {
             bail!(
-                "interface {name} takes VLAN tags off before XDP sees them (rx-vlan-offload is on), so the VLANs of \
-                 listener \"{}\" would never match: run `ethtool -K {name} rxvlan off`, or remove `vlans`",
+                "interface {name} takes VLAN tags off before XDP sees them (rx-vlan-offload is on, or it is a VLAN \
+                 device), so the VLANs of listener \"{}\" would never match: run `ethtool -K {name} rxvlan off`, or \
+                 remove `vlans`",
                 listener.name
             );
         }

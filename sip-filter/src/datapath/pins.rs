@@ -127,7 +127,7 @@ impl Pins {
         self.remove(&self.link(interface))
     }
 
-    /// Removes maps and programs, and the directory if nothing else is in it.
+    /// Removes links, maps and programs.
     ///
     /// # Errors
     ///
@@ -139,8 +139,6 @@ impl Pins {
         for name in name::ALL.iter().chain(&[program::FILTER, program::EXPLAIN]) {
             self.remove(&self.path(name))?;
         }
-        // What is not ours stays, and the directory with it.
-        let _: io::Result<()> = fs::remove_dir(&self.directory);
         Ok(())
     }
 
@@ -150,6 +148,13 @@ impl Pins {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
             Err(source) => Err(PinsError::Io { path: path.to_path_buf(), source }),
         }
+    }
+}
+
+impl Drop for Pins {
+    fn drop(&mut self) {
+        // Only an empty directory goes: one with pins is in use by the kernel, and what is not ours stays.
+        let _: io::Result<()> = fs::remove_dir(&self.directory);
     }
 }
 
