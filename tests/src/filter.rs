@@ -45,23 +45,46 @@ impl Filter {
 
     /// Writes the file but starts nothing: for commands without a daemon, and for a start that is to fail.
     pub fn prepare(lab: &Lab, policy: &str) -> Result<Self> {
+        Self::beside(lab, "", policy)
+    }
+
+    /// The same for one more filter in the laboratory; `label` (`"-second"`) ends the names of its file, socket and pins.
+    pub fn beside(lab: &Lab, label: &str, policy: &str) -> Result<Self> {
+        let mut pins = lab.pins().as_os_str().to_owned();
+        pins.push(label);
         let filter = Self {
             binary: binary()?,
             host: lab.pbx().clone(),
-            config: lab.directory().join("sip-filter.toml"),
-            socket: lab.directory().join("control.sock"),
-            pins: lab.pins().to_owned(),
+            config: lab.directory().join(format!("sip-filter{label}.toml")),
+            socket: lab.directory().join(format!("control{label}.sock")),
+            pins: pins.into(),
             daemon: None,
         };
         filter.write_config(policy)?;
         Ok(filter)
     }
 
+    /// The same filter with other pins.
+    #[must_use]
+    pub fn with_pins(self, pins: &Path) -> Self {
+        Self { pins: pins.to_owned(), ..self }
+    }
+
+    /// The same filter with another control socket.
+    #[must_use]
+    pub fn with_socket(self, socket: &Path) -> Self {
+        Self { socket: socket.to_owned(), ..self }
+    }
+
     /// Starts the daemon again after it ended, on the same file, socket and pins.
     pub fn run(&mut self) -> Result<()> {
-        let mut command = self.command();
-        command.arg("run").arg("--config").arg(&self.config);
-        let mut daemon = self.host.spawn("sip-filter-run", command)?;
+        self.run_with(&[])
+    }
+
+    /// The same with more on the command line: `&["--mode", "monitor"]`.
+    pub fn run_with(&mut self, arguments: &[&str]) -> Result<()> {
+        self.launch(arguments)?;
+        let mut daemon = self.daemon.take().context("the daemon was just started")?;
         let answered = wait_until(Duration::from_millis(START_MS), "sip-filter to answer `status`", || {
             daemon.still_runs()?;
             Ok(self.cli(["status", "--json"])?.succeeded().then_some(()))
@@ -69,6 +92,31 @@ impl Filter {
         answered.with_context(|| format!("sip-filter run printed:\n{}", daemon.tail()))?;
         self.daemon = Some(daemon);
         Ok(())
+    }
+
+    /// Starts the daemon and waits for nothing.
+    pub fn launch(&mut self, arguments: &[&str]) -> Result<()> {
+        let mut command = self.command();
+        command.arg("run").arg("--config").arg(&self.config).args(arguments);
+        self.daemon = Some(self.host.spawn("sip-filter-run", command)?);
+        Ok(())
+    }
+
+    /// Starts the daemon where that must fail, and returns how it ended.
+    pub fn run_in_vain(&self, arguments: &[&str]) -> Result<Outcome> {
+        let config = self.config.display().to_string();
+        self.cli([&["run", "--config", &config], arguments].concat())
+    }
+
+    /// Sends the daemon a signal and does not wait.
+    pub fn signal(&self, signal: Signal) -> Result<()> {
+        self.daemon.as_ref().context("the daemon does not run")?.signal(signal)
+    }
+
+    /// Waits for a daemon that is to end by itself.
+    pub fn ended(&mut self) -> Result<Outcome> {
+        let daemon = self.daemon.take().context("the daemon does not run")?;
+        daemon.wait(Duration::from_millis(STOP_MS))
     }
 
     /// Runs a command of the filter to its end, whatever its exit code: `filter.cli(["ban", "list"])`.
@@ -121,9 +169,20 @@ impl Filter {
         fs::write(&self.config, policy).with_context(|| format!("write {}", self.config.display()))
     }
 
+    /// Replaces the file and puts it in force, if it can be.
+    pub fn apply(&self, policy: &str) -> Result<Outcome> {
+        self.write_config(policy)?;
+        self.cli([OsStr::new("apply"), OsStr::new("--config"), self.config.as_os_str()])
+    }
+
     /// The file that the daemon was started with.
     pub fn config(&self) -> &Path {
         &self.config
+    }
+
+    /// Its control socket.
+    pub fn socket(&self) -> &Path {
+        &self.socket
     }
 
     /// Where this filter pins.
@@ -155,8 +214,17 @@ impl Filter {
         self.run()
     }
 
-    fn command(&self) -> Command {
-        let mut command = self.host.command(&self.binary);
+    /// A command of the filter inside the PBX, yet to be given its verb.
+    pub fn command(&self) -> Command {
+        self.command_under(&[])
+    }
+
+    /// The same, started by another program: `&["setpriv", "--reuid=65534", …]`.
+    pub fn command_under(&self, starter: &[&str]) -> Command {
+        let binary = self.binary.as_os_str();
+        let mut words = starter.iter().map(OsStr::new).chain([binary]);
+        let mut command = self.host.command(words.next().unwrap_or(binary));
+        command.args(words);
         command.arg("--socket").arg(&self.socket).arg("--pins").arg(&self.pins);
         command
     }

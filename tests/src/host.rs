@@ -192,6 +192,30 @@ impl Host {
         Ok(())
     }
 
+    /// Lays a cable to another host, past the switch: a NIC `name` in both, with these addresses.
+    pub fn cable(&self, name: &str, here: IpAddr, other: &Host, there: IpAddr) -> Result<()> {
+        let mut command = self.ip();
+        command.args(["link", "add", name, "type", "veth", "peer", "name", name, "netns", &other.namespace]);
+        succeed(&mut command)?;
+        for (host, address) in [(other, there), (self, here)] {
+            let prefix = format!("{address}/{}", if address.is_ipv4() { 24 } else { 64 });
+            succeed(host.ip().args(["link", "set", name, "addrgenmode", "none"]))?;
+            let mut command = host.ip();
+            command.args(["address", "add", &prefix, "dev", name]);
+            if address.is_ipv6() {
+                command.arg("nodad");
+            }
+            succeed(&mut command)?;
+            succeed(host.ip().args(["link", "set", name, "up"]))?;
+        }
+        Ok(())
+    }
+
+    /// `ip` about this host's network, by its own words: `host.network(&["link", "delete", "eth1"])`.
+    pub fn network(&self, arguments: &[&str]) -> Result<String> {
+        succeed(self.ip().args(arguments))
+    }
+
     /// The hardware address of the NIC, for crafted frames.
     pub fn hardware_address(&self) -> [u8; 6] {
         // Given by the laboratory, so that a frame can be built before anything was sent.
@@ -201,6 +225,12 @@ impl Host {
     /// The SIP port of this host, which is where everybody calls.
     pub fn sip(&self, family: Family) -> SocketAddr {
         SocketAddr::new(self.address(family), crate::pbx::SIP_PORT)
+    }
+
+    fn ip(&self) -> Command {
+        let mut command = Command::new("ip");
+        command.args(["-n", &self.namespace]);
+        command
     }
 
     pub(crate) fn path(&self) -> PathBuf {

@@ -1,6 +1,6 @@
 # Removes what a laboratory made, as soon as its process is gone in whatever way: standard input is a pipe from it,
 # and the kernel closes that pipe for a panic, a signal and SIGKILL alike.
-# Arguments: the name that its namespaces begin with, its directory, its pins.
+# Arguments: the name that its namespaces begin with, its directory, its pins (those of further filters begin so too).
 trap '' HUP INT TERM
 cat >/dev/null
 for path in /run/netns/"$1"-*; do
@@ -12,4 +12,4 @@ for path in /run/netns/"$1"-*; do
     done
     ip netns delete "$namespace" 2>/dev/null
 done
-rm -rf -- "$2" "$3"
+rm -rf -- "$2" "$3" "$3"-*

@@ -1,13 +1,15 @@
 //! Building and removing a laboratory. It must leave nothing behind, whatever ends it, and must not touch the
 //! root namespace.
 
+use std::env;
 use std::fs;
-use std::io::Write;
+use std::io::{self, Write};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{self, Child, Command, Stdio};
 use std::sync::Once;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::thread;
 
 use anyhow::{Context, Result, bail};
 use nix::unistd::geteuid;
@@ -52,6 +54,28 @@ impl Lab {
         let lab = Self { directory, pins: name.pins(), hosts, janitor };
         lab.connect(&name.namespace("switch")).context("build the laboratory")?;
         Ok(lab)
+    }
+
+    /// A laboratory for the test that calls it; `None`, and a word on why, without root.
+    ///
+    /// With `CI=true` a test may not be skipped.
+    ///
+    /// # Panics
+    ///
+    /// In CI without root, and where the laboratory cannot be built.
+    pub fn or_skip() -> Option<Self> {
+        if !geteuid().is_root() {
+            let name = thread::current().name().unwrap_or("a test").to_owned();
+            let must = env::var("CI").is_ok_and(|value| value == "true");
+            assert!(!must, "{name} needs root for network namespaces, and in CI it must run");
+            // Past the test harness, which keeps what a passing test prints to itself. Who closed it wants no word.
+            let _ = writeln!(io::stderr(), "skipped: {name}: network namespaces need root");
+            return None;
+        }
+        match Self::new() {
+            Ok(lab) => Some(lab),
+            Err(error) => panic!("{error:#}"),
+        }
     }
 
     /// The host that is protected.

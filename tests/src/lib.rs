@@ -36,7 +36,7 @@
 //! | [`process`], [`wait`] | programs with their output in files; polling with a deadline |
 //! | [`filter`] | the `sip-filter` under test, by its commands and JSON only |
 //! | [`pbx`], [`call`], [`scan`] | Kamailio and phones; calls; `svmap` sweeps and single probes |
-//! | [`capture`], [`frames`] | what the kernel's stack got; frames and paced packets to send |
+//! | [`capture`], [`frames`], [`receiver`] | what the kernel's stack got; frames and paced packets to send and to receive |
 //! | [`report`] | the table that the demo prints |
 
 pub mod call;
@@ -47,9 +47,15 @@ pub mod host;
 pub mod lab;
 pub mod pbx;
 pub mod process;
+pub mod receiver;
 pub mod report;
 pub mod scan;
 pub mod wait;
+
+/// The policy of the demo, in force on `eth0`: SIP over UDP and TCP, media, one trunk, mode `enforce`, on exit `open`.
+///
+/// Tests change it by [`str::replace`], so that each shows the lines that matter to it.
+pub const POLICY: &str = include_str!("demo-policy.toml");
 
 pub use call::Call;
 pub use capture::{Capture, Packet};
@@ -59,6 +65,7 @@ pub use host::{Family, Host, Role, Transport};
 pub use lab::Lab;
 pub use pbx::Pbx;
 pub use process::{Outcome, Process};
+pub use receiver::Receiver;
 pub use report::Report;
-pub use scan::{Sweep, options, sweep};
+pub use scan::{Sweep, options, options_with_body, sweep};
 pub use wait::wait_until;

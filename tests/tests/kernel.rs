@@ -1,0 +1,15 @@
+//! The kernel program's verdicts: rows, random frames against a naive model, and what the loaded object is.
+//!
+//! What needs root says so and is skipped without it; with `CI=true` it fails instead.
+
+// For clippy, which takes helpers of tests for tests only so.
+#[cfg(test)]
+mod kernel {
+    mod differential;
+    pub(crate) mod loaded;
+    pub(crate) mod model;
+    mod object;
+    pub(crate) mod packet;
+    pub(crate) mod random;
+    pub(crate) mod rows;
+}

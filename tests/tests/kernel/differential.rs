@@ -1,0 +1,133 @@
+//! Random policies and frames: the loaded program, the host's pipeline and a naive model must agree on each.
+//!
+//! `SIP_FILTER_SEED` repeats a run, `SIP_FILTER_CASES` sets how many policies it has.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::path::Path;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use sip_filter::host_tables::HostTables;
+use sip_filter::policy::tables::Tables;
+use sip_filter::policy::{Policy, file};
+use sip_filter_common::{Reason, judge};
+
+use super::loaded::{FRAME_LEN_MIN, Loaded, may_use_the_kernel, now_ns};
+use super::model::Model;
+use super::random::{self, Random};
+use super::rows::action;
+
+const POLICIES: u64 = 100;
+const FRAMES: usize = 1_000;
+/// How often a reason occurs among ten thousand frames, at the least.
+const SHARE_MIN: u64 = 50;
+const HOUR_NS: u64 = 3_600_000_000_000;
+
+/// The reasons that no policy of today can lead to.
+const UNREACHABLE: [Reason; 4] =
+    [Reason::Registered, Reason::Pinhole, Reason::Probation, Reason::RateExceeded];
+
+/// A number from the environment.
+fn setting(name: &str) -> Option<u64> {
+    std::env::var(name)
+        .ok()
+        .map(|text| text.parse().unwrap_or_else(|_| panic!("{name}={text} is not a number")))
+}
+
+#[test]
+fn kernel_pipeline_and_model_agree_on_random_frames() {
+    let mut kernel = may_use_the_kernel("random frames through the loaded program")
+        .then(|| Loaded::with(&file::parse(Path::new("empty"), "").unwrap()));
+    let clock = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().subsec_nanos();
+    let seed = setting("SIP_FILTER_SEED").unwrap_or(clock.into());
+    let policies = setting("SIP_FILTER_CASES").unwrap_or(POLICIES);
+    println!("SIP_FILTER_SEED={seed} SIP_FILTER_CASES={policies}");
+    let mut counts: BTreeMap<Reason, u64> = BTreeMap::new();
+    for number in 0..policies {
+        // A policy's frames do not depend on the policies before it.
+        let mut random = Random(seed.wrapping_add(number << 32));
+        let (text, policy) = sound_policy(&mut random);
+        let answers = Trial { number, seed, text: &text, policy: &policy }.run(&mut random, kernel.as_mut());
+        answers.into_iter().for_each(|reason| *counts.entry(reason).or_default() += 1);
+    }
+    for &reason in Reason::ALL.iter().filter(|reason| !UNREACHABLE.contains(reason)) {
+        let count = counts.get(&reason).copied().unwrap_or(0);
+        println!("{:>14} {count}", reason.name());
+        // A short run may miss what a long one does not.
+        let wanted = if policies < POLICIES { 0 } else { SHARE_MIN * policies * FRAMES as u64 / 10_000 };
+        assert!(count >= wanted, "{} occurred {count} times only, of {wanted} wanted", reason.name());
+    }
+    assert!(counts.keys().all(|reason| !UNREACHABLE.contains(reason)), "{counts:?}");
+}
+
+/// A policy that its reader finds free of contradictions.
+fn sound_policy(random: &mut Random) -> (String, Policy) {
+    loop {
+        let text = random::policy(random);
+        if let Ok(policy) = file::parse(Path::new("random"), &text) {
+            return (text, policy);
+        }
+    }
+}
+
+/// One policy and its frames.
+struct Trial<'a> {
+    number: u64,
+    seed: u64,
+    text: &'a str,
+    policy: &'a Policy,
+}
+
+impl Trial<'_> {
+    fn run(&self, random: &mut Random, mut kernel: Option<&mut Loaded>) -> Vec<Reason> {
+        let mut host = HostTables::new(Tables::compile(self.policy).unwrap());
+        let mut model = Model::new(self.policy);
+        let started_ns = now_ns();
+        host.set_now_ns(started_ns);
+        model.now_ns = started_ns;
+        if let Some(kernel) = kernel.as_mut() {
+            kernel.apply(self.policy);
+        }
+        for _ in 0..2 + random.below(5) {
+            let until_ns = random.pick(&[started_ns + HOUR_NS, started_ns + HOUR_NS, started_ns - 1, 1]);
+            let address = random::source(random).to_canonical();
+            host.ban(address, until_ns);
+            model.bans.insert(address, until_ns);
+            if let Some(kernel) = kernel.as_mut() {
+                kernel.ban(address, until_ns);
+            }
+        }
+        let mut reasons = Vec::new();
+        for _ in 0..FRAMES {
+            let frame = random::frame(random, self.policy);
+            let by_model = model.judge(&frame);
+            let by_host = judge(&*frame, &host);
+            let by_kernel =
+                kernel.as_mut().filter(|_| frame.len() >= FRAME_LEN_MIN).map(|kernel| kernel.judge(&frame));
+            let expected = Ok((by_model, action(self.policy.mode, by_model)));
+            if by_host != by_model || by_kernel.as_ref().is_some_and(|answer| *answer != expected) {
+                self.disagree(&frame, by_model, by_host, &by_kernel, &model);
+            }
+            reasons.push(by_model);
+        }
+        reasons
+    }
+
+    fn disagree(
+        &self,
+        frame: &[u8],
+        by_model: Reason,
+        by_host: Reason,
+        by_kernel: &Option<Result<(Reason, u32), String>>,
+        model: &Model<'_>,
+    ) -> ! {
+        let hex = frame.iter().fold(String::new(), |mut hex, byte| {
+            let _: std::fmt::Result = write!(hex, "{byte:02x}");
+            hex
+        });
+        panic!(
+            "policy {} of SIP_FILTER_SEED={}:\n{}\nbans: {:?} at {}\nframe: {hex}\nmodel: {by_model:?}\nhost: {by_host:?}\nkernel: {by_kernel:?}",
+            self.number, self.seed, self.text, model.bans, model.now_ns
+        );
+    }
+}

@@ -1,0 +1,130 @@
+//! The program in the kernel, with one policy in force and pins of its own that go with it.
+//!
+//! It must not judge: it reports what the program answered and what its counters did.
+
+use std::io::Write as _;
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use aya::maps::{HashMap, Map, MapData, MapInfo};
+use aya::programs::loaded_programs;
+use nix::time::{ClockId, clock_gettime};
+use sip_filter::datapath::{Datapath, Pins};
+use sip_filter::policy::Policy;
+use sip_filter::policy::tables::Tables;
+use sip_filter_common::maps::{BAN_CAUSE_LEN, name};
+use sip_filter_common::{Ban, Counter, FragmentDecision, FragmentKey, Reason};
+
+/// The shortest frame that BPF_PROG_TEST_RUN takes (`ETH_HLEN`).
+pub(crate) const FRAME_LEN_MIN: usize = 14;
+
+/// Whether a test of this name may use the kernel; in CI it must.
+pub(crate) fn may_use_the_kernel(what: &str) -> bool {
+    let is_root = nix::unistd::geteuid().is_root();
+    if !is_root {
+        let in_ci = std::env::var("CI").is_ok_and(|value| value == "true");
+        assert!(!in_ci, "{what} needs root to load BPF programs, and in CI it must run");
+        // Not by `eprintln!`, which the test harness keeps to itself.
+        let _: std::io::Result<()> =
+            writeln!(std::io::stderr(), "skipped: {what}: only root may load BPF programs");
+    }
+    is_root
+}
+
+/// Nanoseconds of the clock that bans and fragments are timed by.
+pub(crate) fn now_ns() -> u64 {
+    let now = clock_gettime(ClockId::CLOCK_BOOTTIME).unwrap();
+    u64::try_from(now.tv_sec()).unwrap() * 1_000_000_000 + u64::try_from(now.tv_nsec()).unwrap()
+}
+
+/// The numbers of the maps that the filter uses.
+pub(crate) fn map_ids(datapath: &Datapath) -> Vec<u32> {
+    let id = datapath.program_id().unwrap();
+    let program = loaded_programs().flatten().find(|program| program.id() == id).unwrap();
+    program.map_ids().unwrap().unwrap()
+}
+
+/// A loaded program.
+pub(crate) struct Loaded {
+    pub(crate) datapath: Datapath,
+    counters: Vec<(Reason, Counter)>,
+    fragments: HashMap<MapData, FragmentKey, FragmentDecision>,
+    // Dropped last.
+    _directory: PinDirectory,
+}
+
+struct PinDirectory(PathBuf);
+
+impl PinDirectory {
+    fn new() -> Self {
+        static COUNT: AtomicUsize = AtomicUsize::new(0);
+        let number = COUNT.fetch_add(1, Ordering::Relaxed);
+        Self(format!("/sys/fs/bpf/sipf-test-{}-{number}", std::process::id()).into())
+    }
+}
+
+impl Drop for PinDirectory {
+    fn drop(&mut self) {
+        let _: std::io::Result<()> = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+impl Loaded {
+    pub(crate) fn with(policy: &Policy) -> Self {
+        let directory = PinDirectory::new();
+        let mut datapath = Datapath::load(Pins::open(&directory.0).unwrap(), false).unwrap();
+        datapath.apply(&mut Tables::compile(policy).unwrap()).unwrap();
+        let counters = datapath.counters().unwrap();
+        let mut ids = map_ids(&datapath).into_iter();
+        let id =
+            ids.find(|id| MapInfo::from_id(*id).unwrap().name_as_str() == Some(name::FRAGMENTS)).unwrap();
+        let fragments = Map::LruHashMap(MapData::from_id(id).unwrap()).try_into().unwrap();
+        Self { datapath, counters, fragments, _directory: directory }
+    }
+
+    pub(crate) fn ban(&mut self, address: IpAddr, until_ns: u64) {
+        self.datapath.ban(address, Ban { until_ns, cause: [0; BAN_CAUSE_LEN] }).unwrap();
+    }
+
+    /// Replaces the policy; nobody is banned and no datagram followed then.
+    pub(crate) fn apply(&mut self, policy: &Policy) {
+        self.datapath.apply(&mut Tables::compile(policy).unwrap()).unwrap();
+        for (address, _) in self.datapath.bans().unwrap() {
+            self.datapath.unban(address).unwrap();
+        }
+        self.forget_fragments();
+    }
+
+    /// Gives up what was decided for first fragments.
+    pub(crate) fn forget_fragments(&mut self) {
+        let keys: Vec<FragmentKey> = self.fragments.keys().flatten().collect();
+        keys.iter().for_each(|key| self.fragments.remove(key).unwrap());
+    }
+
+    /// The reason whose counter a frame moved, and the XDP action.
+    ///
+    /// # Errors
+    ///
+    /// In words, where not exactly one counter moved by this frame, or `explain` gave another reason.
+    pub(crate) fn judge(&mut self, frame: &[u8]) -> Result<(Reason, u32), String> {
+        let text = |error: sip_filter::datapath::DatapathError| error.to_string();
+        let explained = self.datapath.explain(frame).map_err(text)?;
+        let action = self.datapath.filter(frame).map_err(text)?;
+        let before = std::mem::replace(&mut self.counters, self.datapath.counters().map_err(text)?);
+        let pairs = before.iter().zip(&self.counters);
+        let moved: Vec<_> = pairs.filter(|(before, after)| before != after).collect();
+        let [(before, after)] = moved[..] else {
+            return Err(format!("a run of explain and one of filter moved {moved:?}"));
+        };
+        let packets = after.1.packets - before.1.packets;
+        let bytes = after.1.bytes - before.1.bytes;
+        if (packets, bytes) != (1, frame.len() as u64) {
+            return Err(format!("{} counted {packets} packets of {bytes} bytes", after.0.name()));
+        }
+        if explained != after.0 {
+            return Err(format!("explain says {}, but filter counted {}", explained.name(), after.0.name()));
+        }
+        Ok((explained, action))
+    }
+}

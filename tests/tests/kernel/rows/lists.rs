@@ -1,0 +1,211 @@
+//! Who is let in and who is not: the lists, bans, and the contract's precedence.
+
+use sip_filter_common::Reason;
+
+use super::{
+    ADMIN, BRANCH, BROWSER, BanEnd, DENIED, LISTED, PROVIDER, PROVIDER_MEDIA, PROVIDER_PROXY, Peer,
+    REFUSED_BY_PROVIDER, Row, STRANGER, both, check, row,
+};
+use crate::kernel::packet::{tcp, udp};
+
+#[test]
+fn lists_speak_for_peers_at_their_listeners() {
+    let mut rows = Vec::new();
+    let mut add = |name: &str, peer: Peer, port: u16, reason: Reason| {
+        rows.extend(both(&format!("{name}, UDP"), |of| udp().between(of, peer, port), reason));
+    };
+    add("a stranger is dropped", STRANGER, 5060, Reason::Stranger);
+    add("a stranger may not send media", STRANGER, 10000, Reason::Stranger);
+    add("an administrator is never dropped", ADMIN, 5060, Reason::Admin);
+    add("an administrator may send media", ADMIN, 20000, Reason::Admin);
+    add("a denied peer is dropped", DENIED, 5060, Reason::Denied);
+    add("a denied peer may not send media", DENIED, 15000, Reason::Denied);
+    add("a listed peer may signal", LISTED, 5060, Reason::Trunk);
+    add("a listed peer may send media", LISTED, 15000, Reason::Trunk);
+    add("a trunk may signal", PROVIDER, 5060, Reason::Trunk);
+    add(
+        "a trunk with media peers of its own may not send media from elsewhere",
+        PROVIDER,
+        15000,
+        Reason::Stranger,
+    );
+    add("a trunk's media peer may send media", PROVIDER_MEDIA, 15000, Reason::Trunk);
+    add("a trunk's media peer may not signal", PROVIDER_MEDIA, 5060, Reason::Stranger);
+    add("an outbound proxy may signal", PROVIDER_PROXY, 5060, Reason::Trunk);
+    add("an outbound proxy is no media peer", PROVIDER_PROXY, 15000, Reason::Stranger);
+    add("a trunk refuses a peer", REFUSED_BY_PROVIDER, 5060, Reason::Denied);
+    add("a trunk's refusal holds for media", REFUSED_BY_PROVIDER, 15000, Reason::Denied);
+    add("a trunk does not reach listeners that it does not name", BRANCH, 5060, Reason::Stranger);
+    add("a denied peer may reach what is not protected", DENIED, 5059, Reason::NotProtected);
+    add(
+        "an administrator at a port that is not protected is nobody special",
+        ADMIN,
+        22,
+        Reason::NotProtected,
+    );
+    let mut add = |name: &str, peer: Peer, port: u16, reason: Reason| {
+        rows.extend(both(&format!("{name}, TCP"), |of| tcp().between(of, peer, port), reason));
+    };
+    add("a stranger is dropped", STRANGER, 5060, Reason::Stranger);
+    add("an administrator is never dropped", ADMIN, 5060, Reason::Admin);
+    add("a denied peer is dropped", DENIED, 5060, Reason::Denied);
+    add("a listed peer may signal", LISTED, 5060, Reason::Trunk);
+    add("a trunk may signal", PROVIDER, 5060, Reason::Trunk);
+    add("a trunk refuses a peer", REFUSED_BY_PROVIDER, 5060, Reason::Denied);
+    add("a listener of another kind lets its own peers in", BROWSER, 8088, Reason::Trunk);
+    add("a listener's own peers reach no other listener", BROWSER, 5060, Reason::Stranger);
+    add("a listener of another kind drops strangers", STRANGER, 8088, Reason::Stranger);
+    add("the plain allow list does not reach listeners of another kind", LISTED, 8088, Reason::Stranger);
+    add("a trunk does not reach listeners of another kind by itself", PROVIDER, 8088, Reason::Stranger);
+    add("a trunk reaches a listener of another kind that it names", BRANCH, 8088, Reason::Trunk);
+    add("a denied peer does not reach a listener of another kind", DENIED, 8443, Reason::Denied);
+    add(
+        "a trunk's refusal does not reach listeners that it does not use",
+        REFUSED_BY_PROVIDER,
+        8088,
+        Reason::Stranger,
+    );
+    check("the rows of lists", &rows);
+}
+
+#[test]
+fn edges_of_prefixes_belong_to_them() {
+    let check_source =
+        |source: &str, to: &str, reason| row(format!("from {source}"), udp().from(source).to(to), reason);
+    let four = "198.51.100.1:5060";
+    let six = "[2001:db8:5060::1]:5060";
+    check(
+        "the rows of prefixes",
+        &[
+            check_source("192.0.2.15", four, Reason::Stranger),
+            check_source("192.0.2.16", four, Reason::Trunk),
+            check_source("192.0.2.19", four, Reason::Denied),
+            check_source("192.0.2.31", four, Reason::Trunk),
+            check_source("192.0.2.127", four, Reason::Stranger),
+            check_source("192.0.2.128", four, Reason::Trunk),
+            check_source("192.0.2.255", four, Reason::Trunk),
+            check_source("192.0.3.0", four, Reason::Stranger),
+            check_source("202.255.255.255", four, Reason::Stranger),
+            check_source("203.0.113.0", four, Reason::Denied),
+            check_source("203.0.113.255", four, Reason::Denied),
+            check_source("0.0.0.0", four, Reason::Stranger),
+            check_source("255.255.255.255", four, Reason::Stranger),
+            check_source("2001:db8:15:ffff:ffff:ffff:ffff:ffff", six, Reason::Stranger),
+            check_source("2001:db8:16::", six, Reason::Trunk),
+            check_source("2001:db8:16:ffff:ffff:ffff:ffff:ffff", six, Reason::Trunk),
+            check_source("2001:db8:17::", six, Reason::Stranger),
+            check_source("::", six, Reason::Stranger),
+            check_source("::192.0.2.18", six, Reason::Stranger),
+            check_source("ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff", six, Reason::Stranger),
+        ],
+    );
+}
+
+#[test]
+fn bans_hold_until_they_end() {
+    let mut rows = Vec::new();
+    let mut add = |name: &str, peer: Peer, port: u16, end: BanEnd, reason: Reason| {
+        for row in both(name, |of| udp().between(of, peer, port), reason) {
+            rows.push(row.banned(peer.0, end).banned(peer.1, end));
+        }
+    };
+    add("a banned stranger is dropped", STRANGER, 5060, BanEnd::Ahead, Reason::Banned);
+    add("a banned trunk is dropped", PROVIDER, 5060, BanEnd::Ahead, Reason::Banned);
+    add("a banned peer may not send media", LISTED, 15000, BanEnd::Ahead, Reason::Banned);
+    add("a banned peer may reach what is not protected", STRANGER, 53, BanEnd::Ahead, Reason::NotProtected);
+    add("a ban that has ended holds nobody", STRANGER, 5060, BanEnd::Past, Reason::Stranger);
+    add("a trunk whose ban has ended is let in", PROVIDER, 5060, BanEnd::Past, Reason::Trunk);
+    for row in both("another's ban holds nobody", |of| udp().between(of, PROVIDER, 5060), Reason::Trunk) {
+        rows.push(row.banned("192.0.2.19", BanEnd::Ahead).banned("2001:db8:16::19", BanEnd::Ahead));
+    }
+    check("the rows of bans", &rows);
+}
+
+/// Every list names 192.0.2.1, each address below it is on one list less.
+const LADDER: &str = r#"
+mode = "enforce"
+admin = ["192.0.2.1", "2001:db8::1"]
+
+[[listener]]
+name = "sip"
+kind = "signalling"
+transport = "udp"
+ports = ["5060"]
+vlans = [10]
+
+[[listener]]
+name = "plain"
+kind = "signalling"
+transport = "udp"
+ports = ["5061"]
+
+[deny]
+sources = ["192.0.2.1", "2001:db8::1", "192.0.2.2", "2001:db8::2"]
+
+[allow]
+sources = ["192.0.2.0/28", "2001:db8::/124"]
+
+[[trunk]]
+name = "refusing"
+allow = ["192.0.2.16", "2001:db8::16"]
+deny = ["192.0.2.0/30", "2001:db8::/126", "192.0.2.4", "2001:db8::4"]
+
+[[trunk]]
+name = "allowing"
+allow = ["192.0.2.0/29", "2001:db8::/125"]
+"#;
+
+#[test]
+fn what_stands_first_in_the_precedence_wins() {
+    const BANNED: [&str; 6] =
+        ["192.0.2.1", "192.0.2.2", "192.0.2.3", "2001:db8::1", "2001:db8::2", "2001:db8::3"];
+    let rung = |name: &str, peer: Peer, port: u16, vlan: u16, reason: Reason| {
+        both(name, |of| udp().between(of, peer, port).vlan(vlan), reason)
+    };
+    let one = Peer("192.0.2.1", "2001:db8::1");
+    let two = Peer("192.0.2.2", "2001:db8::2");
+    let three = Peer("192.0.2.3", "2001:db8::3");
+    let four = Peer("192.0.2.4", "2001:db8::4");
+    let five = Peer("192.0.2.5", "2001:db8::5");
+    let nine = Peer("192.0.2.9", "2001:db8::9");
+    let rows = [
+        rung("no listener beats admin", one, 5062, 10, Reason::NotProtected),
+        rung("admin beats the VLAN", one, 5060, 11, Reason::Admin),
+        rung("admin beats [deny], a ban and a trunk's deny", one, 5060, 10, Reason::Admin),
+        rung("the VLAN beats [deny]", two, 5060, 11, Reason::WrongVlan),
+        rung("[deny] beats a ban", two, 5060, 10, Reason::Denied),
+        rung("the VLAN beats a ban", three, 5060, 11, Reason::WrongVlan),
+        rung("a ban beats a trunk's deny", three, 5060, 10, Reason::Banned),
+        rung("a trunk's deny beats another trunk's allow and [allow]", four, 5060, 10, Reason::Denied),
+        rung("the VLAN beats an allow", five, 5060, 11, Reason::WrongVlan),
+        rung("a trunk's allow", five, 5060, 10, Reason::Trunk),
+        rung("[allow]", nine, 5060, 10, Reason::Trunk),
+        rung("a stranger", STRANGER, 5060, 10, Reason::Stranger),
+    ];
+    let banned =
+        |row: Row| BANNED.iter().fold(row.under(LADDER), |row, address| row.banned(address, BanEnd::Ahead));
+    let rows: Vec<Row> = rows.into_iter().flatten().map(banned).collect();
+    check("the rows of the precedence", &rows);
+    let unbanned = rung("[deny] beats a trunk's deny and allow", two, 5061, 0, Reason::Denied);
+    let refused = rung("a trunk's deny beats an allow", three, 5061, 0, Reason::Denied);
+    let rows: Vec<Row> = unbanned.into_iter().chain(refused).map(|row| row.under(LADDER)).collect();
+    check("the rows of the precedence", &rows);
+}
+
+#[test]
+fn an_ipv4_mapped_source_is_no_ipv4_peer() {
+    let to = "[2001:db8:5060::1]:5060";
+    check(
+        "the rows of IPv4-mapped addresses",
+        &[
+            row("a trunk's", udp().from("::ffff:192.0.2.18").to(to), Reason::Malformed),
+            row("an administrator's", udp().from("::ffff:192.0.2.10").to(to), Reason::Malformed),
+            row("a stranger's", tcp().from("::ffff:192.0.2.66").to(to), Reason::Malformed),
+            row(
+                "an IPv4-compatible one is just a stranger",
+                udp().from("::192.0.2.18").to(to),
+                Reason::Stranger,
+            ),
+        ],
+    );
+}
