@@ -1,9 +1,27 @@
 //! Bytes of a frame, read with a check each time.
 
+use crate::parse::{self, Step, Untagged};
+
 /// A frame that can be read at any offset.
+///
+/// The provided methods are stages of the parser.
+/// The kernel's frame calls each as a function that the verifier checks once, whatever it was called with:
+/// inlined, every way through them multiplies the ways through all that follows.
 pub trait Frame {
     /// The `N` bytes from `offset` on, if the frame has them all.
     fn read<const N: usize>(&self, offset: usize) -> Option<[u8; N]>;
+
+    /// See [`parse::untag`].
+    #[inline(always)]
+    fn untag(&self, kind: u16, offset: usize) -> Untagged {
+        parse::untag(self, kind, offset)
+    }
+
+    /// See [`parse::step`].
+    #[inline(always)]
+    fn step(&self, kind: u8, offset: usize) -> Step {
+        parse::step(self, kind, offset)
+    }
 }
 
 impl Frame for [u8] {

@@ -13,6 +13,11 @@ use crate::{
 
 /// VLAN tags that may stand before the IP header (IEEE 802.1Q and 802.1ad).
 const VLANS_MAX: u32 = 2;
+/// All headers that are looked at end before this offset: a link header, four tags, and eight IPv6 headers of at
+/// most 2,048 bytes behind the fixed one. The verifier wants to see it bounded.
+const OFFSET_MASK: u64 = 0x7fff;
+const _: () = assert!(OFFSET_MASK as usize > 64 + 4 * 4 + 40 + 8 * 2_048);
+
 /// Writes a block down several times.
 ///
 /// The kernel's verifier takes loops, but before Linux 6.3 not one that ends by falling through to its head,
@@ -139,14 +144,52 @@ pub fn ethernet<F: Frame + ?Sized>(frame: &F) -> ControlFlow<Reason, Packet> {
 ///
 /// Breaks as [`ethernet`] does.
 #[inline(always)]
-pub fn tagged<F: Frame + ?Sized>(frame: &F, mut kind: u16, mut offset: usize) -> ControlFlow<Reason, Packet> {
+pub fn tagged<F: Frame + ?Sized>(frame: &F, kind: u16, offset: usize) -> ControlFlow<Reason, Packet> {
+    let mut network = Network { kind, offset, vlan: 0 };
+    if is_tag(kind) {
+        match frame.untag(kind, offset) {
+            Untagged::To(behind_tags) => network = behind_tags,
+            Untagged::Cut => return Break(Reason::Truncated),
+            Untagged::TooManyVlans => return Break(Reason::NotIp),
+        }
+    }
+    match network.kind {
+        ethertype::IPV4 => ipv4(frame, network.offset, network.vlan),
+        ethertype::IPV6 => ipv6(frame, network.offset, network.vlan),
+        other if is_tag(other) => Break(Reason::Malformed),
+        _ => Break(Reason::NotIp),
+    }
+}
+
+/// Where the network header is, and what comes there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Network {
+    kind: u16,
+    offset: usize,
+    vlan: u16,
+}
+
+/// What stands behind a stack of VLAN tags.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Untagged {
+    /// This, which is one more tag if the stack is deeper than anybody sends.
+    To(Network),
+    /// Nothing: the frame ends.
+    Cut,
+    /// More VLANs than are looked into.
+    TooManyVlans,
+}
+
+/// Steps over VLAN tags. Four are looked at, those without a VLAN (VID 0, a priority tag) included: the kernel
+/// takes off any number.
+#[inline(always)]
+pub fn untag<F: Frame + ?Sized>(frame: &F, mut kind: u16, mut offset: usize) -> Untagged {
     let mut vlan = 0;
     let mut vlans = 0;
-    // Four tags are looked at, those without a VLAN (VID 0, a priority tag) included: the kernel strips any number.
     unrolled!(4, {
         if is_tag(kind) {
             let Some([tci_high, tci_low, kind_high, kind_low]) = frame.read(offset) else {
-                return Break(Reason::Truncated);
+                return Untagged::Cut;
             };
             let vid = u16::from_be_bytes([tci_high, tci_low]) & 0x0fff;
             if vid != 0 {
@@ -157,14 +200,36 @@ pub fn tagged<F: Frame + ?Sized>(frame: &F, mut kind: u16, mut offset: usize) ->
             offset += 4;
         }
     });
-    if vlans > VLANS_MAX {
-        return Break(Reason::NotIp);
+    if vlans > VLANS_MAX { Untagged::TooManyVlans } else { Untagged::To(Network { kind, offset, vlan }) }
+}
+
+impl Untagged {
+    const CUT: u64 = 1 << 48;
+    const TOO_MANY_VLANS: u64 = 2 << 48;
+
+    /// As one word, for a function of the kernel program.
+    #[inline(always)]
+    pub const fn to_bits(self) -> u64 {
+        match self {
+            Self::To(Network { kind, offset, vlan }) => {
+                kind as u64 | (offset as u64 & OFFSET_MASK) << 16 | (vlan as u64) << 32
+            }
+            Self::Cut => Self::CUT,
+            Self::TooManyVlans => Self::TOO_MANY_VLANS,
+        }
     }
-    match kind {
-        ethertype::IPV4 => ipv4(frame, offset, vlan),
-        ethertype::IPV6 => ipv6(frame, offset, vlan),
-        other if is_tag(other) => Break(Reason::Malformed),
-        _ => Break(Reason::NotIp),
+
+    /// Back from [`to_bits`](Self::to_bits).
+    #[inline(always)]
+    pub const fn from_bits(bits: u64) -> Self {
+        if bits & Self::CUT != 0 {
+            return Self::Cut;
+        }
+        if bits & Self::TOO_MANY_VLANS != 0 {
+            return Self::TooManyVlans;
+        }
+        let offset = (bits >> 16 & OFFSET_MASK) as usize;
+        Self::To(Network { kind: bits as u16, offset, vlan: (bits >> 32) as u16 & 0x0fff })
     }
 }
 
@@ -221,36 +286,121 @@ fn ipv6<F: Frame + ?Sized>(frame: &F, offset: usize, vlan: u16) -> ControlFlow<R
         return Break(Reason::Malformed);
     }
     let mut offset = offset + 40;
+    // One at most: the kernel refuses a fragment within a fragment.
+    let mut fragments = 0;
     // Eight headers may stand before the transport; RFC 8200 section 4.1 has seven.
     unrolled!(8, {
         if protocol::is_extension(packet.protocol) {
-            let Some([next, length, fragment_high, fragment_low]) = frame.read(offset) else {
-                return cut(packet);
-            };
-            let units = length as usize;
-            match packet.protocol {
-                protocol::FRAGMENT => {
-                    let Some(identification) = frame.read(offset + 4) else { return cut(packet) };
-                    let offset_and_flags = u16::from_be_bytes([fragment_high, fragment_low]);
-                    packet.identification = u32::from_be_bytes(identification);
-                    packet.part = part(offset_and_flags >> 3, offset_and_flags & 1 != 0);
-                    if packet.part == Part::Later {
-                        packet.protocol = next;
+            match frame.step(packet.protocol, offset) {
+                Step::Cut => return cut(packet),
+                Step::Over { next, to } => (packet.protocol, offset) = (next, to),
+                Step::Fragment { next, to, part, identification } => {
+                    fragments += 1;
+                    (packet.protocol, offset) = (next, to);
+                    (packet.part, packet.identification) = (part, identification);
+                    if matches!(part, Part::Later) && fragments == 1 {
                         return Continue(packet);
                     }
-                    offset += 8;
                 }
-                protocol::AUTHENTICATION => offset += (units + 2) * 4,
-                _ => offset += (units + 1) * 8,
             }
-            packet.protocol = next;
         }
     });
-    if protocol::is_extension(packet.protocol) {
+    if fragments > 1 || protocol::is_extension(packet.protocol) {
         packet.part = Part::Hidden;
         return Continue(packet);
     }
     transport(frame, offset, packet)
+}
+
+/// What one IPv6 extension header leads to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// The next header.
+    Over {
+        /// Which.
+        next: u8,
+        /// Where.
+        to: usize,
+    },
+    /// The next header, of a part of a datagram.
+    Fragment {
+        /// Which; in a later part, the one that followed in the first.
+        next: u8,
+        /// Where.
+        to: usize,
+        /// Which part; never [`Part::Hidden`].
+        part: Part,
+        /// Of the datagram.
+        identification: u32,
+    },
+    /// Nowhere: the frame ends.
+    Cut,
+}
+
+/// Steps over the extension header of this kind at this place.
+#[inline(always)]
+pub fn step<F: Frame + ?Sized>(frame: &F, kind: u8, offset: usize) -> Step {
+    let Some([next, length, fragment_high, fragment_low]) = frame.read(offset) else { return Step::Cut };
+    let units = length as usize;
+    match kind {
+        protocol::FRAGMENT => {
+            let Some(identification) = frame.read(offset + 4) else { return Step::Cut };
+            let offset_and_flags = u16::from_be_bytes([fragment_high, fragment_low]);
+            Step::Fragment {
+                next,
+                to: offset + 8,
+                part: part(offset_and_flags >> 3, offset_and_flags & 1 != 0),
+                identification: u32::from_be_bytes(identification),
+            }
+        }
+        protocol::AUTHENTICATION => Step::Over { next, to: offset + (units + 2) * 4 },
+        _ => Step::Over { next, to: offset + (units + 1) * 8 },
+    }
+}
+
+impl Step {
+    const CUT: u64 = 1 << 15;
+    const FRAGMENT: u64 = 1 << 24;
+    const FIRST: u64 = 1 << 25;
+    const LATER: u64 = 1 << 26;
+
+    /// As one word, for a function of the kernel program.
+    #[inline(always)]
+    pub const fn to_bits(self) -> u64 {
+        match self {
+            Self::Over { next, to } => to as u64 & OFFSET_MASK | (next as u64) << 16,
+            Self::Fragment { next, to, part, identification } => {
+                let part = match part {
+                    Part::First => Self::FIRST,
+                    Part::Later => Self::LATER,
+                    Part::Whole | Part::Hidden => 0,
+                };
+                let there = to as u64 & OFFSET_MASK | (next as u64) << 16;
+                there | Self::FRAGMENT | part | (identification as u64) << 32
+            }
+            Self::Cut => Self::CUT,
+        }
+    }
+
+    /// Back from [`to_bits`](Self::to_bits).
+    #[inline(always)]
+    pub const fn from_bits(bits: u64) -> Self {
+        if bits & Self::CUT != 0 {
+            return Self::Cut;
+        }
+        let (next, to) = ((bits >> 16) as u8, (bits & OFFSET_MASK) as usize);
+        if bits & Self::FRAGMENT == 0 {
+            return Self::Over { next, to };
+        }
+        let part = if bits & Self::LATER != 0 {
+            Part::Later
+        } else if bits & Self::FIRST != 0 {
+            Part::First
+        } else {
+            Part::Whole
+        };
+        Self::Fragment { next, to, part, identification: (bits >> 32) as u32 }
+    }
 }
 
 #[inline(always)]

@@ -2,8 +2,14 @@
 
 use core::mem::MaybeUninit;
 
-use aya_ebpf::{EbpfContext as _, helpers::generated, programs::XdpContext};
-use sip_filter_common::Frame;
+use aya_ebpf::{EbpfContext as _, bindings::xdp_md, helpers::generated, programs::XdpContext};
+use sip_filter_common::{
+    Frame,
+    parse::{self, Step, Untagged},
+};
+
+/// Offsets that come as arguments; the verifier knows nothing else of them.
+const OFFSET_MASK: u32 = 0x7fff;
 
 /// The frame behind an XDP context, linear or in fragments of memory.
 pub(crate) struct KernelFrame<'a> {
@@ -48,4 +54,28 @@ impl Frame for KernelFrame<'_> {
         // SAFETY: the check above leaves N bytes from `start` on inside the packet; any bytes are a valid array.
         Some(unsafe { *(start as *const [u8; N]) })
     }
+
+    #[inline(always)]
+    fn untag(&self, kind: u16, offset: usize) -> Untagged {
+        Untagged::from_bits(sip_untag(self.ctx.ctx, kind as u32, offset as u32))
+    }
+
+    #[inline(always)]
+    fn step(&self, kind: u8, offset: usize) -> Step {
+        Step::from_bits(sip_step(self.ctx.ctx, kind as u32, offset as u32))
+    }
+}
+
+/// [`parse::untag`] as a global function: verified once, for any arguments.
+#[unsafe(no_mangle)]
+extern "C" fn sip_untag(ctx: *mut xdp_md, kind: u32, offset: u32) -> u64 {
+    let ctx = XdpContext::new(ctx);
+    parse::untag(&KernelFrame::new(&ctx), kind as u16, (offset & OFFSET_MASK) as usize).to_bits()
+}
+
+/// [`parse::step`] as a global function: verified once, for any arguments.
+#[unsafe(no_mangle)]
+extern "C" fn sip_step(ctx: *mut xdp_md, kind: u32, offset: u32) -> u64 {
+    let ctx = XdpContext::new(ctx);
+    parse::step(&KernelFrame::new(&ctx), kind as u8, (offset & OFFSET_MASK) as usize).to_bits()
 }

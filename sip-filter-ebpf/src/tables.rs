@@ -27,7 +27,8 @@ static SOURCES4: ArrayOfMaps<LpmTrie<[u8; 4], u32, 1>, SLOTS> = ArrayOfMaps::new
 #[btf_map]
 static SOURCES6: ArrayOfMaps<LpmTrie<[u8; 16], u32, 1>, SLOTS> = ArrayOfMaps::new();
 #[btf_map]
-static LOCAL_ADDRESSES: ArrayOfMaps<HashMap<Address, u64, { LOCAL_ADDRESSES_MAX as usize }>, SLOTS> = ArrayOfMaps::new();
+static LOCAL_ADDRESSES: ArrayOfMaps<HashMap<Address, u64, { LOCAL_ADDRESSES_MAX as usize }>, SLOTS> =
+    ArrayOfMaps::new();
 #[btf_map]
 static BANS: HashMap<Address, Ban, { BANS_MAX as usize }, { BPF_F_NO_PREALLOC as usize }> = HashMap::new();
 #[btf_map]
@@ -73,8 +74,12 @@ impl Tables for KernelTables {
     #[inline(always)]
     fn class_of(&self, source: &Address) -> u32 {
         let class = match source.ipv4() {
-            Some(octets) => SOURCES4.get(self.index.slot).and_then(|sources| sources.get(&Key::new(32, octets))),
-            None => SOURCES6.get(self.index.slot).and_then(|sources| sources.get(&Key::new(128, source.octets))),
+            Some(octets) => {
+                SOURCES4.get(self.index.slot).and_then(|sources| sources.get(&Key::new(32, octets)))
+            }
+            None => {
+                SOURCES6.get(self.index.slot).and_then(|sources| sources.get(&Key::new(128, source.octets)))
+            }
         };
         class.copied().unwrap_or(0)
     }
