@@ -1,6 +1,9 @@
 //! Bytes of a frame, read with a check each time.
 
-use crate::parse::{self, Step, Untagged};
+use crate::parse::{
+    extension::{self, Step},
+    tag::{self, Untagged},
+};
 
 /// A frame that can be read at any offset.
 ///
@@ -11,16 +14,16 @@ pub trait Frame {
     /// The `N` bytes from `offset` on, if the frame has them all.
     fn read<const N: usize>(&self, offset: usize) -> Option<[u8; N]>;
 
-    /// See [`parse::untag`].
+    /// See [`tag::untag`].
     #[inline(always)]
     fn untag(&self, kind: u16, offset: usize) -> Untagged {
-        parse::untag(self, kind, offset)
+        tag::untag(self, kind, offset)
     }
 
-    /// See [`parse::step`].
+    /// See [`extension::step`].
     #[inline(always)]
     fn step(&self, kind: u8, offset: usize) -> Step {
-        parse::step(self, kind, offset)
+        extension::step(self, kind, offset)
     }
 }
 

@@ -3,6 +3,13 @@
 //! Reads headers and decides nothing but whether there is anything to decide.
 //! Never assumes a header length: VLAN tags, IPv4 options, IPv6 extension headers and fragments each have an outcome.
 
+#[macro_use]
+mod unrolled;
+
+pub mod extension;
+pub mod protocol;
+pub mod tag;
+
 use core::ops::ControlFlow::{self, Break, Continue};
 
 use crate::{
@@ -11,26 +18,15 @@ use crate::{
     reason::Reason,
 };
 
-/// VLAN tags that may stand before the IP header (IEEE 802.1Q and 802.1ad).
-const VLANS_MAX: u32 = 2;
+use self::{
+    extension::Step,
+    tag::{Network, Untagged, is_tag},
+};
+
 /// All headers that are looked at end before this offset: a link header, four tags, and eight IPv6 headers of at
 /// most 2,048 bytes behind the fixed one. The verifier wants to see it bounded.
-const OFFSET_MASK: u64 = 0x7fff;
-const _: () = assert!(OFFSET_MASK as usize > 64 + 4 * 4 + 40 + 8 * 2_048);
-
-/// Writes a block down several times.
-///
-/// The kernel's verifier takes loops, but before Linux 6.3 not one that ends by falling through to its head,
-/// and how a loop is laid out is the compiler's choice.
-macro_rules! unrolled {
-    (4, $block:block) => {
-        $block $block $block $block
-    };
-    (8, $block:block) => {
-        unrolled!(4, $block);
-        unrolled!(4, $block);
-    };
-}
+pub const OFFSET_MASK: u64 = 0x7fff;
+const _: () = assert!(OFFSET_MASK > 64 + 4 * 4 + 40 + 8 * 2_048);
 
 const ETHERNET_TYPE_OFFSET: usize = 12;
 const ETHERNET_HEADER_LEN: usize = 14;
@@ -41,46 +37,6 @@ mod ethertype {
     pub(super) const IPV6: u16 = 0x86dd;
     pub(super) const VLAN: u16 = 0x8100;
     pub(super) const SERVICE_VLAN: u16 = 0x88a8;
-}
-
-/// Values of the IPv4 protocol and IPv6 next header fields.
-pub mod protocol {
-    /// IPv6 hop-by-hop options.
-    pub const HOP_BY_HOP: u8 = 0;
-    /// RFC 9293.
-    pub const TCP: u8 = 6;
-    /// RFC 768.
-    pub const UDP: u8 = 17;
-    /// IPv6 routing header.
-    pub const ROUTING: u8 = 43;
-    /// IPv6 fragment header.
-    pub const FRAGMENT: u8 = 44;
-    /// Authentication header (RFC 4302).
-    pub const AUTHENTICATION: u8 = 51;
-    /// IPv6 destination options.
-    pub const DESTINATION_OPTIONS: u8 = 60;
-    /// Mobility header (RFC 6275).
-    pub const MOBILITY: u8 = 135;
-    /// Host Identity Protocol (RFC 7401).
-    pub const HOST_IDENTITY: u8 = 139;
-    /// Shim6 (RFC 5533).
-    pub const SHIM6: u8 = 140;
-
-    /// Whether another header follows this one in IPv6 (RFC 7045 section 3, without ESP, which hides the rest).
-    #[inline(always)]
-    pub const fn is_extension(next: u8) -> bool {
-        matches!(
-            next,
-            HOP_BY_HOP
-                | ROUTING
-                | FRAGMENT
-                | AUTHENTICATION
-                | DESTINATION_OPTIONS
-                | MOBILITY
-                | HOST_IDENTITY
-                | SHIM6
-        )
-    }
 }
 
 /// Which part of a datagram a packet carries.
@@ -161,83 +117,6 @@ pub fn tagged<F: Frame + ?Sized>(frame: &F, kind: u16, offset: usize) -> Control
     }
 }
 
-/// Where the network header is, and what comes there.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Network {
-    kind: u16,
-    offset: usize,
-    vlan: u16,
-}
-
-/// What stands behind a stack of VLAN tags.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Untagged {
-    /// This, which is one more tag if the stack is deeper than anybody sends.
-    To(Network),
-    /// Nothing: the frame ends.
-    Cut,
-    /// More VLANs than are looked into.
-    TooManyVlans,
-}
-
-/// Steps over VLAN tags. Four are looked at, those without a VLAN (VID 0, a priority tag) included: the kernel
-/// takes off any number.
-#[inline(always)]
-pub fn untag<F: Frame + ?Sized>(frame: &F, mut kind: u16, mut offset: usize) -> Untagged {
-    let mut vlan = 0;
-    let mut vlans = 0;
-    unrolled!(4, {
-        if is_tag(kind) {
-            let Some([tci_high, tci_low, kind_high, kind_low]) = frame.read(offset) else {
-                return Untagged::Cut;
-            };
-            let vid = u16::from_be_bytes([tci_high, tci_low]) & 0x0fff;
-            if vid != 0 {
-                vlans += 1;
-                vlan = vid;
-            }
-            kind = u16::from_be_bytes([kind_high, kind_low]);
-            offset += 4;
-        }
-    });
-    if vlans > VLANS_MAX { Untagged::TooManyVlans } else { Untagged::To(Network { kind, offset, vlan }) }
-}
-
-impl Untagged {
-    const CUT: u64 = 1 << 48;
-    const TOO_MANY_VLANS: u64 = 2 << 48;
-
-    /// As one word, for a function of the kernel program.
-    #[inline(always)]
-    pub const fn to_bits(self) -> u64 {
-        match self {
-            Self::To(Network { kind, offset, vlan }) => {
-                kind as u64 | (offset as u64 & OFFSET_MASK) << 16 | (vlan as u64) << 32
-            }
-            Self::Cut => Self::CUT,
-            Self::TooManyVlans => Self::TOO_MANY_VLANS,
-        }
-    }
-
-    /// Back from [`to_bits`](Self::to_bits).
-    #[inline(always)]
-    pub const fn from_bits(bits: u64) -> Self {
-        if bits & Self::CUT != 0 {
-            return Self::Cut;
-        }
-        if bits & Self::TOO_MANY_VLANS != 0 {
-            return Self::TooManyVlans;
-        }
-        let offset = (bits >> 16 & OFFSET_MASK) as usize;
-        Self::To(Network { kind: bits as u16, offset, vlan: (bits >> 32) as u16 & 0x0fff })
-    }
-}
-
-#[inline(always)]
-const fn is_tag(kind: u16) -> bool {
-    kind == ethertype::VLAN || kind == ethertype::SERVICE_VLAN
-}
-
 /// RFC 791 section 3.1.
 #[inline(always)]
 fn ipv4<F: Frame + ?Sized>(frame: &F, offset: usize, vlan: u16) -> ControlFlow<Reason, Packet> {
@@ -310,97 +189,6 @@ fn ipv6<F: Frame + ?Sized>(frame: &F, offset: usize, vlan: u16) -> ControlFlow<R
         return Continue(packet);
     }
     transport(frame, offset, packet)
-}
-
-/// What one IPv6 extension header leads to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Step {
-    /// The next header.
-    Over {
-        /// Which.
-        next: u8,
-        /// Where.
-        to: usize,
-    },
-    /// The next header, of a part of a datagram.
-    Fragment {
-        /// Which; in a later part, the one that followed in the first.
-        next: u8,
-        /// Where.
-        to: usize,
-        /// Which part; never [`Part::Hidden`].
-        part: Part,
-        /// Of the datagram.
-        identification: u32,
-    },
-    /// Nowhere: the frame ends.
-    Cut,
-}
-
-/// Steps over the extension header of this kind at this place.
-#[inline(always)]
-pub fn step<F: Frame + ?Sized>(frame: &F, kind: u8, offset: usize) -> Step {
-    let Some([next, length, fragment_high, fragment_low]) = frame.read(offset) else { return Step::Cut };
-    let units = length as usize;
-    match kind {
-        protocol::FRAGMENT => {
-            let Some(identification) = frame.read(offset + 4) else { return Step::Cut };
-            let offset_and_flags = u16::from_be_bytes([fragment_high, fragment_low]);
-            Step::Fragment {
-                next,
-                to: offset + 8,
-                part: part(offset_and_flags >> 3, offset_and_flags & 1 != 0),
-                identification: u32::from_be_bytes(identification),
-            }
-        }
-        protocol::AUTHENTICATION => Step::Over { next, to: offset + (units + 2) * 4 },
-        _ => Step::Over { next, to: offset + (units + 1) * 8 },
-    }
-}
-
-impl Step {
-    const CUT: u64 = 1 << 15;
-    const FRAGMENT: u64 = 1 << 24;
-    const FIRST: u64 = 1 << 25;
-    const LATER: u64 = 1 << 26;
-
-    /// As one word, for a function of the kernel program.
-    #[inline(always)]
-    pub const fn to_bits(self) -> u64 {
-        match self {
-            Self::Over { next, to } => to as u64 & OFFSET_MASK | (next as u64) << 16,
-            Self::Fragment { next, to, part, identification } => {
-                let part = match part {
-                    Part::First => Self::FIRST,
-                    Part::Later => Self::LATER,
-                    Part::Whole | Part::Hidden => 0,
-                };
-                let there = to as u64 & OFFSET_MASK | (next as u64) << 16;
-                there | Self::FRAGMENT | part | (identification as u64) << 32
-            }
-            Self::Cut => Self::CUT,
-        }
-    }
-
-    /// Back from [`to_bits`](Self::to_bits).
-    #[inline(always)]
-    pub const fn from_bits(bits: u64) -> Self {
-        if bits & Self::CUT != 0 {
-            return Self::Cut;
-        }
-        let (next, to) = ((bits >> 16) as u8, (bits & OFFSET_MASK) as usize);
-        if bits & Self::FRAGMENT == 0 {
-            return Self::Over { next, to };
-        }
-        let part = if bits & Self::LATER != 0 {
-            Part::Later
-        } else if bits & Self::FIRST != 0 {
-            Part::First
-        } else {
-            Part::Whole
-        };
-        Self::Fragment { next, to, part, identification: (bits >> 32) as u32 }
-    }
 }
 
 #[inline(always)]

@@ -5,11 +5,12 @@ use core::mem::MaybeUninit;
 use aya_ebpf::{EbpfContext as _, bindings::xdp_md, helpers::generated, programs::XdpContext};
 use sip_filter_common::{
     Frame,
-    parse::{self, Step, Untagged},
+    parse::{
+        OFFSET_MASK,
+        extension::{self, Step},
+        tag::{self, Untagged},
+    },
 };
-
-/// Offsets that come as arguments; the verifier knows nothing else of them.
-const OFFSET_MASK: u32 = 0x7fff;
 
 /// The frame behind an XDP context, linear or in fragments of memory.
 pub(crate) struct KernelFrame<'a> {
@@ -66,16 +67,16 @@ impl Frame for KernelFrame<'_> {
     }
 }
 
-/// [`parse::untag`] as a global function: verified once, for any arguments.
+/// [`tag::untag`] as a global function: verified once, for any arguments.
 #[unsafe(no_mangle)]
 extern "C" fn sip_untag(ctx: *mut xdp_md, kind: u32, offset: u32) -> u64 {
     let ctx = XdpContext::new(ctx);
-    parse::untag(&KernelFrame::new(&ctx), kind as u16, (offset & OFFSET_MASK) as usize).to_bits()
+    tag::untag(&KernelFrame::new(&ctx), kind as u16, (offset as u64 & OFFSET_MASK) as usize).to_bits()
 }
 
-/// [`parse::step`] as a global function: verified once, for any arguments.
+/// [`extension::step`] as a global function: verified once, for any arguments.
 #[unsafe(no_mangle)]
 extern "C" fn sip_step(ctx: *mut xdp_md, kind: u32, offset: u32) -> u64 {
     let ctx = XdpContext::new(ctx);
-    parse::step(&KernelFrame::new(&ctx), kind as u8, (offset & OFFSET_MASK) as usize).to_bits()
+    extension::step(&KernelFrame::new(&ctx), kind as u8, (offset as u64 & OFFSET_MASK) as usize).to_bits()
 }

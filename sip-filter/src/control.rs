@@ -49,7 +49,7 @@ pub enum Request {
         /// Which.
         list: ListKind,
     },
-    /// Bans an address. Answered with [`BanEntry`].
+    /// Bans an address. Answered with [`Banned`].
     BanAdd {
         /// Who.
         address: IpAddr,
@@ -212,6 +212,17 @@ pub struct BanEntry {
     pub remaining_ms: u64,
     /// Why.
     pub cause: String,
+}
+
+/// What a ban did.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Banned {
+    /// The ban.
+    #[serde(flatten)]
+    pub ban: BanEntry,
+    /// Why it will not do what was meant.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub warning: Option<String>,
 }
 
 /// One trunk.

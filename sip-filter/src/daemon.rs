@@ -153,6 +153,12 @@ impl Daemon {
         let _: Result<(), _> = sd_notify::notify(&[sd_notify::NotifyState::Reloading]);
         match self.apply_file().await {
             Ok(applied) => {
+                for change in applied.dropped_changes {
+                    tracing::warn!("dropped, since it was not saved: {} on {}", change.prefix, change.list);
+                }
+                for warning in applied.warnings {
+                    tracing::warn!("{warning}");
+                }
                 tracing::info!(
                     "applied {}: generation {}",
                     self.options.config.display(),

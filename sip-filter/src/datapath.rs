@@ -73,9 +73,15 @@ pub enum DatapathError {
     /// A program call failed.
     #[error("the kernel program cannot be used")]
     Program(#[from] ProgramError),
-    /// A link call failed.
-    #[error("a link to an interface cannot be used")]
-    Link(#[from] LinkError),
+    /// Something that is no XDP link stands where a link is pinned.
+    #[error("{path} is not a link of sip-filter: remove it")]
+    ForeignPin {
+        /// Its file.
+        path: PathBuf,
+        /// What it is instead.
+        #[source]
+        source: LinkError,
+    },
     /// A map call failed.
     #[error("a kernel map cannot be used")]
     Map(#[from] MapError),

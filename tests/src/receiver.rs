@@ -53,9 +53,11 @@ impl Receiver {
     pub fn wait_for(&self, from: IpAddr, count: u64, within: Duration) -> Result<Vec<u64>> {
         let count = usize::try_from(count)?;
         let what = || format!("{count} packets of {from}; {} arrived", self.numbers(from).len());
-        wait_until(within, "packets", || {
-            Ok(Some(self.numbers(from)).filter(|numbers| numbers.len() >= count))
-        })
+        wait_until(
+            within,
+            "packets",
+            || Ok(Some(self.numbers(from)).filter(|numbers| numbers.len() >= count)),
+        )
         .with_context(what)
     }
 }

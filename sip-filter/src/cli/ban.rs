@@ -3,7 +3,7 @@
 use std::{net::IpAddr, time::Duration};
 
 use super::{Global, output};
-use crate::control::{BanEntry, Request, client::call};
+use crate::control::{BanEntry, Banned, Request, client::call};
 
 /// What `ban` does.
 #[derive(Debug, clap::Subcommand)]
@@ -36,9 +36,13 @@ pub(super) fn run(global: &Global, action: Action) -> anyhow::Result<()> {
     match action {
         Action::Add(Add { address, duration, cause }) => {
             let for_ms = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
-            let ban: BanEntry = call(&global.socket, &Request::BanAdd { address, for_ms, cause })?;
+            let banned: Banned = call(&global.socket, &Request::BanAdd { address, for_ms, cause })?;
             if global.json {
-                return output::json(&ban);
+                return output::json(&banned);
+            }
+            let Banned { ban, warning } = banned;
+            if let Some(warning) = warning {
+                output::print(&format!("warning: {warning}"))?;
             }
             output::print(&format!("{} is banned for {}", ban.address, output::duration(ban.remaining_ms)))
         }

@@ -5,8 +5,6 @@ use std::{
     path::PathBuf,
 };
 
-use anyhow::Context as _;
-
 use super::{Global, Usage, output};
 use crate::{
     control::{Cause, Explanation, Question, Request, TransportName, client::call},
@@ -40,9 +38,8 @@ pub(super) fn run(global: &Global, arguments: Arguments) -> anyhow::Result<()> {
     let from = source(&arguments.from)?;
     let payload = match &arguments.payload {
         None => Vec::new(),
-        Some(path) => {
-            std::fs::read(path).with_context(|| format!("cannot read the payload {}", path.display()))?
-        }
+        Some(path) => std::fs::read(path)
+            .map_err(|error| Usage(format!("cannot read the payload {}: {error}", path.display())))?,
     };
     let question = Question {
         from,

@@ -18,9 +18,9 @@ use tokio::{
 use super::{Fault, LINE_BYTES_MAX, Request, Response};
 
 /// How many clients are served at a time; the next one waits.
-const CLIENTS_MAX: usize = 64;
+const CLIENTS_MAX: usize = 256;
 /// How long a client may take to say its line, and to take the answer.
-const CLIENT_TIMEOUT: Duration = Duration::from_secs(10);
+const CLIENT_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long a daemon that stops waits for clients to take their answers.
 const PARTING_TIMEOUT: Duration = Duration::from_millis(500);
 

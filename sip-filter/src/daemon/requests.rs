@@ -16,7 +16,7 @@ use tokio::sync::oneshot;
 use super::{Daemon, Next, start};
 use crate::{
     control::{
-        Applied, BanEntry, Cause, Changed, CounterStatus, Entry, Explanation, Fault, InterfaceStatus,
+        Applied, BanEntry, Banned, Cause, Changed, CounterStatus, Entry, Explanation, Fault, InterfaceStatus,
         ListKind, Question, Request, Response, Status, TransportName, TrunkEntry, VlanTags,
     },
     explain,
@@ -251,7 +251,7 @@ impl Daemon {
         entries.collect()
     }
 
-    fn ban(&mut self, address: IpAddr, for_ms: u64, cause: &str) -> anyhow::Result<BanEntry> {
+    fn ban(&mut self, address: IpAddr, for_ms: u64, cause: &str) -> anyhow::Result<Banned> {
         if for_ms == 0 {
             return Err(Misuse::new("a ban lasts longer than 0 s").into());
         }
@@ -265,8 +265,11 @@ impl Daemon {
         let mut ban =
             Ban { until_ns: boot_time_ns().saturating_add(for_ms.saturating_mul(1_000_000)), cause: [0; _] };
         ban.cause[..cause.len()].copy_from_slice(cause.as_bytes());
-        self.datapath.ban(address.to_canonical(), ban)?;
-        Ok(entry(address.to_canonical(), &ban))
+        let address = address.to_canonical();
+        self.datapath.ban(address, ban)?;
+        let admin = self.policy.admin.iter().find(|prefix| prefix.contains(&address));
+        let warning = admin.map(|prefix| format!("{address} is in admin ({prefix}), which no ban affects"));
+        Ok(Banned { ban: entry(address, &ban), warning })
     }
 
     fn unban(&mut self, address: IpAddr) -> anyhow::Result<()> {

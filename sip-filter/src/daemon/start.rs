@@ -10,8 +10,8 @@ use tokio::sync::mpsc;
 use super::{Daemon, Event, Options, start_sources};
 use crate::{
     control::server,
-    datapath::{Datapath, Pins, program_name},
-    interfaces::{Interface, InterfaceError, Interfaces},
+    datapath::{AttachError, Datapath, Pins, program_name},
+    interfaces::{Attached, Interface, InterfaceError, Interfaces},
     policy::{Policy, file, tables::Tables},
 };
 
@@ -155,10 +155,15 @@ pub(super) async fn describe_all(
             Err(InterfaceError::Missing { .. }) if is_ours(name) => continue,
             described => described?,
         };
-        if let (Some((_, program)), false) = (interface.xdp, is_ours(name)) {
-            let program = program_name(program);
-            let interface = name.clone();
-            return Err(crate::datapath::AttachError::Occupied { interface, program }.into());
+        if let (Some((attached, program)), false) = (interface.xdp, is_ours(name)) {
+            let (interface, program) = (name.clone(), program_name(program));
+            let flag = match attached {
+                Attached::Native => "xdpdrv",
+                Attached::Generic => "xdpgeneric",
+                Attached::Offloaded => "xdpoffload",
+                Attached::Other => "xdp",
+            };
+            return Err(AttachError::Occupied { interface, program, flag }.into());
         }
         if let Some(listener) = policy.listeners.iter().find(|listener| !listener.vlans.is_empty())
             && interface.strips_vlan_tags

@@ -28,13 +28,15 @@ pub enum AttachError {
     /// Another XDP program is there; it is not replaced.
     #[error(
         "interface {interface} has an XDP program already: {program}; sip-filter does not replace it: detach it first \
-         (`ip link set dev {interface} xdp off` for a program without a link)"
+         (`ip link set dev {interface} {flag} off` for a program without a link)"
     )]
     Occupied {
         /// Where.
         interface: String,
         /// Its name and number.
         program: String,
+        /// What `ip link` calls the way it is attached.
+        flag: &'static str,
     },
     /// Neither the driver nor the network stack takes it.
     #[error("cannot attach to interface {interface}")]
@@ -153,8 +155,9 @@ impl Datapath {
         if !path.exists() {
             return Ok(None);
         }
-        let pinned = PinnedLink::from_pin(&path).map_err(DatapathError::Link)?;
-        let link = XdpLink::try_from(FdLink::from(pinned)).map_err(DatapathError::Link)?;
+        let foreign = |source| DatapathError::ForeignPin { path: path.clone(), source };
+        let pinned = PinnedLink::from_pin(&path).map_err(foreign)?;
+        let link = XdpLink::try_from(FdLink::from(pinned)).map_err(foreign)?;
         let filter = self.filter_program()?;
         match filter.attach_to_link(link) {
             Ok(id) => {
@@ -237,7 +240,7 @@ fn refused(interface: &str, error: ProgramError) -> AttachError {
         && matches!(call.io_error.raw_os_error(), Some(libc::EBUSY | libc::EEXIST))
     {
         let program = "it came while sip-filter started".to_owned();
-        return AttachError::Occupied { interface: interface.to_owned(), program };
+        return AttachError::Occupied { interface: interface.to_owned(), program, flag: "xdp" };
     }
     AttachError::Refused { interface: interface.to_owned(), source: error }
 }

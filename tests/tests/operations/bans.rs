@@ -79,7 +79,8 @@ fn bans_outlive_the_daemon_and_the_kernel_ends_them_without_one() {
     let started = Instant::now();
     done(&filter, &format!("ban add {trunk} --for 2s"));
     filter.kill(Signal::SIGKILL).unwrap();
-    let flow = PacedSender::start(lab.trunk(), (trunk, 0).into(), to, Duration::from_millis(1), number).unwrap();
+    let flow =
+        PacedSender::start(lab.trunk(), (trunk, 0).into(), to, Duration::from_millis(1), number).unwrap();
     let first = receiver.wait_for(trunk, 1, WITHIN).unwrap()[0];
     assert!(started.elapsed() >= Duration::from_secs(2), "it ended after {:?}", started.elapsed());
     assert!(first > 100, "packet {first} was the first to arrive");

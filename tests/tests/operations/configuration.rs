@@ -7,40 +7,51 @@ use tests::{Filter, Lab, POLICY};
 
 use super::asking::{assert_told, leaving_all_as_it_was, told};
 
-/// What is wrong, the policy with it, the text that the place given is the place of, and words of the message.
-fn mistakes() -> Vec<(&'static str, String, &'static str, Vec<&'static str>)> {
-    let with = |from: &str, to: &str| {
-        assert!(POLICY.contains(from), "{from}");
-        POLICY.replacen(from, to, 1)
-    };
-    let and = |more: &str| format!("{POLICY}\n{more}\n");
-    let trunk = |key: &'static str| with("[[trunk]]", &format!("[[trunk]]\n{key}"));
-    vec![
-        ("a value is missing", with("\"enforce\"", ""), "\non_exit", vec![]),
-        ("a quote is missing", with("\"enforce\"", "\"enforce"), "\non_exit", vec![]),
-        ("unknown key", with("admin =", "admins ="), "admins", vec!["did you mean \"admin\"?"]),
-        ("unknown key of a trunk", trunk("denny = []"), "denny", vec!["did you mean \"deny\"?"]),
-        ("unknown table", and("[stranger]"), "stranger]", vec!["did you mean \"strangers\"?"]),
-        ("unknown mode", with("\"enforce\"", "\"enforced\""), "\"enforced\"", vec!["did you mean \"enforce\"?"]),
-        ("number for a word", with("\"enforce\"", "1"), "1\n", vec!["mode"]),
-        ("no address", with("192.0.2.10", "192.0.2.300"), "\"192.0.2.300\"", vec!["write an address or a prefix"]),
-        ("no port", with("\"5060\"", "\"70000\""), "\"70000\"", vec!["65535"]),
-        ("range upside down", with("10000-20000", "20000-10000"), "\"20000-10000\"", vec![]),
-        ("no kind", with("kind = \"media\"", "kind = \"rtp\""), "\"rtp\"\ntransport", vec!["signalling"]),
-        ("one port, two listeners", with("10000-20000", "5000-20000"), "\"5000-20000\"", vec!["sip-udp", "5060"]),
-        ("one name, two listeners", with("name = \"sip-tcp\"", "name = \"sip-udp\""), "\"sip-udp\"\nkind = \"signalling\"\ntransport = \"tcp\"", vec!["sip-udp"]),
-        ("one address, two trunks", and("[[trunk]]\nname = \"b\"\nallow = [\"198.51.100.0/24\"]"), "\"198.51.100.0/24\"", vec!["carrier", "198.51.100"]),
-        ("no such listener", trunk("listeners = [\"sip-upd\"]"), "\"sip-upd\"", vec!["sip-udp"]),
-        ("DNS name", with("\"198.51.100.20\"", "\"sip.example.com\""), "\"sip.example.com\"", vec!["not supported yet"]),
-        ("preset", with("\"198.51.100.20\"", "\"preset:x\""), "\"preset:x\"", vec!["not supported yet"]),
-        ("file entry", with("\"198.51.100.20\"", "\"file:x\""), "\"file:x\"", vec!["not supported yet"]),
-        ("require_registration", trunk("require_registration = true"), "true\n", vec!["not supported yet"]),
-        ("registrations", trunk("registrations = [\"a\"]"), "[\"a\"]", vec!["not supported yet"]),
-        ("media of a trunk", trunk("media = \"pinhole\""), "\"pinhole\"", vec!["not supported yet"]),
-        ("prove", with("signalling = \"drop\"", "signalling = \"prove\""), "\"prove\"", vec!["not supported yet"]),
-        ("pinholes", with("media = \"drop\"", "media = \"pinhole\""), "\"pinhole\"", vec!["not supported yet"]),
-    ]
-}
+/// What is wrong, what stands in the policy, what is there instead, the text that the place given is the place of, and
+/// a part of the message.
+const MISTAKES: [(&str, &str, &str, &str, &str); 23] = [
+    ("a value is missing", "\"enforce\"", "", "\non_exit", ""),
+    ("a quote is missing", "\"enforce\"", "\"enforce", "\non_exit", ""),
+    ("unknown key", "admin =", "admins =", "admins", "did you mean \"admin\"?"),
+    ("unknown key of a trunk", "[[trunk]]", "[[trunk]]\ndenny = []", "denny", "did you mean \"deny\"?"),
+    ("unknown table", "[strangers]", "[stranger]", "stranger]", "did you mean \"strangers\"?"),
+    ("unknown mode", "\"enforce\"", "\"enforced\"", "\"enforced\"", "did you mean \"enforce\"?"),
+    ("number for a word", "\"enforce\"", "1", "1\n", "mode"),
+    ("no address", "192.0.2.10", "192.0.2.300", "\"192.0.2.300\"", "write an address or a prefix"),
+    ("no port", "\"5060\"", "\"70000\"", "\"70000\"", "65535"),
+    ("range upside down", "10000-20000", "20000-10000", "\"20000-10000\"", ""),
+    ("no kind", "kind = \"media\"", "kind = \"rtp\"", "\"rtp\"\ntransport", "signalling"),
+    (
+        "one port, two listeners",
+        "10000-20000",
+        "5000-20000",
+        "\"5000-20000\"",
+        "listener \"sip-udp\" share port 5060",
+    ),
+    (
+        "one name, two listeners",
+        "\"sip-tcp\"",
+        "\"sip-udp\"",
+        "\"sip-udp\"\nkind = \"signalling\"\ntransport = \"tcp\"",
+        "sip-udp",
+    ),
+    (
+        "one address, two trunks",
+        "[strangers]",
+        "[[trunk]]\nname = \"b\"\nallow = [\"198.51.100.0/24\"]\n[strangers]",
+        "\"198.51.100.0/24\"",
+        "trunk \"carrier\"",
+    ),
+    ("no such listener", "[[trunk]]", "[[trunk]]\nlisteners = [\"sip-upd\"]", "\"sip-upd\"", "sip-udp"),
+    ("DNS name", "\"198.51.100.20\"", "\"sip.example.com\"", "\"sip.example.com\"", "not supported yet"),
+    ("preset", "\"198.51.100.20\"", "\"preset:x\"", "\"preset:x\"", "not supported yet"),
+    ("file entry", "\"198.51.100.20\"", "\"file:x\"", "\"file:x\"", "not supported yet"),
+    ("registration", "[[trunk]]", "[[trunk]]\nrequire_registration = true", "true\n", "not supported yet"),
+    ("registrations", "[[trunk]]", "[[trunk]]\nregistrations = [\"a\"]", "[\"a\"]", "not supported yet"),
+    ("media of a trunk", "[[trunk]]", "[[trunk]]\nmedia = \"pinhole\"", "\"pinhole\"", "not supported yet"),
+    ("probation", "signalling = \"drop\"", "signalling = \"prove\"", "\"prove\"", "not supported yet"),
+    ("pinholes", "media = \"drop\"", "media = \"pinhole\"", "\"pinhole\"", "not supported yet"),
+];
 
 #[test]
 fn a_mistake_is_shown_with_its_place_by_check_apply_and_run_and_changes_nothing() {
@@ -49,11 +60,13 @@ fn a_mistake_is_shown_with_its_place_by_check_apply_and_run_and_changes_nothing(
     let broken = Filter::beside(&lab, "-broken", "").unwrap();
     let config = broken.config().display().to_string();
     leaving_all_as_it_was(&filter, || {
-        for (title, policy, offending, words) in mistakes() {
+        for (title, right, wrong, offending, message) in MISTAKES {
+            assert!(POLICY.contains(right), "{title}");
+            let policy = POLICY.replacen(right, wrong, 1);
             broken.write_config(&policy).unwrap();
             let (line, column) = place(&policy, offending);
             let place = format!("{config}:{line}:{column}: ");
-            let words = [vec![place.as_str()], words].concat();
+            let words = [place.as_str(), message];
             assert_told(title, &told(&broken, &format!("check --config {config}")), 2, &words);
             assert_told(title, &told(&filter, &format!("apply --config {config}")), 2, &words);
             assert_told(title, &told(&filter, &format!("apply --dry-run --config {config}")), 2, &words);
@@ -63,8 +76,15 @@ fn a_mistake_is_shown_with_its_place_by_check_apply_and_run_and_changes_nothing(
             let answer: serde_json::Value = serde_json::from_str(&outcome.stdout).unwrap();
             let error = &answer["errors"][0];
             assert_eq!(answer["ok"], false, "{title}");
-            assert_eq!((&error["line"], &error["column"]), (&json!(line), &json!(column)), "{title}: {answer}");
-            assert!(error["message"].as_str().is_some_and(|message| !message.is_empty()), "{title}: {answer}");
+            assert_eq!(
+                (&error["line"], &error["column"]),
+                (&json!(line), &json!(column)),
+                "{title}: {answer}"
+            );
+            assert!(
+                error["message"].as_str().is_some_and(|message| !message.is_empty()),
+                "{title}: {answer}"
+            );
         }
     });
     assert!(!broken.pins().exists() && !broken.socket().exists());

@@ -86,7 +86,8 @@ fn sighup_applies_the_file_and_a_broken_file_leaves_the_policy_before() {
         filter.write_config(&POLICY.replace("enforce", "enforced")).unwrap();
         filter.signal(Signal::SIGHUP).unwrap();
         let place = format!("{}:3:8", filter.config().display());
-        wait_until(WITHIN, "the mistake in the log", || Ok(filter.log().contains(&place).then_some(()))).unwrap();
+        wait_until(WITHIN, "the mistake in the log", || Ok(filter.log().contains(&place).then_some(())))
+            .unwrap();
     });
 }
 

@@ -1,6 +1,7 @@
 //! Live changes of the lists: in force at once, saved when asked, refused when they make no sense.
 
 use std::fs;
+use std::os::unix::fs::{PermissionsExt, symlink};
 
 use serde_json::{Value, json};
 use tests::{Filter, Lab, POLICY};
@@ -25,7 +26,9 @@ fn saved(filter: &Filter, list: &str, prefix: &str, trunk: Option<&str>) -> Valu
 fn allow_and_deny_are_in_force_at_once_and_deny_wins() {
     let Some(lab) = Lab::or_skip() else { return };
     let filter = Filter::start(&lab, &two_trunks()).unwrap();
-    for (address, prefix) in [("198.51.100.30", "198.51.100.30/32"), ("2001:db8:5060::30", "2001:db8:5060::/64")] {
+    for (address, prefix) in
+        [("198.51.100.30", "198.51.100.30/32"), ("2001:db8:5060::30", "2001:db8:5060::/64")]
+    {
         assert_eq!(reason(&filter, address), "stranger");
         done(&filter, &format!("allow add {prefix}"));
         assert_eq!(explained(&filter, address)["because"], json!({"list": "allow", "entry": prefix}));
@@ -56,7 +59,10 @@ fn a_change_that_makes_no_sense_is_refused_and_changes_nothing() {
             ("allow add 192.0.2.64/26", vec!["192.0.2.64/26", "already", "the allow list"]),
             ("deny add 203.0.113.0/24", vec!["203.0.113.0/24", "already", "the deny list"]),
             ("allow add 198.51.100.20 --trunk carrier", vec!["198.51.100.20/32", "already", "carrier"]),
-            ("allow remove 192.0.2.65", vec!["192.0.2.65/32", "only as a part of 192.0.2.64/26", "remove 192.0.2.64/26"]),
+            (
+                "allow remove 192.0.2.65",
+                vec!["192.0.2.65/32", "only as a part of 192.0.2.64/26", "remove 192.0.2.64/26"],
+            ),
             ("deny remove 203.0.113.128/25", vec!["only as a part of 203.0.113.0/24"]),
             ("allow remove 192.0.2.1", vec!["192.0.2.1/32 is not on the allow list"]),
             ("deny remove 192.0.2.0/24", vec!["192.0.2.0/24 is not on the deny list"]),
@@ -95,7 +101,9 @@ fn save_writes_the_change_into_the_file_and_leaves_every_comment_where_it_was() 
         let changed = fs::read_to_string(filter.config()).unwrap();
         let gone: Vec<_> = text.lines().filter(|line| !changed.lines().any(|other| other == *line)).collect();
         assert!(gone.len() <= 1 && changed != text, "{command}: {gone:?}\n{changed}");
-        for comment in ["# What the demo shows", "# never again\n[deny] # since the flood", "# the carrier's\n"] {
+        for comment in
+            ["# What the demo shows", "# never again\n[deny] # since the flood", "# the carrier's\n"]
+        {
             assert!(changed.contains(comment), "{command}: no {comment} in\n{changed}");
         }
     }
@@ -104,6 +112,49 @@ fn save_writes_the_change_into_the_file_and_leaves_every_comment_where_it_was() 
     let before = lists(&filter);
     filter.restart().unwrap();
     assert_eq!(lists(&filter), before);
+}
+
+#[test]
+fn a_change_that_cannot_be_saved_is_not_put_in_force() {
+    let Some(lab) = Lab::or_skip() else { return };
+    let filter = Filter::start(&lab, POLICY).unwrap();
+    let config = filter.config().display().to_string();
+    let broken = POLICY.replace("mode = \"enforce\"", "mode = \"enforced\"");
+    let without = POLICY.replace("\"carrier\"", "\"courier\"");
+    leaving_all_as_it_was(&filter, || {
+        let add = "allow add 198.51.100.31 --trunk carrier --save";
+        for (title, text, words) in [
+            ("a mistake", &broken, vec![":3:8: ", "enforced"]),
+            ("no such trunk", &without, vec!["no trunk \"carrier\""]),
+        ] {
+            fs::write(filter.config(), text).unwrap();
+            let outcome = told(&filter, add);
+            assert_told(title, &outcome, outcome.code.filter(|code| *code != 0).unwrap_or(2), &words);
+            assert_eq!(&fs::read_to_string(filter.config()).unwrap(), text, "{title}");
+        }
+        fs::remove_file(filter.config()).unwrap();
+        let outcome = told(&filter, add);
+        assert_told("no file", &outcome, outcome.code.filter(|code| *code != 0).unwrap_or(2), &[&config]);
+    });
+}
+
+#[test]
+fn save_keeps_a_link_and_the_permissions_of_the_file() {
+    let Some(lab) = Lab::or_skip() else { return };
+    let filter = Filter::prepare(&lab, POLICY).unwrap();
+    let real = lab.directory().join("real.toml");
+    fs::rename(filter.config(), &real).unwrap();
+    fs::set_permissions(&real, fs::Permissions::from_mode(0o640)).unwrap();
+    symlink(&real, filter.config()).unwrap();
+    let mut filter = filter;
+    filter.run().unwrap();
+    done(&filter, "deny add 198.51.100.30 --save");
+    assert!(fs::symlink_metadata(filter.config()).unwrap().is_symlink());
+    assert!(fs::read_to_string(&real).unwrap().contains("198.51.100.30"));
+    assert_eq!(fs::metadata(&real).unwrap().permissions().mode() & 0o777, 0o640);
+    let names = fs::read_dir(lab.directory()).unwrap().map(|entry| entry.unwrap().file_name());
+    let left: Vec<_> = names.filter(|name| name.to_string_lossy().starts_with(".tmp")).collect();
+    assert!(left.is_empty(), "{left:?}");
 }
 
 #[test]
@@ -119,13 +170,19 @@ fn apply_names_the_unsaved_changes_that_end_with_it_and_a_dry_run_changes_nothin
     filter.write_config(&next).unwrap();
     let config = filter.config().display().to_string();
     let difference = ["- deny 203.0.113.0/24", "+ deny 203.0.113.0/25", "~ mode enforce -> monitor"];
-    let printed = leaving_all_as_it_was(&filter, || done(&filter, &format!("apply --dry-run --config {config}")));
-    for line in difference.iter().chain(&["would be dropped", "198.51.100.30/32 on the allow list", "dry run"]) {
+    let printed =
+        leaving_all_as_it_was(&filter, || done(&filter, &format!("apply --dry-run --config {config}")));
+    for line in
+        difference.iter().chain(&["would be dropped", "198.51.100.30/32 on the allow list", "dry run"])
+    {
         assert!(printed.contains(line), "no {line} in {printed}");
     }
     let answer =
         leaving_all_as_it_was(&filter, || filter.json(&["apply", "--dry-run", "--config", &config]).unwrap());
-    assert_eq!((&answer["applied"], answer["dropped_changes"].as_array().map(Vec::len)), (&json!(false), Some(1)));
+    assert_eq!(
+        (&answer["applied"], answer["dropped_changes"].as_array().map(Vec::len)),
+        (&json!(false), Some(1))
+    );
 
     let before = generation(&filter);
     let printed = done(&filter, &format!("apply --config {config}"));

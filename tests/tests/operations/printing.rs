@@ -52,6 +52,10 @@ fn an_error_is_on_standard_error_alone_even_with_json() {
     for command in ["status --json", "ban list", "explain --from x --to :1 --transport udp --json"] {
         let outcome = told(&filter, command);
         assert_eq!(outcome.stdout, "", "{command}");
-        assert!(outcome.stderr.starts_with("error: ") && outcome.stderr.lines().count() == 1, "{}", outcome.stderr);
+        assert!(
+            outcome.stderr.starts_with("error: ") && outcome.stderr.lines().count() == 1,
+            "{}",
+            outcome.stderr
+        );
     }
 }

@@ -4,11 +4,14 @@ use std::fs;
 use std::os::unix::fs::FileTypeExt;
 use std::os::unix::net::{UnixDatagram, UnixListener};
 use std::path::Path;
+use std::time::Duration;
 
 use nix::sys::signal::Signal;
-use tests::{Filter, Lab, Outcome, POLICY, Process, wait_until};
+use tests::{Family, Filter, Lab, Outcome, POLICY, PacedSender, Process, Receiver, wait_until};
 
 use super::asking::{WITHIN, assert_told, leaving_all_as_it_was, reason};
+
+const EVERY: Duration = Duration::from_millis(1);
 
 fn on(interface: &str) -> String {
     POLICY.replace("\"eth0\"", &format!("\"{interface}\""))
@@ -28,12 +31,40 @@ fn an_interface_that_cannot_be_filtered_is_named_and_the_remedy_with_it() {
     let filter = Filter::start(&lab, POLICY).unwrap();
     for (interface, words) in [
         ("eth7", vec!["eth7", "this host has", "eth0", "lo", "tun0"]),
-        ("tun0", vec!["tun0", "no Ethernet header", "attach to the interface whose frames carry its packets"]),
+        (
+            "tun0",
+            vec!["tun0", "no Ethernet header", "attach to the interface whose frames carry its packets"],
+        ),
     ] {
         refused(interface, &Filter::beside(&lab, "-second", &on(interface)).unwrap(), &words);
         let policy = POLICY.replace("[\"eth0\"]", &format!("[\"eth0\", \"{interface}\"]"));
         leaving_all_as_it_was(&filter, || assert_told(interface, &filter.apply(&policy).unwrap(), 1, &words));
     }
+}
+
+#[test]
+fn what_cannot_be_the_name_of_an_interface_is_refused_from_the_command_line_as_from_the_file() {
+    let Some(lab) = Lab::or_skip() else { return };
+    for name in ["longer-than-the-kernel-takes", "", "a/b"] {
+        let quoted = format!("\"{name}\"");
+        let words = [quoted.as_str(), "cannot be the name of an interface"];
+        let filter = Filter::prepare(&lab, &on(name)).unwrap();
+        assert_told(name, &filter.run_in_vain(&[]).unwrap(), 2, &words);
+        filter.write_config(POLICY).unwrap();
+        assert_told(name, &filter.run_in_vain(&["--interface", name]).unwrap(), 2, &words);
+    }
+}
+
+#[test]
+fn an_interface_named_twice_is_no_program_of_somebody_else() {
+    let Some(lab) = Lab::or_skip() else { return };
+    let mut filter = Filter::prepare(&lab, POLICY).unwrap();
+    let twice = filter.config().display().to_string();
+    filter.write_config(&POLICY.replace("\"eth0\"", "\"eth0\", \"eth0\"")).unwrap();
+    assert_told("file", &filter.run_in_vain(&[]).unwrap(), 2, &[&twice, "\"eth0\" is named twice"]);
+    filter.write_config(POLICY).unwrap();
+    filter.run_with(&["--interface", "lo", "--interface", "lo"]).unwrap();
+    assert_eq!(filter.status().unwrap()["interfaces"].as_array().map(Vec::len), Some(1));
 }
 
 #[test]
@@ -46,7 +77,9 @@ fn an_xdp_program_that_is_there_already_is_named_and_not_replaced() {
         refused("second", &other, &["eth0", "sip_filter", &id, "detach it first"]);
     });
     // The same for one that comes later, by apply.
-    lab.pbx().cable("eth1", "192.0.2.129".parse().unwrap(), lab.stranger(), "192.0.2.130".parse().unwrap()).unwrap();
+    lab.pbx()
+        .cable("eth1", "192.0.2.129".parse().unwrap(), lab.stranger(), "192.0.2.130".parse().unwrap())
+        .unwrap();
     let mut other = Filter::beside(&lab, "-second", &on("eth1")).unwrap();
     other.run().unwrap();
     leaving_all_as_it_was(&other, || {
@@ -68,7 +101,7 @@ fn for_a_program_without_a_link_the_command_that_removes_it_is_named() {
     assert!(outcome.succeeded(), "{outcome:?}");
     let mut other = Filter::beside(&lab, "-second", &on("lo")).unwrap();
     refused("lo", &other, &["lo", "sip_filter", "ip link set dev lo xdp off"]);
-    lab.pbx().network(&["link", "set", "dev", "lo", "xdpgeneric", "off"]).unwrap();
+    lab.pbx().network(&["link", "set", "dev", "lo", "xdp", "off"]).unwrap();
     other.run().unwrap();
 }
 
@@ -96,7 +129,12 @@ fn missing_privileges_are_named_and_only_those() {
         let mut command = filter.command_under(starter);
         command.args(["run", "--config"]).arg(filter.config());
         let outcome: Outcome = lab.pbx().run("run", command, WITHIN).unwrap();
-        assert_told(&format!("{starter:?}"), &outcome, 1, &[missing, &["root", "AmbientCapabilities="]].concat());
+        assert_told(
+            &format!("{starter:?}"),
+            &outcome,
+            1,
+            &[missing, &["root", "AmbientCapabilities="]].concat(),
+        );
         for present in all.iter().filter(|capability| !missing.contains(capability)) {
             assert!(!outcome.stderr.contains(*present), "{present}: {}", outcome.stderr);
         }
@@ -203,6 +241,44 @@ fn pins_of_a_killed_daemon_whose_interface_is_gone_do_not_stand_in_the_way() {
     filter.run().unwrap();
     assert_eq!(attached(&filter), [true, false]);
     assert!(!filter.pins().join("link-eth1").exists());
+}
+
+#[test]
+fn a_start_that_is_refused_leaves_in_force_what_a_daemon_before_left() {
+    let Some(lab) = Lab::or_skip() else { return };
+    let hold = POLICY.replace("\"open\"", "\"hold\"");
+    let mut filter = Filter::start(&lab, &hold).unwrap();
+    filter.done(&["ban", "add", "192.0.2.99"]).unwrap();
+    filter.kill(Signal::SIGKILL).unwrap();
+    fs::remove_file(filter.socket()).unwrap();
+    let receiver = Receiver::start(lab.pbx(), lab.pbx().sip(Family::V4)).unwrap();
+    let [trunk, stranger] = [lab.trunk(), lab.stranger()].map(|host| host.address(Family::V4));
+    let [of_trunk, of_stranger] = [(lab.trunk(), trunk), (lab.stranger(), stranger)].map(|(host, from)| {
+        let number = |number: u64| number.to_be_bytes().to_vec();
+        PacedSender::start(host, (from, 0).into(), lab.pbx().sip(Family::V4), EVERY, number).unwrap()
+    });
+    for (title, policy, code) in [
+        ("a mistake", hold.replace("enforce", "enforced"), 2),
+        ("no such interface", hold.replace("[\"eth0\"]", "[\"eth0\", \"eth7\"]"), 1),
+        ("another interface that is not there", hold.replace("\"eth0\"", "\"eth7\""), 1),
+    ] {
+        filter.write_config(&policy).unwrap();
+        assert_told(title, &filter.run_in_vain(&[]).unwrap(), code, &[]);
+        assert!(filter.pins().join("link-eth0").exists(), "{title}");
+        let goal = of_trunk.sent();
+        receiver.wait_for(trunk, goal, WITHIN).unwrap();
+    }
+    filter.write_config(&hold).unwrap();
+    filter.run().unwrap();
+    assert_eq!(reason(&filter, "192.0.2.99"), "banned");
+    let sent = of_trunk.stop().unwrap();
+    receiver.wait_for(trunk, sent, WITHIN).unwrap();
+    let sent = of_stranger.stop().unwrap();
+    wait_until(WITHIN, "every packet of the stranger to be counted", || {
+        Ok((filter.counter("stranger")? == sent).then_some(()))
+    })
+    .unwrap();
+    assert_eq!(receiver.numbers(stranger), [0; 0]);
 }
 
 #[test]

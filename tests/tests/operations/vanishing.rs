@@ -24,7 +24,8 @@ fn an_interface_that_vanishes_is_reported_and_filtered_again_when_it_is_back() {
         assert_eq!(attached(&filter), [json!("native"), json!("native")]);
 
         lab.pbx().network(&["link", "delete", "eth1"]).unwrap();
-        wait_until(WITHIN, "the daemon to say so", || Ok(filter.log().contains("eth1").then_some(()))).unwrap();
+        wait_until(WITHIN, "the daemon to say so", || Ok(filter.log().contains("eth1").then_some(())))
+            .unwrap();
         assert_eq!(attached(&filter), [json!("native"), Value::Null], "{label}");
         let status = filter.status().unwrap();
         assert!(status["warnings"].to_string().contains("there is no interface eth1"), "{status}");
@@ -57,6 +58,54 @@ fn an_interface_that_vanishes_is_reported_and_filtered_again_when_it_is_back() {
         filter.done(&["detach"]).unwrap();
         lab.pbx().network(&["link", "delete", "eth1"]).unwrap();
     }
+}
+
+#[test]
+fn a_link_that_somebody_detached_is_reported_and_attached_again_by_apply() {
+    let Some(lab) = Lab::or_skip() else { return };
+    for on_exit in ["\"open\"", "\"hold\""] {
+        let policy = POLICY.replace("\"open\"", on_exit);
+        let filter = Filter::start(&lab, &policy).unwrap();
+        let program = filter.status().unwrap()["interfaces"][0]["program_id"].clone();
+        let links: Value = serde_json::from_str(&bpftool(&lab, &["--json", "link", "show"])).unwrap();
+        let link = links.as_array().unwrap().iter().find(|link| link["prog_id"] == program).unwrap();
+        bpftool(&lab, &["link", "detach", "id", &link["id"].to_string()]);
+        let status = filter.status().unwrap();
+        assert_eq!(status["interfaces"][0]["attached"], Value::Null);
+        assert!(status["warnings"].to_string().contains("eth0"), "{on_exit}: no warning: {status}");
+        assert_eq!(filter.apply(&policy).unwrap().code, Some(0));
+        assert_eq!(filter.status().unwrap()["interfaces"][0]["attached"], "native", "{on_exit}");
+        filter.done(&["detach"]).unwrap();
+    }
+}
+
+fn bpftool(lab: &Lab, arguments: &[&str]) -> String {
+    let mut command = lab.pbx().command("bpftool");
+    command.args(arguments);
+    let outcome = lab.pbx().run("bpftool", command, WITHIN).unwrap();
+    assert!(outcome.succeeded(), "{outcome:?}");
+    outcome.stdout
+}
+
+#[test]
+fn a_renamed_interface_is_filtered_on_and_can_be_named_anew() {
+    let Some(lab) = Lab::or_skip() else { return };
+    let [near, far]: [IpAddr; 2] = ["192.0.2.129", "192.0.2.130"].map(|address| address.parse().unwrap());
+    lab.pbx().cable("eth1", near, lab.stranger(), far).unwrap();
+    let policy = POLICY.replace("\"eth0\"", "\"eth0\", \"eth1\"");
+    let filter = Filter::start(&lab, &policy).unwrap();
+    for arguments in [["eth1", "down", "", ""], ["eth1", "name", "eth9", ""], ["eth9", "up", "", ""]] {
+        let words = ["link", "set", "dev"].into_iter().chain(arguments).filter(|word| !word.is_empty());
+        lab.pbx().network(&words.collect::<Vec<_>>()).unwrap();
+    }
+    assert_eq!(attached(&filter), [json!("native"), Value::Null]);
+    let socket = lab.stranger().in_namespace(|| UdpSocket::bind((far, 0))).unwrap().unwrap();
+    socket.send_to(b"stranger", SocketAddr::new(near, 5060)).unwrap();
+    wait_until(WITHIN, "the stranger to be counted", || Ok((filter.counter("stranger")? == 1).then_some(())))
+        .unwrap();
+    let outcome = filter.apply(&policy.replace("\"eth1\"", "\"eth9\"")).unwrap();
+    assert_eq!(outcome.code, Some(0), "{}", outcome.stderr);
+    assert_eq!(attached(&filter), [json!("native"), json!("native")]);
 }
 
 fn attached(filter: &Filter) -> [Value; 2] {

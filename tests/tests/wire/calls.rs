@@ -5,9 +5,7 @@ use std::time::Duration;
 
 use tests::call::MEDIA_PACKETS;
 use tests::pbx::{MEDIA_PORTS, SIP_PORT};
-use tests::{
-    Call, Capture, Family, Filter, Host, Lab, POLICY, Packet, Pbx, Transport, options, sweep,
-};
+use tests::{Call, Capture, Family, Filter, Host, Lab, POLICY, Packet, Pbx, Transport, options, sweep};
 
 use super::traffic::assert_counts;
 

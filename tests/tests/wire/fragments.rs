@@ -28,10 +28,14 @@ fn a_fragmented_request_of_the_trunk_is_answered_and_no_fragment_of_a_stranger_a
         assert_counts(&filter, "fragment", round * (FRAGMENTS - 1));
     }
     let packets = arriving.stop().unwrap();
-    let of_stranger = |packet: &&Packet| Family::ALL.map(|family| lab.stranger().address(family)).contains(&packet.source);
+    let of_stranger =
+        |packet: &&Packet| Family::ALL.map(|family| lab.stranger().address(family)).contains(&packet.source);
     // Neighbour discovery is not for the filter to stop.
-    let data: Vec<_> =
-        packets.iter().filter(of_stranger).filter(|packet| packet.transport != Transport::Other(ICMP6)).collect();
+    let data: Vec<_> = packets
+        .iter()
+        .filter(of_stranger)
+        .filter(|packet| packet.transport != Transport::Other(ICMP6))
+        .collect();
     assert!(data.is_empty(), "{data:?}");
 }
 
@@ -45,7 +49,7 @@ fn a_fragmented_datagram_of_a_stranger_to_no_listener_arrives_whole() {
         receiver.set_read_timeout(Some(WITHIN)).unwrap();
         let from = SocketAddr::new(lab.stranger().address(family), 0);
         let sender = lab.stranger().in_namespace(|| UdpSocket::bind(from)).unwrap().unwrap();
-        let sent: Vec<u8> = (0..BODY_BYTES).map(|index| index as u8).collect();
+        let sent: Vec<u8> = (0..=u8::MAX).cycle().take(BODY_BYTES).collect();
         sender.send_to(&sent, at).unwrap();
         let mut buffer = [0; 4_096];
         let (length, source) = receiver.recv_from(&mut buffer).unwrap();

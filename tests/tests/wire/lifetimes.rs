@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
-use tests::{Call, Family, Filter, Lab, PacedSender, POLICY, Pbx, Receiver, Transport, options};
+use tests::{Call, Family, Filter, Lab, POLICY, PacedSender, Pbx, Receiver, Transport, options};
 
 use super::traffic::{WITHIN, assert_counts, assert_whole, flow, let_pass};
 
@@ -24,8 +24,8 @@ fn under_hold_the_filter_goes_on_while_the_daemon_dies_and_comes_back() {
     let ways = Family::ALL.map(|family| {
         let at = SocketAddr::new(lab.pbx().address(family), PORT);
         let receiver = Receiver::start(lab.pbx(), at).unwrap();
-        let [trunk, stranger] =
-            [lab.trunk(), lab.stranger()].map(|host| (host.address(family), flow(host, host.address(family), at)));
+        let [trunk, stranger] = [lab.trunk(), lab.stranger()]
+            .map(|host| (host.address(family), flow(host, host.address(family), at)));
         (receiver, trunk, stranger)
     });
     let clock = &ways[0].1.1;

@@ -31,7 +31,7 @@ fn turned(turn: usize, more: &str) -> String {
 }
 
 fn source(index: usize) -> IpAddr {
-    Ipv4Addr::from(0xc633_6429 + index as u32).into()
+    [41, 42, 43].map(|host| Ipv4Addr::new(198, 51, 100, host))[index].into()
 }
 
 /// With the sources of the one policy and the classes of the other, some source would reach the port that neither
@@ -92,7 +92,8 @@ fn monitor_counts_what_it_would_drop_until_apply_enforces_it() {
         let of_stranger = flow(lab.stranger(), stranger, lab.pbx().sip(family));
         let_pass(&of_stranger, 200);
         let from = stranger.to_string();
-        let explained = filter.done(&["explain", "--from", &from, "--to", ":5060", "--transport", "udp"]).unwrap();
+        let explained =
+            filter.done(&["explain", "--from", &from, "--to", ":5060", "--transport", "udp"]).unwrap();
         assert!(explained.contains("drop: stranger (passed, since the mode is monitor)"), "{explained}");
 
         filter.write_config(POLICY).unwrap();
