@@ -39,9 +39,17 @@ pub struct Datapath {
     ebpf: Ebpf,
     pins: Pins,
     maps_are_pinned: bool,
-    links: Vec<(String, HeldLink)>,
+    links: Vec<Attachment>,
     generation: u64,
     slot: u32,
+}
+
+/// The program on one interface.
+struct Attachment {
+    interface: String,
+    /// The interface's number, which outlives a change of its name.
+    index: u32,
+    link: HeldLink,
 }
 
 /// A link that ends with this process, or one that outlives it.

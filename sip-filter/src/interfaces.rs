@@ -46,6 +46,13 @@ pub struct Interface {
     pub strips_vlan_tags: bool,
 }
 
+impl Interface {
+    /// Whether this is the program on it.
+    pub fn runs(&self, program_id: u32) -> bool {
+        self.xdp.is_some_and(|(_, id)| id == program_id)
+    }
+}
+
 /// Why an interface cannot be filtered.
 #[derive(Debug, thiserror::Error)]
 pub enum InterfaceError {

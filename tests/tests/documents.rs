@@ -30,19 +30,16 @@ fn commands<'a>(text: &'a str, program: &str) -> Vec<&'a str> {
 
 #[test]
 fn every_filter_command_of_the_readme_works_on_the_policy_of_the_readme() {
-    if !nix::unistd::geteuid().is_root() {
-        assert!(std::env::var_os("CI").is_none(), "this test needs root");
-        eprintln!("skipped: the laboratory needs root for network namespaces");
-        return;
-    }
+    let Some(lab) = Lab::or_skip() else { return };
     let readme = read("README.md");
     let policies = blocks(&readme, "toml");
     let [policy] = policies[..] else { panic!("the README shows one policy: {policies:?}") };
-    let lab = Lab::new().unwrap();
     let filter = Filter::start(&lab, policy).unwrap();
     let capture = lab.directory().join("capture.pcap");
     let mut frame = Vec::new();
-    let packet = PacketBuilder::ethernet2([2; 6], [4; 6]).ipv4([203, 0, 113, 20], [192, 0, 2, 1], 64).udp(5_060, 5_060);
+    let packet = PacketBuilder::ethernet2([2; 6], [4; 6])
+        .ipv4([203, 0, 113, 20], [192, 0, 2, 1], 64)
+        .udp(5_060, 5_060);
     packet.write(&mut frame, b"OPTIONS").unwrap();
     write_pcap(&capture, &[frame], Duration::ZERO).unwrap();
 
@@ -66,7 +63,8 @@ fn every_filter_command_of_the_readme_works_on_the_policy_of_the_readme() {
 fn every_task_that_the_documents_name_exists() {
     for document in DOCUMENTS {
         let text = read(document);
-        for line in commands(&text, "cargo").into_iter().filter_map(|line| line.strip_prefix("cargo xtask ")) {
+        for line in commands(&text, "cargo").into_iter().filter_map(|line| line.strip_prefix("cargo xtask "))
+        {
             let task = line.split(' ').next().unwrap();
             let source = root().join("xtask/src").join(format!("{task}.rs"));
             assert!(source.is_file(), "{document}: `cargo xtask {task}` has no {}", source.display());
@@ -82,7 +80,8 @@ fn every_file_that_the_documents_name_exists() {
         for link in links.filter(|link| !link.contains("://")) {
             assert!(root().join(link).is_file(), "{document} links to {link}");
         }
-        let quoted = text.split('`').skip(1).step_by(2).filter(|word| word.ends_with(".rs") && word.contains('/'));
+        let quoted =
+            text.split('`').skip(1).step_by(2).filter(|word| word.ends_with(".rs") && word.contains('/'));
         for path in quoted {
             let homes = ["", "sip-filter/src", "sip-filter-common/src", "sip-filter-ebpf/src"];
             let exists = homes.iter().any(|home| root().join(home).join(path).is_file());

@@ -2,14 +2,10 @@
 //!
 //! What needs root says so and is skipped without it; with `CI=true` it fails instead.
 
-// For clippy, which takes helpers of tests for tests only so.
-#[cfg(test)]
-mod kernel {
-    mod differential;
-    pub(crate) mod loaded;
-    pub(crate) mod model;
-    mod object;
-    pub(crate) mod packet;
-    pub(crate) mod random;
-    pub(crate) mod rows;
-}
+mod differential;
+pub(crate) mod loaded;
+pub(crate) mod model;
+mod object;
+pub(crate) mod packet;
+pub(crate) mod random;
+pub(crate) mod rows;

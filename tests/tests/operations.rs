@@ -3,18 +3,14 @@
 //!
 //! Without root it says what it skips; with `CI=true` it fails instead.
 
-// For clippy, which takes helpers of tests for tests only so.
-#[cfg(test)]
-mod operations {
-    mod asking;
-    mod bans;
-    mod configuration;
-    mod endings;
-    mod explanations;
-    mod lists;
-    mod printing;
-    mod replays;
-    mod sockets;
-    mod starting;
-    mod vanishing;
-}
+mod asking;
+mod bans;
+mod configuration;
+mod endings;
+mod explanations;
+mod lists;
+mod printing;
+mod replays;
+mod sockets;
+mod starting;
+mod vanishing;

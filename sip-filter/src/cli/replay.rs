@@ -5,7 +5,7 @@ use std::{fs::File, path::PathBuf};
 use anyhow::Context as _;
 use sip_filter_common::Verdict;
 
-use super::{DEFAULT_CONFIG, output};
+use super::{DEFAULT_CONFIG, Usage, output};
 use crate::{
     daemon,
     policy::file,
@@ -29,7 +29,8 @@ pub(super) struct Arguments {
 pub(super) fn run(arguments: &Arguments, json: bool) -> anyhow::Result<()> {
     let policy = file::parse(&arguments.config, &daemon::read(&arguments.config)?)?;
     let path = arguments.file.display().to_string();
-    let capture = File::open(&arguments.file).with_context(|| format!("cannot open {path}"))?;
+    let capture =
+        File::open(&arguments.file).map_err(|error| Usage(format!("cannot open {path}: {error}")))?;
     let show = |report: &Report| if json { output::json(report) } else { tables(report) };
     match replay(capture, &policy) {
         Ok(report) => show(&report),

@@ -6,7 +6,10 @@ use sip_filter_common::Mode;
 use tracing_subscriber::EnvFilter;
 
 use super::{DEFAULT_CONFIG, Global};
-use crate::daemon::{self, Options};
+use crate::{
+    daemon::{self, Options},
+    policy::file,
+};
 
 /// Options of `run`.
 #[derive(Debug, clap::Args)]
@@ -15,7 +18,7 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "FILE", default_value = DEFAULT_CONFIG)]
     config: PathBuf,
     /// Where to attach; may be given again; replaces the file's `interfaces`.
-    #[arg(long = "interface", value_name = "NAME")]
+    #[arg(long = "interface", value_name = "NAME", value_parser = interface)]
     interfaces: Vec<String>,
     /// Replaces the file's `mode`.
     #[arg(long, value_enum)]
@@ -28,6 +31,13 @@ enum ModeName {
     Monitor,
     /// Drop.
     Enforce,
+}
+
+fn interface(name: &str) -> Result<String, String> {
+    if file::is_interface_name(name) {
+        return Ok(name.to_owned());
+    }
+    Err(format!("\"{name}\" cannot be the name of an interface; `ip link` lists the names there are"))
 }
 
 pub(super) fn run(global: &Global, arguments: Arguments) -> anyhow::Result<()> {

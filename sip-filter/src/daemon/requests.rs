@@ -20,6 +20,7 @@ use crate::{
         ListKind, Question, Request, Response, Status, TransportName, TrunkEntry, VlanTags,
     },
     explain,
+    interfaces::Interface,
     policy::{
         Policy,
         change::{Action, List, ListChange},
@@ -87,19 +88,23 @@ impl Daemon {
         let mut warnings = self.warnings();
         let mut interfaces = Vec::new();
         for name in &self.policy.interfaces {
-            let (attached, strips) = match self.interfaces.describe(name).await {
-                Ok(interface) => (interface.xdp, interface.strips_vlan_tags),
+            let (is_there, attached, strips) = match self.interfaces.describe(name).await {
+                Ok(interface) => (true, interface.xdp, interface.strips_vlan_tags),
                 Err(error) => {
                     warnings.push(error.to_string());
-                    (None, false)
+                    (false, None, false)
                 }
             };
             let ours = attached.filter(|(_, program)| *program == program_id);
-            if let (Some((_, other)), None) = (attached, ours) {
-                warnings.push(format!(
-                    "interface {name} runs another XDP program: {}",
-                    crate::datapath::program_name(other)
-                ));
+            match (attached, ours) {
+                (Some((_, other)), None) => {
+                    let program = crate::datapath::program_name(other);
+                    warnings.push(format!("interface {name} is not judged: it runs another XDP program, {program}"));
+                }
+                (None, None) if is_there => warnings.push(format!(
+                    "interface {name} is not judged: its program was detached; `sip-filter apply` attaches it again"
+                )),
+                _ => {}
             }
             interfaces.push(InterfaceStatus {
                 name: name.clone(),
@@ -138,12 +143,15 @@ impl Daemon {
     async fn apply(&mut self, path: &Path, text: &str, dry_run: bool) -> anyhow::Result<Applied> {
         let policy = self.options.parse(path, text)?;
         let difference = Difference::between(&self.policy, &policy);
-        let new: Vec<_> =
-            start::describe_all(&self.interfaces, &policy, |name| self.datapath.is_attached(name)).await?;
+        let program_id = self.datapath.program_id()?;
+        let is_ours =
+            |interface: &Interface| interface.runs(program_id) || self.datapath.is_attached(&interface.name);
+        let in_force = &self.policy.interfaces;
+        let interfaces = start::describe_all(&self.interfaces, &policy, in_force, is_ours).await?;
         let mut tables = Tables::compile(&policy)?;
         let dropped_changes = self.unsaved.iter().filter(|change| !is_in(&policy, change)).cloned().collect();
         if !dry_run {
-            self.put_in_force(policy, &mut tables, &new)?;
+            self.put_in_force(policy, &mut tables, &interfaces)?;
             self.options.config = path.to_path_buf();
             self.unsaved.clear();
         }
@@ -161,14 +169,18 @@ impl Daemon {
         &mut self,
         policy: Policy,
         tables: &mut Tables,
-        interfaces: &[crate::interfaces::Interface],
+        interfaces: &[Interface],
     ) -> anyhow::Result<()> {
-        let new: Vec<_> =
-            interfaces.iter().filter(|interface| !self.datapath.is_attached(&interface.name)).collect();
-        let attached = new.iter().try_for_each(|interface| self.attach(interface));
+        let program_id = self.datapath.program_id()?;
+        let is_judged = |daemon: &Self, interface: &Interface| {
+            interface.runs(program_id) && daemon.datapath.is_attached(&interface.name)
+        };
+        let unjudged: Vec<_> = interfaces.iter().filter(|interface| !is_judged(self, interface)).collect();
+        let attached = unjudged.iter().try_for_each(|interface| self.attach(interface));
         let applied = attached.and_then(|()| Ok(self.datapath.apply(tables)?));
         if let Err(error) = applied {
-            for interface in new {
+            let new = |interface: &&Interface| !self.policy.interfaces.contains(&interface.name);
+            for interface in unjudged.into_iter().filter(|interface| interface.xdp.is_none()).filter(new) {
                 self.datapath.detach(&interface.name)?;
             }
             return Err(error);

@@ -35,10 +35,8 @@ impl Daemon {
         let (interfaces, changes) = Interfaces::connect()?;
         let pins = Pins::open(&options.pins)?;
         let (listener, socket) = server::bind(&options.socket)?;
-        for name in &policy.interfaces {
-            interfaces.describe(name).await?;
-        }
-        let wanted = describe_all(&interfaces, &policy, |name| pins.has_link(name)).await?;
+        let wanted =
+            describe_all(&interfaces, &policy, &[], |interface| pins.has_link(&interface.name)).await?;
         let mut tables = Tables::compile(&policy)?;
 
         let datapath = Datapath::load(pins, options.is_verbose)?;
@@ -109,6 +107,9 @@ impl Options {
         let mut policy = file::parse(path, text)?;
         if !self.interfaces.is_empty() {
             policy.interfaces.clone_from(&self.interfaces);
+            // Said twice is meant once.
+            policy.interfaces.sort_unstable();
+            policy.interfaces.dedup();
         }
         if let Some(mode) = self.mode {
             policy.mode = mode;
@@ -146,16 +147,17 @@ pub fn read(path: &Path) -> Result<String, Unreadable> {
 pub(super) async fn describe_all(
     interfaces: &Interfaces,
     policy: &Policy,
-    is_ours: impl Fn(&str) -> bool,
+    in_force: &[String],
+    is_ours: impl Fn(&Interface) -> bool,
 ) -> anyhow::Result<Vec<Interface>> {
     let mut described = Vec::new();
     for name in &policy.interfaces {
         let interface = match interfaces.describe(name).await {
             // An interface that went away while its policy is in force comes back into it.
-            Err(InterfaceError::Missing { .. }) if is_ours(name) => continue,
+            Err(InterfaceError::Missing { .. }) if in_force.contains(name) => continue,
             described => described?,
         };
-        if let (Some((attached, program)), false) = (interface.xdp, is_ours(name)) {
+        if let (Some((attached, program)), false) = (interface.xdp, is_ours(&interface)) {
             let (interface, program) = (name.clone(), program_name(program));
             let flag = match attached {
                 Attached::Native => "xdpdrv",

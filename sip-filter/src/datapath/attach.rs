@@ -9,7 +9,7 @@ use aya::programs::{
 use nix::libc;
 use sip_filter_common::maps::{name, program};
 
-use super::{Datapath, DatapathError, HeldLink};
+use super::{Attachment, Datapath, DatapathError, HeldLink};
 
 /// How the program came onto an interface.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -65,13 +65,16 @@ impl Datapath {
     ///
     /// See [`AttachError`]; nothing is changed then.
     pub fn attach(&mut self, interface: &str, index: u32, hold: bool) -> Result<AttachMode, AttachError> {
-        let (link, mode) = match self.take_over(interface)? {
+        let (link, mode) = match self.renamed(interface, index) {
             Some(link) => (link, AttachMode::TakenOver),
-            None => self.attach_anew(interface, index)?,
+            None => match self.take_over(interface)? {
+                Some(link) => (link, AttachMode::TakenOver),
+                None => self.attach_anew(interface, index)?,
+            },
         };
         let link = self.keep(interface, link, hold)?;
-        self.links.retain(|(name, _)| name != interface);
-        self.links.push((interface.to_owned(), link));
+        self.links.retain(|held| held.interface != interface);
+        self.links.push(Attachment { interface: interface.to_owned(), index, link });
         Ok(mode)
     }
 
@@ -81,13 +84,9 @@ impl Datapath {
     ///
     /// A pin cannot be made or removed.
     pub fn hold(&mut self, hold: bool) -> Result<(), DatapathError> {
-        for (interface, link) in std::mem::take(&mut self.links) {
-            let link = match link {
-                HeldLink::Open(link) => link,
-                HeldLink::Pinned(link) => FdLink::from(link),
-            };
-            let link = self.keep(&interface, link, hold)?;
-            self.links.push((interface, link));
+        for Attachment { interface, index, link } in std::mem::take(&mut self.links) {
+            let link = self.keep(&interface, link.into_fd_link(), hold)?;
+            self.links.push(Attachment { interface, index, link });
         }
         Ok(())
     }
@@ -122,7 +121,7 @@ impl Datapath {
     pub fn detach(&mut self, interface: &str) -> Result<bool, super::PinsError> {
         let pinned = self.pins.remove_link(interface)?;
         let before = self.links.len();
-        self.links.retain(|(name, _)| name != interface);
+        self.links.retain(|held| held.interface != interface);
         Ok(pinned || self.links.len() < before)
     }
 
@@ -139,7 +138,7 @@ impl Datapath {
     /// The interfaces that are attached, and those whose links an earlier daemon left.
     pub fn attached(&self) -> Vec<String> {
         let mut interfaces: Vec<_> =
-            self.links.iter().map(|(name, _)| name.clone()).chain(self.pins.links()).collect();
+            self.links.iter().map(|held| held.interface.clone()).chain(self.pins.links()).collect();
         interfaces.sort_unstable();
         interfaces.dedup();
         interfaces
@@ -147,7 +146,18 @@ impl Datapath {
 
     /// Whether an interface is among [`attached`](Self::attached).
     pub fn is_attached(&self, interface: &str) -> bool {
-        self.links.iter().any(|(name, _)| name == interface) || self.pins.has_link(interface)
+        self.links.iter().any(|held| held.interface == interface) || self.pins.has_link(interface)
+    }
+
+    /// The link of an interface that had another name when it was attached.
+    fn renamed(&mut self, interface: &str, index: u32) -> Option<FdLink> {
+        let is_renamed = |held: &Attachment| held.index == index && held.interface != interface;
+        let held = self.links.swap_remove(self.links.iter().position(is_renamed)?);
+        let link = held.link.into_fd_link();
+        if let Err(error) = self.pins.remove_link(&held.interface) {
+            tracing::warn!("the pin of {}, which is {interface} now, stays: {error}", held.interface);
+        }
+        Some(link)
     }
 
     fn take_over(&mut self, interface: &str) -> Result<Option<FdLink>, AttachError> {
@@ -218,6 +228,15 @@ impl Datapath {
                 Err(DatapathError::PinFile { path, source })
             }
             _ => Ok(()),
+        }
+    }
+}
+
+impl HeldLink {
+    fn into_fd_link(self) -> FdLink {
+        match self {
+            Self::Open(link) => link,
+            Self::Pinned(link) => link.into(),
         }
     }
 }

@@ -203,14 +203,18 @@ fn validated(file: &PolicyFile, report: &mut Report) -> Policy {
     policy
 }
 
+/// Whether the kernel would let an interface have this name (`dev_valid_name` in net/core/dev.c).
+pub fn is_interface_name(name: &str) -> bool {
+    !name.is_empty()
+        && name.len() <= INTERFACE_NAME_LENGTH_MAX
+        && !name.contains(|letter: char| letter == '/' || letter.is_whitespace() || letter.is_control())
+}
+
 fn interfaces(given: &[Spanned<String>], report: &mut Report) -> Vec<String> {
     let mut names: Vec<String> = Vec::new();
     for interface in given {
         let name = interface.get_ref();
-        let sound = !name.is_empty()
-            && name.len() <= INTERFACE_NAME_LENGTH_MAX
-            && !name.contains(|letter: char| letter == '/' || letter.is_whitespace() || letter.is_control());
-        if !sound {
+        if !is_interface_name(name) {
             let remedy = "`ip link` lists the names there are".to_owned();
             report.mistake(
                 interface.span(),

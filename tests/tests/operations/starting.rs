@@ -100,7 +100,7 @@ fn for_a_program_without_a_link_the_command_that_removes_it_is_named() {
     let outcome = lab.pbx().run("ip", command, WITHIN).unwrap();
     assert!(outcome.succeeded(), "{outcome:?}");
     let mut other = Filter::beside(&lab, "-second", &on("lo")).unwrap();
-    refused("lo", &other, &["lo", "sip_filter", "ip link set dev lo xdp off"]);
+    refused("lo", &other, &["lo", "sip_filter", "ip link set dev lo xdpgeneric off"]);
     lab.pbx().network(&["link", "set", "dev", "lo", "xdp", "off"]).unwrap();
     other.run().unwrap();
 }
