@@ -1,6 +1,6 @@
 //! The daemon: one loop over one enum of events, around the policy in force.
 //!
-//! Owns the datapath. Everything that can change what the kernel does comes through [`Event`].
+//! Owns the datapath. Everything that can change what the kernel does comes through `Event`.
 
 mod requests;
 mod start;

@@ -1,6 +1,6 @@
 //! The operator's policy, validated: what `sip-filter.toml` and the live changes to it mean.
 //!
-//! The way is one-way: the text of the file ([`file`]) becomes a [`Policy`], the policy becomes the contents of the kernel's maps.
+//! The way is one-way: the text of the file ([`mod@file`]) becomes a [`Policy`], the policy becomes the contents of the kernel's maps.
 //! Everything below is pure: no file is opened here, no clock read, no map touched, and nothing here knows aya.
 
 pub mod because;
