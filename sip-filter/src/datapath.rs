@@ -281,24 +281,25 @@ impl Datapath {
     ///
     /// The kernel cannot run it, or it is another version's.
     pub fn explain(&self, frame: &[u8]) -> Result<Reason, DatapathError> {
-        let answer = self.run(program::EXPLAIN, frame)?;
+        let options = TestRunOptions { data_in: Some(frame), ..TestRunOptions::new() };
+        let answer = self.xdp(program::EXPLAIN)?.test_run(options)?.return_value;
         Reason::from_index(answer).ok_or(DatapathError::NoReason(answer))
     }
 
     /// Sends a frame through the filter itself, as if it had been received: counted, remembered, judged.
     ///
-    /// Returns the XDP action.
+    /// Returns the XDP action and the frame as it leaves the program.
     ///
     /// # Errors
     ///
     /// The kernel cannot run it.
-    pub fn filter(&self, frame: &[u8]) -> Result<u32, DatapathError> {
-        self.run(program::FILTER, frame)
-    }
-
-    fn run(&self, program: &'static str, frame: &[u8]) -> Result<u32, DatapathError> {
-        let options = TestRunOptions { data_in: Some(frame), ..TestRunOptions::new() };
-        Ok(self.xdp(program)?.test_run(options)?.return_value)
+    pub fn filter(&self, frame: &[u8]) -> Result<(u32, Vec<u8>), DatapathError> {
+        let mut left = vec![0; frame.len()];
+        let options =
+            TestRunOptions { data_in: Some(frame), data_out: Some(&mut left), ..TestRunOptions::new() };
+        let result = self.xdp(program::FILTER)?.test_run(options)?;
+        left.truncate(usize::try_from(result.data_size_out).unwrap_or(usize::MAX));
+        Ok((result.return_value, left))
     }
 
     fn xdp(&self, name: &'static str) -> Result<&Xdp, DatapathError> {

@@ -64,6 +64,14 @@ impl Filter {
         Ok(filter)
     }
 
+    /// The same filter as cargo builds it for this profile, if it has.
+    #[must_use]
+    pub fn of_profile(self, profile: &str) -> Option<Self> {
+        let target = self.binary.parent()?.parent()?;
+        let binary = target.join(profile).join("sip-filter");
+        binary.is_file().then_some(Self { binary, ..self })
+    }
+
     /// The same filter with other pins.
     #[must_use]
     pub fn with_pins(self, pins: &Path) -> Self {

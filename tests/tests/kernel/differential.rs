@@ -20,7 +20,7 @@ use super::rows::action;
 const POLICIES: u64 = 100;
 const FRAMES: usize = 1_000;
 /// How often a reason occurs among ten thousand frames, at the least.
-const SHARE_MIN: u64 = 50;
+const SHARE_MIN: u64 = 20;
 const HOUR_NS: u64 = 3_600_000_000_000;
 
 /// The reasons that no policy of today can lead to.

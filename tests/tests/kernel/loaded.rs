@@ -106,11 +106,15 @@ impl Loaded {
     ///
     /// # Errors
     ///
-    /// In words, where not exactly one counter moved by this frame, or `explain` gave another reason.
+    /// In words, where not exactly one counter moved by this frame, the frame is another one, or `explain` gave
+    /// another reason.
     pub(crate) fn judge(&mut self, frame: &[u8]) -> Result<(Reason, u32), String> {
         let text = |error: sip_filter::datapath::DatapathError| error.to_string();
         let explained = self.datapath.explain(frame).map_err(text)?;
-        let action = self.datapath.filter(frame).map_err(text)?;
+        let (action, left) = self.datapath.filter(frame).map_err(text)?;
+        if left != frame {
+            return Err("the program changed the frame".to_owned());
+        }
         let before = std::mem::replace(&mut self.counters, self.datapath.counters().map_err(text)?);
         let pairs = before.iter().zip(&self.counters);
         let moved: Vec<_> = pairs.filter(|(before, after)| before != after).collect();

@@ -1,9 +1,27 @@
 //! What is printed: one JSON document with `--json`, plain text into a pipe, errors on standard error.
 
+use std::time::Duration;
+
 use serde_json::Value;
-use tests::{Filter, Lab, POLICY};
+use tests::{Family, Filter, Lab, POLICY, Transport, options, wait_until};
 
 use super::asking::{done, told};
+
+#[test]
+fn a_debug_build_logs_each_packet_when_it_is_to_say_more() {
+    let Some(lab) = Lab::or_skip() else { return };
+    let Some(mut filter) = Filter::prepare(&lab, POLICY).unwrap().of_profile("debug") else {
+        assert!(std::env::var_os("CI").is_none(), "`cargo xtask lint` builds the debug binary first");
+        eprintln!("skipped: there is no debug build: `cargo build -p sip-filter`");
+        return;
+    };
+    filter.run_with(&["--verbose"]).unwrap();
+    options(lab.stranger(), lab.pbx().sip(Family::V4), Transport::Udp, Duration::from_millis(1)).unwrap();
+    wait_until(Duration::from_secs(5), "the packet's line in the log", || {
+        Ok(filter.log().lines().any(|line| line.contains("stranger") && line.contains("bytes")).then_some(()))
+    })
+    .unwrap();
+}
 
 #[test]
 fn every_command_that_prints_takes_json_and_prints_no_colour_into_a_pipe() {
