@@ -13,7 +13,7 @@ use sip_filter_common::{
 
 const SLOTS: usize = POLICY_SLOTS as usize;
 
-/// A [`PolicyIndex`] as words: before Linux 6.2 an inner map whose type information names a struct
+/// A [`PolicyIndex`] as words: on Linux 6.1 an inner map whose type information names a struct
 /// takes no place of one without type information, which is what the controller can create.
 type PolicyWords = [u64; size_of::<PolicyIndex>() / size_of::<u64>()];
 

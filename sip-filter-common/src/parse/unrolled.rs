@@ -2,7 +2,7 @@
 
 /// Writes a block down several times.
 ///
-/// The kernel's verifier takes loops, but before Linux 6.3 not one that ends by falling through to its head,
+/// The kernel's verifier takes loops, but on Linux 6.1 not one that ends by falling through to its head,
 /// and how a loop is laid out is the compiler's choice.
 macro_rules! unrolled {
     (4, $block:block) => {
