@@ -106,7 +106,6 @@ pub fn tagged<F: Frame + ?Sized>(frame: &F, kind: u16, offset: usize) -> Control
         match frame.untag(kind, offset) {
             Untagged::To(behind_tags) => network = behind_tags,
             Untagged::Cut => return Break(Reason::Truncated),
-            Untagged::TooManyVlans => return Break(Reason::NotIp),
         }
     }
     match network.kind {

@@ -3,6 +3,7 @@
 //! Owns the datapath. Everything that can change what the kernel does comes through `Event`.
 
 mod requests;
+mod save;
 mod start;
 
 pub use start::{NoInterface, Unreadable, read};
@@ -18,7 +19,7 @@ use tokio::{
 
 use crate::{
     control::{Request, Response, server},
-    datapath::{AttachMode, Datapath},
+    datapath::{AttachMode, Datapath, is_in_own_mount_namespace},
     interfaces::{Interface, Interfaces},
     policy::{OnExit, Policy, change::ListChange},
 };
@@ -106,9 +107,20 @@ impl Daemon {
                 // A client that left does not need its answer.
                 let _: Result<(), Response> = reply.send(response);
             }
-            Event::Interface(name) => self.reattach(&name).await,
+            Event::Interface(name) => {
+                if self.policy.interfaces.contains(&name) && self.interfaces.describe(&name).await.is_err() {
+                    tracing::warn!("interface {name} is gone: its packets are judged again when it is back");
+                }
+                self.reattach(&name).await;
+            }
             Event::Reload => self.reload().await,
-            Event::Sweep => self.sweep(),
+            Event::Sweep => {
+                self.sweep();
+                // The kernel drops news of interfaces when too many come at once.
+                for name in self.policy.interfaces.clone() {
+                    self.reattach(&name).await;
+                }
+            }
             Event::Stop => return Next::Stop,
         }
         Next::Continue
@@ -119,24 +131,23 @@ impl Daemon {
         if !self.policy.interfaces.iter().any(|wanted| wanted == name) {
             return;
         }
-        let interface = match self.interfaces.describe(name).await {
-            Ok(interface) => interface,
-            Err(error) => {
-                tracing::warn!("{error}: its packets are not judged until it is back");
-                return;
-            }
-        };
+        // What is missing is said by `status`, and by the kernel when it comes back.
+        let Ok(interface) = self.interfaces.describe(name).await else { return };
         if interface.xdp.is_none() {
             match self.attach(&interface) {
-                Ok(()) => tracing::info!("interface {name} is back: attached again"),
-                Err(error) => tracing::error!("interface {name} is back but not attached: {error:#}"),
+                Ok(()) => tracing::info!("interface {name} is judged again"),
+                Err(error) => tracing::error!("interface {name} is not judged: {error:#}"),
+            }
+            if let Some(warning) = start::blind_vlans(&self.policy, &interface) {
+                tracing::warn!("{warning}");
             }
         }
     }
 
     fn attach(&mut self, interface: &Interface) -> anyhow::Result<()> {
         let hold = self.policy.on_exit == OnExit::Hold;
-        match self.datapath.attach(&interface.name, interface.index, hold)? {
+        let program = interface.xdp.map(|(_, program)| program);
+        match self.datapath.attach(&interface.name, interface.index, program, hold)? {
             AttachMode::TakenOver => {
                 tracing::info!("{}: took over the program of an earlier daemon", interface.name);
             }
@@ -154,7 +165,7 @@ impl Daemon {
         match self.apply_file().await {
             Ok(applied) => {
                 for change in applied.dropped_changes {
-                    tracing::warn!("dropped, since it was not saved: {} on {}", change.prefix, change.list);
+                    tracing::warn!("dropped, since it was not saved: {change}");
                 }
                 for warning in applied.warnings {
                     tracing::warn!("{warning}");
@@ -196,6 +207,9 @@ impl Daemon {
             }
             OnExit::Hold if self.datapath.attached().is_empty() => {
                 tracing::info!("stopped; nothing is attached");
+            }
+            OnExit::Hold if is_in_own_mount_namespace() => {
+                tracing::warn!("stopped; the kernel goes on filtering only as long as this mount namespace");
             }
             OnExit::Hold => {
                 tracing::info!("stopped; the kernel goes on filtering (`sip-filter detach` ends that)");

@@ -14,7 +14,7 @@ use aya::{
     maps::{Array, ArrayOfMaps, HashMap, LpmTrie, Map, MapData, MapError, PerCpuArray, lpm_trie::Key},
     programs::{
         ProgramError, TestRun as _, TestRunOptions, Xdp,
-        links::{FdLink, LinkError, PinnedLink},
+        links::{FdLink, LinkError},
     },
 };
 use sip_filter_common::{
@@ -25,7 +25,7 @@ use sip_filter_common::{
 use crate::policy::tables::Tables;
 
 pub use attach::{AttachError, AttachMode, program_name};
-pub use pins::{Pins, PinsError};
+pub use pins::{Pins, PinsError, is_in_own_mount_namespace};
 
 /// `BPF_F_NO_PREALLOC`, which the kernel demands of every LPM trie (`linux/bpf.h`).
 const NO_PREALLOC: u32 = 1;
@@ -49,13 +49,7 @@ struct Attachment {
     interface: String,
     /// The interface's number, which outlives a change of its name.
     index: u32,
-    link: HeldLink,
-}
-
-/// A link that ends with this process, or one that outlives it.
-enum HeldLink {
-    Open(FdLink),
-    Pinned(PinnedLink),
+    link: FdLink,
 }
 
 /// What can go wrong between the controller and the kernel.
@@ -86,9 +80,9 @@ pub enum DatapathError {
     ForeignPin {
         /// Its file.
         path: PathBuf,
-        /// What it is instead.
+        /// What the kernel said, if it did.
         #[source]
-        source: LinkError,
+        source: Option<LinkError>,
     },
     /// A map call failed.
     #[error("a kernel map cannot be used")]
@@ -238,6 +232,11 @@ impl Datapath {
         self.map_mut::<ArrayOfMaps<_, IndexTable>>(name::POLICY)?.set(0, &index, 0)?;
         (self.slot, self.generation) = (slot, generation);
         Ok(generation)
+    }
+
+    /// Whether an earlier daemon's policy is in force in the maps.
+    pub fn has_policy(&self) -> bool {
+        self.generation > 0
     }
 
     /// How many policies were put in force, those of earlier daemons included.

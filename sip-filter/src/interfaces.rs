@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 
 /// The kernel's name for `rx-vlan-offload` (NETIF_F_HW_VLAN_CTAG_RX).
 ///
-/// Stripping of 802.1ad tags does not matter: VLAN rules are about the innermost tag.
+/// An 802.1ad tag may be stripped: VLAN rules are about the innermost tag, which is an 802.1Q one behind it.
 const VLAN_STRIPPING: &str = "rx-vlan-hw-parse";
 
 /// How an XDP program stands on an interface.

@@ -67,5 +67,5 @@ pub use pbx::Pbx;
 pub use process::{Outcome, Process};
 pub use receiver::Receiver;
 pub use report::Report;
-pub use scan::{Sweep, options, options_with_body, sweep};
+pub use scan::{Sweep, invite_with_body, options, sweep};
 pub use wait::wait_until;

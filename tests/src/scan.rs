@@ -43,11 +43,11 @@ pub fn sweep(from: &Host, to: SocketAddr, packets: usize) -> Result<Sweep> {
     Ok(Sweep { replies, found })
 }
 
-/// Sends one OPTIONS over UDP with a body of so many bytes, which the kernel sends in fragments if it must, and waits
-/// for its reply as [`options`] does.
-pub fn options_with_body(from: &Host, to: SocketAddr, bytes: usize, wait: Duration) -> Result<Option<u16>> {
+/// Sends one INVITE over UDP with a body of so many bytes, which the kernel sends in fragments if it must, and waits
+/// for its first reply as [`options`] does: 100 where a proxy took it.
+pub fn invite_with_body(from: &Host, to: SocketAddr, bytes: usize, wait: Duration) -> Result<Option<u16>> {
     let local = SocketAddr::new(from.address(Family::of(to.ip())), 0);
-    let reply = from.in_namespace(|| ask_over_udp(local, to, &"x".repeat(bytes), wait))??;
+    let reply = from.in_namespace(|| ask_over_udp("INVITE", local, to, &"x".repeat(bytes), wait))??;
     reply.map(|reply| status_code(&reply)).transpose()
 }
 
@@ -58,18 +58,24 @@ pub fn options_with_body(from: &Host, to: SocketAddr, bytes: usize, wait: Durati
 pub fn options(from: &Host, to: SocketAddr, transport: Transport, wait: Duration) -> Result<Option<u16>> {
     let local = SocketAddr::new(from.address(Family::of(to.ip())), 0);
     let reply = match transport {
-        Transport::Udp => from.in_namespace(|| ask_over_udp(local, to, "", wait))?,
+        Transport::Udp => from.in_namespace(|| ask_over_udp("OPTIONS", local, to, "", wait))?,
         Transport::Tcp => from.in_namespace(|| ask_over_tcp(local, to, wait))?,
         Transport::Other(number) => bail!("no SIP over IP protocol {number}: ask over UDP or TCP"),
     }?;
     reply.map(|reply| status_code(&reply)).transpose()
 }
 
-fn ask_over_udp(local: SocketAddr, to: SocketAddr, body: &str, wait: Duration) -> Result<Option<Vec<u8>>> {
+fn ask_over_udp(
+    method: &str,
+    local: SocketAddr,
+    to: SocketAddr,
+    body: &str,
+    wait: Duration,
+) -> Result<Option<Vec<u8>>> {
     let socket = UdpSocket::bind(local).with_context(|| format!("bind {local}"))?;
     socket.connect(to).with_context(|| format!("connect to {to}"))?;
     socket
-        .send(request("UDP", socket.local_addr()?, to, body).as_bytes())
+        .send(request(method, "UDP", socket.local_addr()?, to, body).as_bytes())
         .with_context(|| format!("send to {to}"))?;
     socket.set_read_timeout(Some(wait))?;
     let mut reply = vec![0; 4096];
@@ -80,7 +86,9 @@ fn ask_over_tcp(local: SocketAddr, to: SocketAddr, wait: Duration) -> Result<Opt
     let started = Instant::now();
     let Some(mut stream) = received(TcpStream::connect_timeout(&to, wait))? else { return Ok(None) };
     let local = SocketAddr::new(local.ip(), stream.local_addr()?.port());
-    stream.write_all(request("TCP", local, to, "").as_bytes()).with_context(|| format!("send to {to}"))?;
+    stream
+        .write_all(request("OPTIONS", "TCP", local, to, "").as_bytes())
+        .with_context(|| format!("send to {to}"))?;
     // A timeout of zero is an error to the socket, so the last of the wait is a millisecond.
     stream.set_read_timeout(Some(wait.saturating_sub(started.elapsed()).max(Duration::from_millis(1))))?;
     let mut reply = vec![0; 4096];
@@ -101,16 +109,16 @@ fn received<T>(result: std::io::Result<T>) -> Result<Option<T>> {
     }
 }
 
-fn request(transport: &str, local: SocketAddr, to: SocketAddr, body: &str) -> String {
+fn request(method: &str, transport: &str, local: SocketAddr, to: SocketAddr, body: &str) -> String {
     let port = local.port();
     format!(
-        "OPTIONS sip:{to} SIP/2.0\r\n\
+        "{method} sip:{to} SIP/2.0\r\n\
          Via: SIP/2.0/{transport} {local};branch=z9hG4bK-probe-{port};rport\r\n\
          Max-Forwards: 70\r\n\
          From: <sip:probe@{local}>;tag=probe{port}\r\n\
          To: <sip:{to}>\r\n\
          Call-ID: probe-{port}@{}\r\n\
-         CSeq: 1 OPTIONS\r\n\
+         CSeq: 1 {method}\r\n\
          Contact: <sip:probe@{local}>\r\n\
          Content-Length: {}\r\n\r\n{body}",
         local.ip(),

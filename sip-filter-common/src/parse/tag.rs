@@ -3,9 +3,6 @@
 use super::{OFFSET_MASK, ethertype};
 use crate::frame::Frame;
 
-/// VLAN tags that may stand before the IP header (IEEE 802.1Q and 802.1ad).
-const VLANS_MAX: u32 = 2;
-
 /// Where the network header is, and what comes there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Network {
@@ -24,8 +21,6 @@ pub enum Untagged {
     To(Network),
     /// Nothing: the frame ends.
     Cut,
-    /// More VLANs than are looked into.
-    TooManyVlans,
 }
 
 /// Steps over VLAN tags. Four are looked at, those without a VLAN (VID 0, a priority tag) included: the kernel
@@ -33,7 +28,6 @@ pub enum Untagged {
 #[inline(always)]
 pub fn untag<F: Frame + ?Sized>(frame: &F, mut kind: u16, mut offset: usize) -> Untagged {
     let mut vlan = 0;
-    let mut vlans = 0;
     unrolled!(4, {
         if is_tag(kind) {
             let Some([tci_high, tci_low, kind_high, kind_low]) = frame.read(offset) else {
@@ -41,19 +35,17 @@ pub fn untag<F: Frame + ?Sized>(frame: &F, mut kind: u16, mut offset: usize) -> 
             };
             let vid = u16::from_be_bytes([tci_high, tci_low]) & 0x0fff;
             if vid != 0 {
-                vlans += 1;
                 vlan = vid;
             }
             kind = u16::from_be_bytes([kind_high, kind_low]);
             offset += 4;
         }
     });
-    if vlans > VLANS_MAX { Untagged::TooManyVlans } else { Untagged::To(Network { kind, offset, vlan }) }
+    Untagged::To(Network { kind, offset, vlan })
 }
 
 impl Untagged {
     const CUT: u64 = 1 << 48;
-    const TOO_MANY_VLANS: u64 = 2 << 48;
 
     /// As one word, for a function of the kernel program.
     #[inline(always)]
@@ -63,7 +55,6 @@ impl Untagged {
                 kind as u64 | (offset as u64 & OFFSET_MASK) << 16 | (vlan as u64) << 32
             }
             Self::Cut => Self::CUT,
-            Self::TooManyVlans => Self::TOO_MANY_VLANS,
         }
     }
 
@@ -73,9 +64,6 @@ impl Untagged {
     pub const fn from_bits(bits: u64) -> Self {
         if bits & Self::CUT != 0 {
             return Self::Cut;
-        }
-        if bits & Self::TOO_MANY_VLANS != 0 {
-            return Self::TooManyVlans;
         }
         let offset = (bits >> 16 & OFFSET_MASK) as usize;
         Self::To(Network { kind: bits as u16, offset, vlan: (bits >> 32) as u16 & 0x0fff })

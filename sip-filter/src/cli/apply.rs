@@ -11,6 +11,9 @@ use crate::{
 
 /// Options of `apply`.
 #[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Examples:\n  sip-filter apply --dry-run\n  sip-filter apply --config /etc/sip-filter/sip-filter.toml"
+)]
 pub(super) struct Arguments {
     /// The policy file.
     #[arg(long, value_name = "FILE", default_value = DEFAULT_CONFIG)]
@@ -46,7 +49,7 @@ pub(super) fn run(global: &Global, arguments: &Arguments) -> anyhow::Result<()> 
     }
     let ends = if applied { "dropped" } else { "would be dropped" };
     for change in dropped_changes {
-        output::print(&format!("{ends}, since it was not saved: {} on {}", change.prefix, change.list))?;
+        output::print(&format!("{ends}, since it was not saved: {change}"))?;
     }
     output::print(&if applied {
         format!("applied: generation {generation}")

@@ -7,6 +7,9 @@ use crate::control::{BanEntry, Banned, Request, client::call};
 
 /// What `ban` does.
 #[derive(Debug, clap::Subcommand)]
+#[command(
+    after_help = "Examples:\n  sip-filter ban add 198.51.100.9 --for 1h --cause \"called premium numbers\"\n  sip-filter ban list"
+)]
 pub(super) enum Action {
     /// Refuse an address until the ban expires; `admin` is not affected.
     Add(Add),

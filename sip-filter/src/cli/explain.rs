@@ -16,6 +16,9 @@ const ANY_PORT: u16 = 49_152;
 
 /// The packet in question.
 #[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Examples:\n  sip-filter explain --from 203.0.113.20:5060 --to :5060 --transport udp\n  sip-filter explain --from 2001:db8::7 --to [2001:db8::1]:5061 --transport tcp --json"
+)]
 pub(super) struct Arguments {
     /// Its source, such as 192.0.2.1, 192.0.2.1:5060 or [2001:db8::1]:5060.
     #[arg(long, value_name = "ADDRESS[:PORT]")]
@@ -71,9 +74,14 @@ fn source(text: &str) -> Result<SocketAddr, Usage> {
     if let Ok(address) = bare.parse::<IpAddr>() {
         return Ok(SocketAddr::new(address.to_canonical(), ANY_PORT));
     }
-    text.parse().map_err(|_| {
+    text.parse().map(canonical).map_err(|_| {
         Usage(format!("--from {text} is no address: write 192.0.2.1, 192.0.2.1:5060 or [2001:db8::1]:5060"))
     })
+}
+
+/// An IPv4-mapped IPv6 address is how sockets show IPv4 ones.
+fn canonical(address: SocketAddr) -> SocketAddr {
+    SocketAddr::new(address.ip().to_canonical(), address.port())
 }
 
 /// An absent or empty address stands for any local one of the source's IP version.

@@ -11,6 +11,9 @@ use crate::{
 
 /// What `allow` does.
 #[derive(Debug, clap::Subcommand)]
+#[command(
+    after_help = "Examples:\n  sip-filter allow add 203.0.113.77 --trunk provider --save\n  sip-filter allow list"
+)]
 pub(super) enum Allow {
     /// Let a prefix in, at once.
     Add(AllowChange),
@@ -22,6 +25,7 @@ pub(super) enum Allow {
 
 /// What `deny` does.
 #[derive(Debug, clap::Subcommand)]
+#[command(after_help = "Examples:\n  sip-filter deny add 198.51.100.0/24 --save\n  sip-filter deny list")]
 pub(super) enum Deny {
     /// Refuse a prefix, at once; wins over every allow.
     Add(Change),

@@ -1,19 +1,13 @@
 //! What the daemon does when it is asked.
 
-use std::{
-    collections::BTreeMap,
-    io::{self, Write as _},
-    net::IpAddr,
-    path::{Path, PathBuf},
-    time::Duration,
-};
+use std::{collections::BTreeMap, net::IpAddr, path::Path, time::Duration};
 
-use anyhow::bail;
+use anyhow::{Context as _, bail};
 use serde::Serialize;
 use sip_filter_common::{Ban, Reason, Transport, maps::BAN_CAUSE_LEN};
 use tokio::sync::oneshot;
 
-use super::{Daemon, Next, start};
+use super::{Daemon, Next, save, start};
 use crate::{
     control::{
         Applied, BanEntry, Banned, Cause, Changed, CounterStatus, Entry, Explanation, Fault, InterfaceStatus,
@@ -22,10 +16,9 @@ use crate::{
     explain,
     interfaces::Interface,
     policy::{
-        Policy,
-        change::{Action, List, ListChange},
+        OnExit, Policy,
+        change::{Action, ChangeError, List, ListChange},
         difference::Difference,
-        edit, file,
         mistake::Mistakes,
         tables::{Full, Tables},
     },
@@ -89,7 +82,10 @@ impl Daemon {
         let mut interfaces = Vec::new();
         for name in &self.policy.interfaces {
             let (is_there, attached, strips) = match self.interfaces.describe(name).await {
-                Ok(interface) => (true, interface.xdp, interface.strips_vlan_tags),
+                Ok(interface) => {
+                    warnings.extend(start::blind_vlans(&self.policy, &interface));
+                    (true, interface.xdp, interface.strips_vlan_tags)
+                }
                 Err(error) => {
                     warnings.push(error.to_string());
                     (false, None, false)
@@ -187,28 +183,43 @@ impl Daemon {
         }
         let on_exit = policy.on_exit;
         self.policy = policy;
-        self.datapath.hold(on_exit == crate::policy::OnExit::Hold)?;
+        // The policy is in force whatever becomes of the pins.
+        self.datapath.hold(on_exit == OnExit::Hold).context("in force, but it ends with the daemon")?;
+        self.datapath.pin()?;
         self.let_go_of_others()?;
         Ok(())
     }
 
     fn change(&mut self, change: ListChange, save: bool) -> anyhow::Result<Changed> {
-        let policy = self.policy.with(&change).map_err(Misuse::new)?;
-        let mut tables = Tables::compile(&policy)?;
-        // What cannot be saved is refused before it is in force.
-        let edited = if save { Some(edited(&self.options.config, &change)?) } else { None };
-        self.datapath.apply(&mut tables)?;
-        self.policy = policy;
-        let generation = self.datapath.generation();
-        let Some(text) = edited else {
-            self.note_unsaved(change);
-            return Ok(Changed { generation, saved_to: None });
+        // A change that is in force already may still be saved, and one that the file has may still be put in force.
+        let next = match self.policy.with(&change) {
+            Err(ChangeError::AlreadyThere { .. } | ChangeError::NotThere { covering: None, .. })
+                if save && self.unsaved.contains(&change) =>
+            {
+                None
+            }
+            next => Some(next.map_err(Misuse::new)?),
         };
-        if let Err(error) = replace(&self.options.config, &text) {
-            self.note_unsaved(change);
+        // What cannot be saved is refused before it is in force.
+        let edited = if save { save::edited(&self.options.config, &change)? } else { None };
+        if let Some(mut policy) = next {
+            let mut tables = Tables::compile(&policy)?;
+            self.datapath.apply(&mut tables)?;
+            policy.warnings = std::mem::take(&mut self.policy.warnings);
+            self.policy = policy;
+            self.note_unsaved(change.clone());
+        }
+        let generation = self.datapath.generation();
+        if !save {
+            return Ok(Changed { generation, saved_to: None });
+        }
+        if let Some(text) = edited
+            && let Err(error) = save::replace(&self.options.config, &text)
+        {
             let path = self.options.config.display();
             bail!("in force, but not saved: cannot write {path}: {error}");
         }
+        self.unsaved.retain(|unsaved| *unsaved != change);
         Ok(Changed { generation, saved_to: Some(self.options.config.clone()) })
     }
 
@@ -378,24 +389,4 @@ fn is_in(policy: &Policy, change: &ListChange) -> bool {
     };
     let has = prefixes.is_some_and(|prefixes| prefixes.contains(&change.prefix));
     has == (change.action == Action::Add)
-}
-
-/// The policy file with a change made, checked to be a policy still.
-fn edited(path: &Path, change: &ListChange) -> anyhow::Result<String> {
-    let text = edit::edit(&start::read(path)?, change)?;
-    file::parse(path, &text)?;
-    Ok(text)
-}
-
-/// Replaces a file whole, or not at all, keeping its permissions and following a link to it.
-fn replace(path: &Path, text: &str) -> io::Result<()> {
-    let path = path.canonicalize()?;
-    let permissions = std::fs::metadata(&path)?.permissions();
-    let directory = path.parent().map_or_else(PathBuf::new, Path::to_path_buf);
-    let mut file = tempfile::NamedTempFile::new_in(directory)?;
-    file.write_all(text.as_bytes())?;
-    file.as_file().set_permissions(permissions)?;
-    file.as_file().sync_all()?;
-    file.persist(&path)?;
-    Ok(())
 }

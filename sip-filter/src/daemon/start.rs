@@ -10,9 +10,9 @@ use tokio::sync::mpsc;
 use super::{Daemon, Event, Options, start_sources};
 use crate::{
     control::server,
-    datapath::{AttachError, Datapath, Pins, program_name},
+    datapath::{AttachError, Datapath, Pins, is_in_own_mount_namespace, program_name},
     interfaces::{Attached, Interface, InterfaceError, Interfaces},
-    policy::{Policy, file, tables::Tables},
+    policy::{OnExit, Policy, file, tables::Tables},
 };
 
 /// What loading, pinning and attaching need (capabilities(7)).
@@ -34,6 +34,7 @@ impl Daemon {
         check_capabilities()?;
         let (interfaces, changes) = Interfaces::connect()?;
         let pins = Pins::open(&options.pins)?;
+        pins.follow_renames()?;
         let (listener, socket) = server::bind(&options.socket)?;
         let wanted =
             describe_all(&interfaces, &policy, &[], |interface| pins.has_link(&interface.name)).await?;
@@ -42,8 +43,16 @@ impl Daemon {
         let datapath = Datapath::load(pins, options.is_verbose)?;
         let mut daemon = Self { options, datapath, interfaces, policy, unsaved: Vec::new(), _socket: socket };
         daemon.datapath.start_kernel_log();
-        daemon.datapath.apply(&mut tables)?;
-        if let Err(error) = daemon.attach_all(&wanted) {
+        // An earlier daemon's policy stays in force until nothing can fail any more but the tables themselves.
+        let has_earlier_policy = daemon.datapath.has_policy();
+        if !has_earlier_policy {
+            daemon.datapath.apply(&mut tables)?;
+        }
+        let mut started = daemon.attach_all(&wanted);
+        if started.is_ok() && has_earlier_policy {
+            started = daemon.datapath.apply(&mut tables).map(drop).map_err(Into::into);
+        }
+        if let Err(error) = started {
             daemon.let_go_of_new(&wanted);
             return Err(error);
         }
@@ -97,6 +106,13 @@ impl Daemon {
             .map(|warning| format!("{}:{}: {}", self.options.config.display(), warning.line, warning.message))
             .collect();
         warnings.extend(local_ports_warning(&self.policy));
+        if self.policy.on_exit == OnExit::Hold && is_in_own_mount_namespace() {
+            warnings.push(
+                "this process has a mount namespace of its own (a container, `ip netns exec`): with it end the pins, \
+                 so that the kernel does not go on filtering whatever on_exit says; start with `nsenter --net=` instead"
+                    .to_owned(),
+            );
+        }
         warnings
     }
 }
@@ -167,19 +183,26 @@ pub(super) async fn describe_all(
             };
             return Err(AttachError::Occupied { interface, program, flag }.into());
         }
-        if let Some(listener) = policy.listeners.iter().find(|listener| !listener.vlans.is_empty())
-            && interface.strips_vlan_tags
-        {
-            bail!(
-                "interface {name} takes VLAN tags off before XDP sees them (rx-vlan-offload is on, or it is a VLAN \
-                 device), so the VLANs of listener \"{}\" would never match: run `ethtool -K {name} rxvlan off`, or \
-                 remove `vlans`",
-                listener.name
-            );
+        if let Some(error) = blind_vlans(policy, &interface) {
+            bail!("{error}");
         }
         described.push(interface);
     }
     Ok(described)
+}
+
+/// What is wrong where VLAN rules meet an interface on which no tag is seen.
+pub(super) fn blind_vlans(policy: &Policy, interface: &Interface) -> Option<String> {
+    let listener = policy.listeners.iter().find(|listener| !listener.vlans.is_empty())?;
+    let name = &interface.name;
+    interface.strips_vlan_tags.then(|| {
+        format!(
+                "interface {name} takes VLAN tags off before XDP sees them (rx-vlan-offload is on, or it is a VLAN \
+                 device), so the VLANs of listener \"{}\" would never match: run `ethtool -K {name} rxvlan off`, or \
+                 remove `vlans`",
+                listener.name
+        )
+    })
 }
 
 fn check_capabilities() -> anyhow::Result<()> {

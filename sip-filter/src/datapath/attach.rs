@@ -1,5 +1,7 @@
 //! Attaching to interfaces, taking over links of an earlier daemon, letting go.
 
+use std::path::PathBuf;
+
 use aya::programs::{
     ProgramError, Xdp, XdpMode,
     links::{FdLink, PinnedLink},
@@ -9,7 +11,7 @@ use aya::programs::{
 use nix::libc;
 use sip_filter_common::maps::{name, program};
 
-use super::{Attachment, Datapath, DatapathError, HeldLink};
+use super::{Attachment, Datapath, DatapathError};
 
 /// How the program came onto an interface.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -56,21 +58,24 @@ pub enum AttachError {
 }
 
 impl Datapath {
-    /// Judges what interface `index` named `interface` receives from now on.
+    /// Judges what an interface receives from now on; `program` is the XDP program that is on it now.
     ///
     /// With `hold` the link is pinned and outlives this process.
-    /// A pinned link of an earlier daemon gets this program without a gap.
+    /// A link of an earlier daemon gets this program without a gap.
     ///
     /// # Errors
     ///
     /// See [`AttachError`]; nothing is changed then.
-    pub fn attach(&mut self, interface: &str, index: u32, hold: bool) -> Result<AttachMode, AttachError> {
-        let (link, mode) = match self.renamed(interface, index) {
+    pub fn attach(
+        &mut self,
+        interface: &str,
+        index: u32,
+        program: Option<u32>,
+        hold: bool,
+    ) -> Result<AttachMode, AttachError> {
+        let (link, mode) = match self.own_link(interface, index, program)? {
             Some(link) => (link, AttachMode::TakenOver),
-            None => match self.take_over(interface)? {
-                Some(link) => (link, AttachMode::TakenOver),
-                None => self.attach_anew(interface, index)?,
-            },
+            None => self.attach_anew(interface, index)?,
         };
         let link = self.keep(interface, link, hold)?;
         self.links.retain(|held| held.interface != interface);
@@ -82,13 +87,21 @@ impl Datapath {
     ///
     /// # Errors
     ///
-    /// A pin cannot be made or removed.
-    pub fn hold(&mut self, hold: bool) -> Result<(), DatapathError> {
+    /// A pin cannot be made or removed; the interfaces are judged all the same.
+    pub fn hold(&mut self, hold: bool) -> Result<(), AttachError> {
+        let mut result = Ok(());
         for Attachment { interface, index, link } in std::mem::take(&mut self.links) {
-            let link = self.keep(&interface, link.into_fd_link(), hold)?;
-            self.links.push(Attachment { interface, index, link });
+            let kept = self.keep(&interface, link, hold).or_else(|error| {
+                result = Err(error.into());
+                // The link went with the attempt; one without a pin is better than none.
+                self.attach_anew(&interface, index).map(|(link, _)| link)
+            });
+            match kept {
+                Ok(link) => self.links.push(Attachment { interface, index, link }),
+                Err(error) => result = Err(error),
+            }
         }
-        Ok(())
+        result
     }
 
     /// Pins the maps and programs, over those of a version whose layout differs.
@@ -97,7 +110,10 @@ impl Datapath {
     ///
     /// A pin cannot be made.
     pub fn pin(&mut self) -> Result<(), DatapathError> {
-        for &name in name::ALL.iter().filter(|_| !self.maps_are_pinned) {
+        for &name in name::ALL {
+            if self.maps_are_pinned && self.pins.has(name) {
+                continue;
+            }
             self.remove_pin(name)?;
             let map = self.ebpf.map(name).ok_or(DatapathError::Missing(name))?;
             let pinned = map.pin(self.pins.path(name));
@@ -149,39 +165,48 @@ impl Datapath {
         self.links.iter().any(|held| held.interface == interface) || self.pins.has_link(interface)
     }
 
-    /// The link of an interface that had another name when it was attached.
-    fn renamed(&mut self, interface: &str, index: u32) -> Option<FdLink> {
-        let is_renamed = |held: &Attachment| held.index == index && held.interface != interface;
-        let held = self.links.swap_remove(self.links.iter().position(is_renamed)?);
-        let link = held.link.into_fd_link();
-        if let Err(error) = self.pins.remove_link(&held.interface) {
-            tracing::warn!("the pin of {}, which is {interface} now, stays: {error}", held.interface);
-        }
-        Some(link)
-    }
-
-    fn take_over(&mut self, interface: &str) -> Result<Option<FdLink>, AttachError> {
+    /// The link by which this daemon or an earlier one judges an interface, with this program on it.
+    ///
+    /// A name says nothing: interfaces are renamed, made anew and moved away.
+    fn own_link(
+        &mut self,
+        interface: &str,
+        index: u32,
+        program: Option<u32>,
+    ) -> Result<Option<FdLink>, AttachError> {
         let path = self.pins.link(interface);
-        if !path.exists() {
+        let foreign = |source| DatapathError::ForeignPin { path: path.clone(), source };
+        let open = |path| PinnedLink::from_pin(path).map(FdLink::from);
+        let pinned = path.exists().then(|| open(&path)).transpose().map_err(|error| foreign(Some(error)))?;
+        let pinned = match pinned {
+            Some(link) => Some((super::pins::interface_index(&link).ok_or_else(|| foreign(None))?, link)),
+            None => None,
+        };
+        let Some(program) = program else {
+            self.remove_link_pin(interface)?;
+            return Ok(None);
+        };
+        let held = self.links.iter().position(|held| held.index == index);
+        if let Some(position) = held.filter(|_| self.program_id().is_ok_and(|own| own == program)) {
+            let held = self.links.swap_remove(position);
+            if held.interface != interface {
+                self.remove_link_pin(&held.interface)?;
+                self.remove_link_pin(interface)?;
+            }
+            return Ok(Some(held.link));
+        }
+        let Some((pinned_index, link)) = pinned else { return Ok(None) };
+        let pinned_program = link.info().map_err(|error| foreign(Some(error)))?.program_id();
+        if (pinned_index, pinned_program) != (index, program) {
+            self.remove_link_pin(interface)?;
             return Ok(None);
         }
-        let foreign = |source| DatapathError::ForeignPin { path: path.clone(), source };
-        let pinned = PinnedLink::from_pin(&path).map_err(foreign)?;
-        let link = XdpLink::try_from(FdLink::from(pinned)).map_err(foreign)?;
+        let link = XdpLink::try_from(link).map_err(|error| foreign(Some(error)))?;
         let filter = self.filter_program()?;
-        match filter.attach_to_link(link) {
-            Ok(id) => {
-                let link = filter.take_link(id).map_err(DatapathError::Program)?;
-                Ok(Some(fd_link(interface, link)?))
-            }
-            Err(ProgramError::SyscallError(error))
-                if error.io_error.raw_os_error() == Some(libc::ENOLINK) =>
-            {
-                tracing::warn!(interface, "the link of an earlier daemon lost its interface: attaching anew");
-                Ok(None)
-            }
-            Err(source) => Err(AttachError::Refused { interface: interface.to_owned(), source }),
-        }
+        let refused = |source| AttachError::Refused { interface: interface.to_owned(), source };
+        let id = filter.attach_to_link(link).map_err(refused)?;
+        let link = filter.take_link(id).map_err(DatapathError::Program)?;
+        Ok(Some(fd_link(interface, link)?))
     }
 
     fn attach_anew(&mut self, interface: &str, index: u32) -> Result<(FdLink, AttachMode), AttachError> {
@@ -198,21 +223,29 @@ impl Datapath {
         Ok((fd_link(interface, link)?, mode))
     }
 
-    fn keep(&self, interface: &str, link: FdLink, hold: bool) -> Result<HeldLink, DatapathError> {
-        let path = self.pins.link(interface);
-        match std::fs::remove_file(&path) {
-            Err(source) if source.kind() != std::io::ErrorKind::NotFound => {
-                return Err(DatapathError::PinFile { path, source });
+    /// Pins a link, or takes its pin away; leaves alone what is as wanted.
+    fn keep(&self, interface: &str, link: FdLink, hold: bool) -> Result<FdLink, DatapathError> {
+        match (hold, self.pins.has_link(interface)) {
+            (true, true) | (false, false) => Ok(link),
+            (false, true) => {
+                self.remove_link_pin(interface)?;
+                Ok(link)
             }
-            _ => {}
+            (true, false) => {
+                let path = self.pins.link(interface);
+                let directory = path.parent().unwrap_or(&path);
+                std::fs::create_dir_all(directory)
+                    .map_err(|source| DatapathError::PinFile { path: directory.to_path_buf(), source })?;
+                let pinned = link.pin(&path);
+                let pinned =
+                    pinned.map_err(|source| DatapathError::Pin { name: interface.to_owned(), source })?;
+                Ok(pinned.into())
+            }
         }
-        if !hold {
-            return Ok(HeldLink::Open(link));
-        }
-        let pinned = link.pin(&path);
-        Ok(HeldLink::Pinned(
-            pinned.map_err(|source| DatapathError::Pin { name: interface.to_owned(), source })?,
-        ))
+    }
+
+    fn remove_link_pin(&self, interface: &str) -> Result<(), DatapathError> {
+        remove(self.pins.link(interface))
     }
 
     fn filter_program(&mut self) -> Result<&mut Xdp, DatapathError> {
@@ -222,22 +255,17 @@ impl Datapath {
     }
 
     fn remove_pin(&self, name: &str) -> Result<(), DatapathError> {
-        let path = self.pins.path(name);
-        match std::fs::remove_file(&path) {
-            Err(source) if source.kind() != std::io::ErrorKind::NotFound => {
-                Err(DatapathError::PinFile { path, source })
-            }
-            _ => Ok(()),
-        }
+        remove(self.pins.path(name))
     }
 }
 
-impl HeldLink {
-    fn into_fd_link(self) -> FdLink {
-        match self {
-            Self::Open(link) => link,
-            Self::Pinned(link) => link.into(),
+/// Removes a pin if it is there.
+fn remove(path: PathBuf) -> Result<(), DatapathError> {
+    match std::fs::remove_file(&path) {
+        Err(source) if source.kind() != std::io::ErrorKind::NotFound => {
+            Err(DatapathError::PinFile { path, source })
         }
+        _ => Ok(()),
     }
 }
 

@@ -6,8 +6,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use aya::programs::links::{FdLink, PinnedLink};
 use nix::{
     mount::{MsFlags, mount},
+    net::if_::if_indextoname,
     sys::statfs::{BPF_FS_MAGIC, statfs},
 };
 use sip_filter_common::maps::{name, program};
@@ -29,15 +31,10 @@ pub struct Pins {
 pub enum PinsError {
     /// No bpffs there.
     #[error(
-        "the pin directory {directory} is not on a bpffs: choose one below {BPFFS}, or make its parent one with \
-         `mount -t bpf bpf {parent}`"
+        "the pin directory {0} is not on a bpffs: choose one below {BPFFS}, or make it one with `mkdir -p {0} && mount \
+         -t bpf bpf {0}`"
     )]
-    NotBpffs {
-        /// As given.
-        directory: PathBuf,
-        /// What would have to be mounted.
-        parent: PathBuf,
-    },
+    NotBpffs(PathBuf),
     /// There should be a bpffs but it cannot be mounted.
     #[error("no bpffs is mounted at {BPFFS} and mounting one failed (needs CAP_SYS_ADMIN)")]
     Mount(#[source] nix::Error),
@@ -47,6 +44,15 @@ pub enum PinsError {
          --socket"
     )]
     InUse(PathBuf),
+    /// A link cannot be pinned under its interface's new name.
+    #[error("cannot pin {path}")]
+    Pin {
+        /// Where.
+        path: PathBuf,
+        /// What the kernel said.
+        #[source]
+        source: aya::pin::PinError,
+    },
     /// The directory cannot be made or read.
     #[error("cannot use the pin directory {path}")]
     Io {
@@ -69,12 +75,13 @@ impl Pins {
     pub fn open(directory: &Path) -> Result<Self, PinsError> {
         if !is_on_bpffs(directory) {
             if !directory.starts_with(BPFFS) {
-                let parent = directory.parent().unwrap_or(directory).to_path_buf();
-                return Err(PinsError::NotBpffs { directory: directory.to_path_buf(), parent });
+                return Err(PinsError::NotBpffs(directory.to_path_buf()));
             }
             mount(Some("bpf"), BPFFS, Some("bpf"), MsFlags::empty(), None::<&str>)
                 .map_err(PinsError::Mount)?;
-            tracing::info!("mounted a bpffs at {BPFFS}: there was none");
+            tracing::info!(
+                "mounted a bpffs at {BPFFS}: there was none; its pins live as long as this mount namespace"
+            );
         }
         let io = |source| PinsError::Io { path: directory.to_path_buf(), source };
         fs::create_dir_all(directory).map_err(io)?;
@@ -99,6 +106,38 @@ impl Pins {
     /// The file of an interface's link. A bpffs takes no dots, an interface no colons.
     pub(super) fn link(&self, interface: &str) -> PathBuf {
         self.directory.join(format!("{LINK_PREFIX}{}", interface.replace('.', ":")))
+    }
+
+    /// Gives the links of an earlier daemon the names that their interfaces have now.
+    ///
+    /// The link of an interface that is gone goes too.
+    ///
+    /// # Errors
+    ///
+    /// A pin cannot be removed, or made under its new name.
+    pub fn follow_renames(&self) -> Result<(), PinsError> {
+        let mut moved = Vec::new();
+        for name in self.links() {
+            // What is no link is left to whoever wants to use it as one.
+            let Ok(pinned) = PinnedLink::from_pin(self.link(&name)) else { continue };
+            let link = FdLink::from(pinned);
+            let Some(index) = interface_index(&link) else { continue };
+            let current = if_indextoname(index).ok();
+            let current = current.and_then(|current| current.into_string().ok());
+            if current.as_ref() == Some(&name) {
+                continue;
+            }
+            self.remove_link(&name)?;
+            match current {
+                Some(current) => moved.push((current, link)),
+                None => tracing::warn!("interface {name}, which an earlier daemon filtered, is gone"),
+            }
+        }
+        for (name, link) in moved {
+            let path = self.link(&name);
+            link.pin(&path).map_err(|source| PinsError::Pin { path, source })?;
+        }
+        Ok(())
     }
 
     /// Whether an earlier daemon left a link on this interface.
@@ -156,6 +195,30 @@ impl Drop for Pins {
         // Only an empty directory goes: one with pins is in use by the kernel, and what is not ours stays.
         let _: io::Result<()> = fs::remove_dir(&self.directory);
     }
+}
+
+/// The number of the interface that an XDP link is on, 0 where that is gone; none for what is no XDP link.
+///
+/// The kernel shows it among what it says about an open file (proc_pid_fdinfo(5)).
+pub(super) fn interface_index(link: &FdLink) -> Option<u32> {
+    let id = link.info().ok()?.id().to_string();
+    for entry in fs::read_dir("/proc/self/fdinfo").ok()?.flatten() {
+        let Ok(text) = fs::read_to_string(entry.path()) else { continue };
+        let value = |key: &str| {
+            let mut fields = text.lines().filter_map(|line| line.split_once(':'));
+            fields.find(|(name, _)| *name == key).map(|(_, value)| value.trim())
+        };
+        if value("link_type") == Some("xdp") && value("link_id") == Some(&id) {
+            return value("ifindex")?.parse().ok();
+        }
+    }
+    None
+}
+
+/// Whether what this process mounts and pins ends with a mount namespace that is not the system's.
+pub fn is_in_own_mount_namespace() -> bool {
+    let namespace = |process: &str| fs::read_link(format!("/proc/{process}/ns/mnt")).ok();
+    matches!((namespace("self"), namespace("1")), (Some(own), Some(system)) if own != system)
 }
 
 /// Looks at the nearest directory that exists.

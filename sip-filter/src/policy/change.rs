@@ -55,6 +55,15 @@ impl fmt::Display for List {
     }
 }
 
+impl fmt::Display for ListChange {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.action {
+            Action::Add => write!(formatter, "{} added to {}", self.prefix, self.list),
+            Action::Remove => write!(formatter, "{} removed from {}", self.prefix, self.list),
+        }
+    }
+}
+
 /// Why a live change is refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ChangeError {

@@ -205,9 +205,11 @@ fn validated(file: &PolicyFile, report: &mut Report) -> Policy {
 
 /// Whether the kernel would let an interface have this name (`dev_valid_name` in net/core/dev.c).
 pub fn is_interface_name(name: &str) -> bool {
-    !name.is_empty()
+    !matches!(name, "" | "." | "..")
         && name.len() <= INTERFACE_NAME_LENGTH_MAX
-        && !name.contains(|letter: char| letter == '/' || letter.is_whitespace() || letter.is_control())
+        && !name.contains(|letter: char| {
+            matches!(letter, '/' | ':') || letter.is_whitespace() || letter.is_control()
+        })
 }
 
 fn interfaces(given: &[Spanned<String>], report: &mut Report) -> Vec<String> {

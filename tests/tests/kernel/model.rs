@@ -187,7 +187,7 @@ fn read_ethernet(frame: &[u8]) -> Result<Seen, Reason> {
             [0x81, 0x00, behind @ ..] | [0x88, 0xa8, behind @ ..] => {
                 tags += 1;
                 if tags > 4 {
-                    return Err(if vlans.len() > 2 { Reason::NotIp } else { Reason::Malformed });
+                    return Err(Reason::Malformed);
                 }
                 // The tag is whole only with the EtherType behind it.
                 let [high, low, _, _, ..] = behind else { return Err(Reason::Truncated) };
@@ -197,7 +197,6 @@ fn read_ethernet(frame: &[u8]) -> Result<Seen, Reason> {
                 }
                 rest = &behind[2..];
             }
-            [_, _, ..] if vlans.len() > 2 => return Err(Reason::NotIp),
             [0x08, 0x00, packet @ ..] => return read_ipv4(packet, vlans.last().copied()),
             [0x86, 0xdd, packet @ ..] => return read_ipv6(packet, vlans.last().copied()),
             [_, _, ..] => return Err(Reason::NotIp),

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 use tests::frames::write_pcap;
-use tests::{Capture, Family, Filter, Lab, POLICY, Transport, options, options_with_body, wait_until};
+use tests::{Capture, Family, Filter, Lab, POLICY, Transport, invite_with_body, options, wait_until};
 
 use super::asking::WITHIN;
 
@@ -25,7 +25,7 @@ fn replay_of_a_capture_comes_to_what_the_kernel_counted() {
                 options(host, lab.pbx().sip(family), Transport::Udp, PROBE).unwrap();
             }
             options(host, lab.pbx().sip(family), Transport::Tcp, PROBE).unwrap();
-            options_with_body(host, lab.pbx().sip(family), 3_000, PROBE).unwrap();
+            invite_with_body(host, lab.pbx().sip(family), 3_000, PROBE).unwrap();
         }
     }
     let denied = lab.stranger().in_namespace(|| std::net::UdpSocket::bind("203.0.113.7:0")).unwrap().unwrap();

@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 
+use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 use tests::{Filter, Lab, POLICY, wait_until};
 
@@ -106,6 +107,39 @@ fn a_renamed_interface_is_filtered_on_and_can_be_named_anew() {
     let outcome = filter.apply(&policy.replace("\"eth1\"", "\"eth9\"")).unwrap();
     assert_eq!(outcome.code, Some(0), "{}", outcome.stderr);
     assert_eq!(attached(&filter), [json!("native"), json!("native")]);
+}
+
+#[test]
+fn an_interface_that_takes_the_name_of_another_is_filtered_itself() {
+    for restarts in [false, true] {
+        let Some(lab) = Lab::or_skip() else { return };
+        let addresses = ["192.0.2.129", "192.0.2.130", "198.18.5.1", "198.18.5.2"];
+        let [near, far, near2, far2]: [IpAddr; 4] = addresses.map(|address| address.parse().unwrap());
+        lab.pbx().cable("eth1", near, lab.stranger(), far).unwrap();
+        lab.pbx().cable("eth2", near2, lab.stranger(), far2).unwrap();
+        let policy = POLICY.replace("\"eth0\"", "\"eth0\", \"eth1\"").replace("\"open\"", "\"hold\"");
+        let mut filter = Filter::start(&lab, &policy).unwrap();
+        if restarts {
+            filter.kill(Signal::SIGKILL).unwrap();
+        }
+        for (old, new) in [("eth1", "eth8"), ("eth2", "eth1")] {
+            lab.pbx().network(&["link", "set", "dev", old, "down"]).unwrap();
+            lab.pbx().network(&["link", "set", "dev", old, "name", new]).unwrap();
+            lab.pbx().network(&["link", "set", "dev", new, "up"]).unwrap();
+        }
+        if restarts {
+            filter.run().unwrap();
+        }
+        let both = [json!("native"), json!("native")];
+        wait_until(WITHIN, "both to be judged", || Ok((attached(&filter) == both).then_some(()))).unwrap();
+        let before = filter.counter("stranger").unwrap();
+        let socket = lab.stranger().in_namespace(|| UdpSocket::bind((far2, 0))).unwrap().unwrap();
+        socket.send_to(b"stranger", SocketAddr::new(near2, 5060)).unwrap();
+        wait_until(WITHIN, "the stranger to be counted", || {
+            Ok((filter.counter("stranger")? == before + 1).then_some(()))
+        })
+        .unwrap();
+    }
 }
 
 fn attached(filter: &Filter) -> [Value; 2] {

@@ -3,7 +3,7 @@
 use std::net::{SocketAddr, UdpSocket};
 use std::time::Duration;
 
-use tests::{Capture, Family, Filter, Lab, POLICY, Packet, Pbx, Transport, options_with_body};
+use tests::{Capture, Family, Filter, Lab, POLICY, Packet, Pbx, Transport, invite_with_body};
 
 use super::traffic::{WITHIN, assert_counts};
 
@@ -14,15 +14,15 @@ const PROBE: Duration = Duration::from_millis(800);
 const ICMP6: u8 = 58;
 
 #[test]
-fn a_fragmented_request_of_the_trunk_is_answered_and_no_fragment_of_a_stranger_arrives() {
+fn a_fragmented_invite_of_the_trunk_is_answered_and_no_fragment_of_a_stranger_arrives() {
     let Some(lab) = Lab::or_skip() else { return };
     let _pbx = Pbx::start(lab.pbx()).unwrap();
     let filter = Filter::start(&lab, POLICY).unwrap();
     let arriving = Capture::start(lab.pbx()).unwrap();
     for (round, family) in (1..).zip(Family::ALL) {
         let to = lab.pbx().sip(family);
-        assert_eq!(options_with_body(lab.trunk(), to, BODY_BYTES, WITHIN).unwrap(), Some(200), "{family:?}");
-        assert_eq!(options_with_body(lab.stranger(), to, BODY_BYTES, PROBE).unwrap(), None, "{family:?}");
+        assert_eq!(invite_with_body(lab.trunk(), to, BODY_BYTES, WITHIN).unwrap(), Some(100), "{family:?}");
+        assert_eq!(invite_with_body(lab.stranger(), to, BODY_BYTES, PROBE).unwrap(), None, "{family:?}");
         assert_counts(&filter, "trunk", round * FRAGMENTS);
         assert_counts(&filter, "stranger", round);
         assert_counts(&filter, "fragment", round * (FRAGMENTS - 1));

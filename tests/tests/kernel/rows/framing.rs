@@ -30,8 +30,8 @@ fn tags_are_read_over() {
     rows.extend(stranger_and_trunk("four priority tags", |packet| packet.vlan(0).vlan(0).vlan(0).vlan(0)));
     let many =
         |count: u16, id: u16| move |of| (0..count).fold(udp().between(of, STRANGER, 5060), |p, _| p.vlan(id));
-    rows.extend(both("three VLANs", many(3, 10), Reason::NotIp));
-    rows.extend(both("five VLANs", many(5, 10), Reason::NotIp));
+    rows.extend(both("three VLANs", many(3, 10), Reason::Stranger));
+    rows.extend(both("five VLANs", many(5, 10), Reason::Malformed));
     rows.extend(both("five priority tags", many(5, 0), Reason::Malformed));
     rows.extend(both("twenty priority tags", many(20, 0), Reason::Malformed));
     let cut = |of| (0..3).fold(udp().between(of, STRANGER, 5060), |p, _| p.vlan(10)).vlan(0).cut(29);
