@@ -31,7 +31,7 @@ pub fn decide<T: Tables>(packet: &Packet, tables: &T) -> Reason {
     reason
 }
 
-/// Listener check, the contract's precedence, stranger.
+/// Listener check, the README's precedence, stranger.
 #[inline(always)]
 fn settle<T: Tables>(packet: &Packet, tables: &T) -> ControlFlow<Reason, Reason> {
     let listeners = classify(packet, tables)?;
@@ -90,7 +90,7 @@ fn class_of<T: Tables>(packet: &Packet, tables: &T) -> Class {
     tables.index().classes.get(number as usize).copied().unwrap_or(Class::NOBODY)
 }
 
-/// The contract's precedence from VLAN on, for a packet whose listeners are known.
+/// The README's precedence from VLAN on, for a packet whose listeners are known.
 #[inline(always)]
 fn admit<T: Tables>(
     packet: &Packet,

@@ -190,6 +190,9 @@ pub struct Changed {
     pub generation: u64,
     /// The file that was changed too.
     pub saved_to: Option<PathBuf>,
+    /// What the change does not do.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub note: Option<String>,
 }
 
 /// One entry of an allow or deny list.

@@ -36,15 +36,20 @@ impl std::error::Error for Refused {}
 /// Elsewhere it names the commands and exits with 2.
 /// Kamailio, which the laboratory starts in a namespace of its own, does not become a service of this machine.
 #[derive(clap::Args)]
-pub(crate) struct Setup {}
+pub(crate) struct Setup {
+    /// Only what building needs, for a host that is to run the filter
+    #[arg(long)]
+    build: bool,
+}
 
 impl Setup {
     pub(crate) fn run(self) -> Result<()> {
-        for need in needs::NEEDS {
+        let groups = if self.build { &[Group::Build][..] } else { &[Group::Build, Group::Lint, Group::Lab] };
+        for need in needs::NEEDS.iter().filter(|need| groups.contains(&need.group)) {
             let state = if need.is_met() { "there" } else { "missing" };
             println!("{state:<8} {:<16} {}", need.name, need.why);
         }
-        prepare(&[Group::Build, Group::Lint, Group::Lab])
+        prepare(groups)
     }
 }
 

@@ -83,6 +83,9 @@ fn run(global: &Global, Change { prefix, save }: Change, list: List, action: Act
     if global.json {
         return output::json(&changed);
     }
+    if let Some(note) = changed.note {
+        output::print(&format!("note: {note}"))?;
+    }
     output::print(&match changed.saved_to {
         Some(path) => format!("{done}, and in {}", path.display()),
         None => format!("{done} until the next apply or restart; --save keeps it"),

@@ -17,7 +17,7 @@ use crate::{
     interfaces::Interface,
     policy::{
         OnExit, Policy,
-        change::{Action, ChangeError, List, ListChange},
+        change::{ChangeError, List, ListChange},
         difference::Difference,
         mistake::Mistakes,
         tables::{Full, Tables},
@@ -70,8 +70,9 @@ impl Daemon {
             Request::BanList => self.bans().and_then(value),
             Request::TrunkList => value(self.trunks()),
             Request::Explain(question) => self.explain(question).and_then(value),
-            // The loop answers this one itself, for it may end with it.
-            Request::Detach { .. } => Err(Misuse::new("detach is not answered here").into()),
+            Request::Detach { .. } => {
+                Err(Misuse::new("detach is answered by the loop, which may end with it").into())
+            }
         };
         response(result)
     }
@@ -145,7 +146,8 @@ impl Daemon {
         let in_force = &self.policy.interfaces;
         let interfaces = start::describe_all(&self.interfaces, &policy, in_force, is_ours).await?;
         let mut tables = Tables::compile(&policy)?;
-        let dropped_changes = self.unsaved.iter().filter(|change| !is_in(&policy, change)).cloned().collect();
+        let dropped_changes =
+            self.unsaved.iter().filter(|change| !policy.agrees_with(change)).cloned().collect();
         if !dry_run {
             self.put_in_force(policy, &mut tables, &interfaces)?;
             self.options.config = path.to_path_buf();
@@ -210,8 +212,9 @@ impl Daemon {
             self.note_unsaved(change.clone());
         }
         let generation = self.datapath.generation();
+        let note = self.media_note(&change);
         if !save {
-            return Ok(Changed { generation, saved_to: None });
+            return Ok(Changed { generation, saved_to: None, note });
         }
         if let Some(text) = edited
             && let Err(error) = save::replace(&self.options.config, &text)
@@ -220,7 +223,15 @@ impl Daemon {
             bail!("in force, but not saved: cannot write {path}: {error}");
         }
         self.unsaved.retain(|unsaved| *unsaved != change);
-        Ok(Changed { generation, saved_to: Some(self.options.config.clone()) })
+        Ok(Changed { generation, saved_to: Some(self.options.config.clone()), note })
+    }
+
+    /// A trunk with a media list of its own does not follow its allow list.
+    fn media_note(&self, change: &ListChange) -> Option<String> {
+        let List::Trunk(name) = &change.list else { return None };
+        let trunk = self.policy.trunks.iter().find(|trunk| trunk.name == *name)?;
+        trunk.media.as_ref()?;
+        Some(format!("trunk \"{name}\" has a media list of its own, which stays as it is"))
     }
 
     /// A change and its opposite leave nothing to save.
@@ -378,15 +389,4 @@ fn entry(address: IpAddr, ban: &Ban) -> BanEntry {
         remaining_ms: ban.until_ns.saturating_sub(boot_time_ns()) / 1_000_000,
         cause: String::from_utf8_lossy(cause).into_owned(),
     }
-}
-
-/// Whether a policy has what a live change brought about.
-fn is_in(policy: &Policy, change: &ListChange) -> bool {
-    let prefixes = match &change.list {
-        List::Deny => Some(&policy.deny),
-        List::Allow => Some(&policy.allow),
-        List::Trunk(name) => policy.trunks.iter().find(|trunk| trunk.name == *name).map(|trunk| &trunk.allow),
-    };
-    let has = prefixes.is_some_and(|prefixes| prefixes.contains(&change.prefix));
-    has == (change.action == Action::Add)
 }

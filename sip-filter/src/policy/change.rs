@@ -126,6 +126,19 @@ fn covered_by(covering: &Option<IpNet>) -> String {
 }
 
 impl Policy {
+    /// Whether the policy has what this change brings about.
+    pub fn agrees_with(&self, change: &ListChange) -> bool {
+        let prefixes = match &change.list {
+            List::Deny => Some(&self.deny),
+            List::Allow => Some(&self.allow),
+            List::Trunk(name) => {
+                self.trunks.iter().find(|trunk| trunk.name == *name).map(|trunk| &trunk.allow)
+            }
+        };
+        let has = prefixes.is_some_and(|prefixes| prefixes.binary_search(&change.prefix).is_ok());
+        has == (change.action == Action::Add)
+    }
+
     /// The policy with this change made; the one at hand stays as it is.
     ///
     /// # Errors

@@ -9,7 +9,7 @@ use std::net::IpAddr;
 use serde::{Serialize, Serializer};
 use sip_filter_common::{Reason, Verdict};
 
-/// The outcome for a capture; in JSON what the contract says, with `outgoing` and, if it is true, `truncated_capture`.
+/// The outcome for a capture; in JSON `packets`, `outgoing`, `reasons` and `sources`, and `truncated_capture` if it is true.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Report {
     /// How many packets were judged; the sum of `reasons`.

@@ -1,4 +1,4 @@
-//! What a packet's reason is by the words of the contract, as naively as can be.
+//! What a packet's reason is by the words of the README, as naively as can be.
 //!
 //! Written apart from the filter: a parser of its own, lists that are walked, a map of fragments.
 //! It must not use anything of `sip_filter_common` but the names of reasons, nor the compiled tables.

@@ -1,4 +1,4 @@
-//! Who is let in and who is not: the lists, bans, and the contract's precedence.
+//! Who is let in and who is not: the lists, bans, and the precedence.
 
 use sip_filter_common::Reason;
 
