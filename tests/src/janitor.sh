@@ -8,7 +8,10 @@ for path in /run/netns/"$1"-*; do
     namespace=${path##*/}
     # Only the laboratory starts processes in there. Three rounds, because a process that forks can slip through one.
     for round in 1 2 3; do
-        ip netns pids "$namespace" 2>/dev/null | xargs -r kill -KILL 2>/dev/null
+        for process in $(ip netns pids "$namespace" 2>/dev/null); do
+            # The shell's own kill: a minimal system has no other.
+            kill -KILL "$process" 2>/dev/null
+        done
     done
     ip netns delete "$namespace" 2>/dev/null
 done

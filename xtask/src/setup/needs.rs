@@ -151,6 +151,10 @@ pub(super) const NEEDS: &[Need] = &[
         "switches off offloads that hide checksums and VLAN tags from XDP",
         &[&["ethtool"]],
     ),
+    Need {
+        arch: &["bpf"],
+        ..Need::tool("bpftool", "bpftool", "detaches and pins behind the filter's back", &[&["bpftool"]])
+    },
     Need::tool("util-linux", "nsenter", "starts programs inside a namespace", &[&["util-linux"]]),
 ];
 
