@@ -84,6 +84,8 @@ fn compile(workspace: &Path, destination: &Path) {
 /// BTF for the maps and the verifier's log, and no path of this machine in the object: it is the same wherever it is built.
 fn flags(workspace: &Path) -> Vec<String> {
     let mut flags = vec!["-Cdebuginfo=2".to_owned(), "-Clink-arg=--btf".to_owned()];
+    // Headers stand at odd places, and every machine that this is compiled for reads words there at once.
+    flags.push("-Clink-arg=--cpu-features=+allows-misaligned-mem-access".to_owned());
     flags.push(format!("--remap-path-prefix={}=.", workspace.display()));
     if let Some(home) = toolchain::cargo_home() {
         flags.push(format!("--remap-path-prefix={}=cargo", home.display()));

@@ -14,6 +14,12 @@ pub trait Frame {
     /// The `N` bytes from `offset` on, if the frame has them all.
     fn read<const N: usize>(&self, offset: usize) -> Option<[u8; N]>;
 
+    /// The `N` words of four bytes from `offset` on, as they stand there, if the frame has them all.
+    fn read_words<const N: usize>(&self, offset: usize) -> Option<[u32; N]>;
+
+    /// The `N` words of eight bytes from `offset` on, as they stand there, if the frame has them all.
+    fn read_long_words<const N: usize>(&self, offset: usize) -> Option<[u64; N]>;
+
     /// See [`tag::untag`].
     #[inline(always)]
     fn untag(&self, kind: u16, offset: usize) -> Untagged {
@@ -31,5 +37,17 @@ impl Frame for [u8] {
     #[inline(always)]
     fn read<const N: usize>(&self, offset: usize) -> Option<[u8; N]> {
         self.get(offset..)?.first_chunk().copied()
+    }
+
+    #[inline(always)]
+    fn read_words<const N: usize>(&self, offset: usize) -> Option<[u32; N]> {
+        let (words, _) = self.get(offset..)?.as_chunks();
+        Some(words.first_chunk::<N>()?.map(u32::from_ne_bytes))
+    }
+
+    #[inline(always)]
+    fn read_long_words<const N: usize>(&self, offset: usize) -> Option<[u64; N]> {
+        let (words, _) = self.get(offset..)?.as_chunks();
+        Some(words.first_chunk::<N>()?.map(u64::from_ne_bytes))
     }
 }

@@ -6,11 +6,15 @@
 
 #![no_std]
 
+#[macro_use]
+mod unrolled;
+
 pub mod frame;
 pub mod maps;
 pub mod parse;
 pub mod pipeline;
 pub mod reason;
+pub mod sources;
 pub mod tables;
 
 pub use frame::Frame;
@@ -19,4 +23,4 @@ pub use maps::{
 };
 pub use pipeline::judge;
 pub use reason::{Reason, Verdict};
-pub use tables::Tables;
+pub use tables::{Lines, Tables};

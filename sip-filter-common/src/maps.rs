@@ -27,29 +27,55 @@ pub const LOCAL_ADDRESSES_MAX: u32 = 1_024;
 pub const COUNTERS_MAX: u32 = 64;
 /// How many copies of a policy's tables there are: the one in force and the one being written.
 pub const POLICY_SLOTS: u32 = 2;
+/// How many words a line of table memory has: a cache line.
+pub const LINE_WORDS: usize = 8;
+/// How many lines a chunk of table memory has: a mebibyte.
+pub const CHUNK_LINES: usize = 16_384;
+/// How many chunks of table memory a policy may use.
+pub const CHUNKS_MAX: u32 = 128;
+/// How many groups of 64 blocks of 256 addresses IPv4 has.
+pub const GROUPS4: usize = 1 << 18;
+/// How many different prefix lengths, 0 aside, the IPv6 sources of a policy may have: all there are.
+pub const LENGTHS6_MAX: usize = 128;
+/// How many prefixes of live changes wait to be compiled into the tables at most.
+pub const CHANGES_MAX: u32 = 4_096;
+/// How many buckets the packet path's table of bans has.
+pub const BAN_BUCKETS: u32 = 65_536;
+/// How many bans a bucket holds. All [`BANS_MAX`] fill half of the places, so that there is always one.
+pub const BAN_BUCKET_WIDTH: usize = 2;
+/// How many words the presence bits of bans have.
+pub const BAN_BITS_WORDS: usize = 8_192;
 
 /// How long a fragment waits for its datagram: `net.ipv6.ip6frag_time`, the longer of the kernel's two limits.
 pub const FRAGMENT_LIFETIME_NS: u64 = 60_000_000_000;
 
 /// The maps of the kernel program, by the names they are pinned under.
 pub mod name {
-    /// One [`PolicyIndex`](super::PolicyIndex): the policy in force, replaced whole.
-    pub const POLICY: &str = "POLICY";
-    /// IPv4 prefixes to class numbers, one table a slot.
-    pub const SOURCES4: &str = "SOURCES4";
-    /// IPv6 prefixes to class numbers, one table a slot.
-    pub const SOURCES6: &str = "SOURCES6";
+    /// One [`Live`](super::Live): which policy is in force, and what tells the packet path to look at `CHANGES` and
+    /// `BANNED`.
+    pub const LIVE: &str = "LIVE";
+    /// A [`PolicyIndex`](super::PolicyIndex) for each slot.
+    pub const POLICIES: &str = "POLICIES";
+    /// Table memory: [`CHUNKS_MAX`](super::CHUNKS_MAX) chunks a slot.
+    pub const TABLES: &str = "TABLES";
+    /// [`ChangeKey`](super::ChangeKey) prefixes to [`ChangedClass`](super::ChangedClass).
+    pub const CHANGES: &str = "CHANGES";
     /// Local addresses to sets of listeners, one table a slot.
     pub const LOCAL_ADDRESSES: &str = "LOCAL_ADDRESSES";
-    /// [`Address`](super::Address) to [`Ban`](super::Ban).
+    /// [`Address`](super::Address) to [`Ban`](super::Ban): the bans as people know them.
     pub const BANS: &str = "BANS";
+    /// [`BanBucket`](super::BanBucket) by hash: the same bans as the packet path looks for them.
+    pub const BANNED: &str = "BANNED";
     /// [`FragmentKey`](super::FragmentKey) to [`FragmentDecision`](super::FragmentDecision).
     pub const FRAGMENTS: &str = "FRAGMENTS";
     /// [`Counter`](super::Counter) by reason, per CPU.
     pub const COUNTERS: &str = "COUNTERS";
+    /// The [`Clock`](super::Clock) of each CPU.
+    pub const CLOCKS: &str = "CLOCKS";
 
     /// All of them.
-    pub const ALL: &[&str] = &[POLICY, SOURCES4, SOURCES6, LOCAL_ADDRESSES, BANS, FRAGMENTS, COUNTERS];
+    pub const ALL: &[&str] =
+        &[LIVE, POLICIES, TABLES, CHANGES, LOCAL_ADDRESSES, BANS, BANNED, FRAGMENTS, COUNTERS, CLOCKS];
 }
 
 /// The programs of the object.
@@ -63,7 +89,7 @@ pub mod program {
 macro_rules! shared {
     ($($(#[$doc:meta])* pub struct $name:ident: $size:literal { $($(#[$field_doc:meta])* pub $field:ident: $kind:ty,)* })*) => {$(
         $(#[$doc])*
-        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
         #[cfg_attr(feature = "user", derive(bytemuck::Pod, bytemuck::Zeroable))]
         #[repr(C)]
         pub struct $name { $($(#[$field_doc])* pub $field: $kind,)* }
@@ -80,10 +106,10 @@ macro_rules! shared {
 }
 
 shared! {
-    /// An IP address; IPv4 as IPv4-mapped IPv6 (RFC 4291 section 2.5.5.2), in network byte order.
+    /// An IP address; IPv4 as IPv4-mapped IPv6 (RFC 4291 section 2.5.5.2).
     pub struct Address: 16 {
-        /// The sixteen bytes.
-        pub octets: [u8; 16],
+        /// The sixteen bytes in network byte order, eight a word: what takes two loads and two compares.
+        pub halves: [u64; 2],
     }
 
     /// What the policy says about a class of sources.
@@ -96,10 +122,46 @@ shared! {
         pub allow: u64,
     }
 
+    /// One step of the search for the length of an IPv6 prefix; see [`crate::sources::ipv6`].
+    pub struct Step6: 32 {
+        /// The bits of an [`Address`] that a prefix of this length fixes.
+        pub mask: [u64; 2],
+        /// Makes hashes of different lengths, and of different policies, unlike each other.
+        pub salt: u64,
+        /// The prefix length, 0 where the search ends; and which step comes next: see [`Step6::link`].
+        pub link: u64,
+    }
+
+    /// What a policy says about sources, but for the table memory that it points into, by lines.
+    pub struct SourceIndex: 3_149_864 {
+        /// IPv4: where the records of wide groups begin.
+        pub wide4_at: u32,
+        /// IPv4: where the parts of blocks begin.
+        pub parts4_at: u32,
+        /// IPv4: where the leaves of blocks begin.
+        pub leaves4_at: u32,
+        /// IPv4: where the details of leaves begin.
+        pub details4_at: u32,
+        /// IPv6: where the filter begins.
+        pub filter6_at: u32,
+        /// IPv6: how many words the filter has.
+        pub filter6_words: u32,
+        /// IPv6: where the buckets begin, a line each.
+        pub buckets6_at: u32,
+        /// IPv6: how many buckets there are.
+        pub buckets6: u32,
+        /// IPv6: the class of a source that no longer prefix holds.
+        pub class6: u64,
+        /// IPv6: the search tree over lengths, from its root on.
+        pub steps6: [Step6; LENGTHS6_MAX],
+        /// IPv4: for each group, which leaf is the first of its blocks.
+        pub groups4: [u32; GROUPS4],
+        /// IPv4: for each group, the blocks about which anything is said.
+        pub present4: [u64; GROUPS4],
+    }
+
     /// The part of a policy that is looked up by number.
-    pub struct PolicyIndex: 264_240 {
-        /// Counts the policies that were put in force, from 1.
-        pub generation: u64,
+    pub struct PolicyIndex: 3_414_096 {
         /// Listeners that are not tied to local addresses.
         pub any_address: u64,
         /// Listeners that are not tied to VLANs.
@@ -108,8 +170,8 @@ shared! {
         pub transports: [u64; 2],
         /// [`Mode`] as a number.
         pub mode: u32,
-        /// Which slot of the other tables belongs to this policy.
-        pub slot: u32,
+        /// Nothing yet.
+        pub spare: u32,
         /// What the class numbers in the source tables stand for.
         pub classes: [Class; CLASSES_MAX],
         /// The listeners in each set of listeners that share a port.
@@ -118,6 +180,58 @@ shared! {
         pub vlans: [u64; VLAN_IDS],
         /// The set of listeners at each local port, by [`Transport`].
         pub ports: [[u8; PORTS]; 2],
+        /// Who the sources are.
+        pub sources: SourceIndex,
+    }
+
+    /// A prefix of live changes: the slot of the policy that it changes, then the network.
+    pub struct ChangeKey: 20 {
+        /// The slot, as a number.
+        pub slot: u32,
+        /// The network, as an [`Address`] in network byte order.
+        pub network: [u8; 16],
+    }
+
+    /// A [`Class`] in halves: a trie's value may not ask for more alignment than its key.
+    pub struct ChangedClass: 24 {
+        /// `flags`, `deny` and `allow`, the lower half of each first.
+        pub halves: [u32; 6],
+    }
+
+    /// What the packet path reads first. The controller replaces it whole; no two words of it have to agree.
+    pub struct Live: 65_576 {
+        /// The slot of the policy in force: the word that switches from one policy to the next.
+        pub slot: u64,
+        /// For each slot, whether [`name::CHANGES`] has anything for it: 0 or 1.
+        pub is_changed: [u64; POLICY_SLOTS as usize],
+        /// Makes the hashes of this machine's bans unlike those of others; odd.
+        pub salt: u64,
+        /// Counts the policies and live changes that were put in force, from 1.
+        pub generation: u64,
+        /// A bit for each ban, by hash: clear where there is none.
+        pub ban_bits: [u64; BAN_BITS_WORDS],
+    }
+
+    /// One place in the packet path's table of bans.
+    pub struct BanPlace: 24 {
+        /// When the ban ends, in nanoseconds of CLOCK_BOOTTIME; 0 for an empty place.
+        pub until_ns: u64,
+        /// Who is banned.
+        pub address: Address,
+    }
+
+    /// The bans of which either hash leads here.
+    pub struct BanBucket: 48 {
+        /// In no order.
+        pub places: [BanPlace; BAN_BUCKET_WIDTH],
+    }
+
+    /// The time that one CPU read last, so that it is read once a tick at most.
+    pub struct Clock: 16 {
+        /// The tick of the kernel's timer at which it was read, plus one; 0 for never.
+        pub tick: u64,
+        /// CLOCK_BOOTTIME in nanoseconds.
+        pub now_ns: u64,
     }
 
     /// A temporary refusal of one address; complete, so that it outlives the daemon.
@@ -158,25 +272,51 @@ shared! {
 }
 
 impl Address {
-    const IPV4_MAPPED: [u8; 12] = [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff];
+    const IPV4_MAPPED: u32 = 0x0000_ffff;
 
     /// The address of an IPv4 header.
     #[inline(always)]
-    pub const fn from_ipv4([a, b, c, d]: [u8; 4]) -> Self {
-        Self { octets: [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, a, b, c, d] }
+    pub const fn from_ipv4(octets: [u8; 4]) -> Self {
+        let [a, b, c, d] = octets;
+        Self { halves: [0, u64::from_ne_bytes([0, 0, 0xff, 0xff, a, b, c, d])] }
     }
 
     /// The address of an IPv6 header.
     #[inline(always)]
     pub const fn from_ipv6(octets: [u8; 16]) -> Self {
-        Self { octets }
+        let number = u128::from_be_bytes(octets);
+        Self::from_number(number)
     }
 
-    /// The four bytes of an IPv4 address, if it is one.
+    /// The address whose first bit is the highest of `number`.
     #[inline(always)]
-    pub fn ipv4(&self) -> Option<[u8; 4]> {
-        let [mapped @ .., a, b, c, d] = self.octets;
-        (mapped == Self::IPV4_MAPPED).then_some([a, b, c, d])
+    #[expect(clippy::cast_possible_truncation, reason = "each half keeps its own bits of the number")]
+    pub const fn from_number(number: u128) -> Self {
+        Self { halves: [((number >> 64) as u64).to_be(), (number as u64).to_be()] }
+    }
+
+    /// Back from [`from_number`](Self::from_number).
+    #[inline(always)]
+    pub const fn number(&self) -> u128 {
+        (u64::from_be(self.halves[0]) as u128) << 64 | u64::from_be(self.halves[1]) as u128
+    }
+
+    /// The four bytes of an IPv4 address as a number, if it is one.
+    #[inline(always)]
+    #[expect(clippy::cast_possible_truncation, reason = "the lower half is what is asked for")]
+    pub const fn ipv4(&self) -> Option<u32> {
+        let low = u64::from_be(self.halves[1]);
+        if self.halves[0] == 0 && (low >> 32) as u32 == Self::IPV4_MAPPED { Some(low as u32) } else { None }
+    }
+
+    /// Two words' hash, of which all bits can be used; `salt` is any number.
+    #[inline(always)]
+    pub const fn hash(&self, salt: u64) -> u64 {
+        let [high, low] = self.halves;
+        let mixed = (high ^ salt).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        let mixed = (mixed ^ mixed >> 32 ^ low).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let mixed = (mixed ^ mixed >> 29).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^ mixed >> 32
     }
 }
 
@@ -192,9 +332,77 @@ impl From<core::net::IpAddr> for Address {
 impl From<Address> for core::net::IpAddr {
     fn from(address: Address) -> Self {
         match address.ipv4() {
-            Some(octets) => Self::V4(octets.into()),
-            None => Self::V6(address.octets.into()),
+            Some(number) => Self::V4(number.into()),
+            None => Self::V6(address.number().into()),
         }
+    }
+}
+
+impl Step6 {
+    /// The length, and the steps to go on with where nothing of that length is found, and where something is.
+    ///
+    /// The verifier forgets the number of a step that it reads from memory, and so takes all of them for one.
+    pub const fn link(length: u8, shorter: u8, longer: u8) -> u64 {
+        length as u64 | (shorter as u64) << 8 | (longer as u64) << 16
+    }
+
+    /// The prefix length; 0 where the search ends.
+    #[inline(always)]
+    pub const fn length(&self) -> u64 {
+        self.link & 0xff
+    }
+
+    /// The step to go on with.
+    #[inline(always)]
+    pub const fn next(&self, is_found: bool) -> usize {
+        (if is_found { self.link >> 16 } else { self.link >> 8 }) as usize % LENGTHS6_MAX
+    }
+}
+
+impl ChangeKey {
+    /// How many bits stand before the network's.
+    pub const SLOT_BITS: u32 = u32::BITS;
+    /// All bits.
+    pub const BITS: u32 = Self::SLOT_BITS + u128::BITS;
+
+    /// The key of one address, or of a network's first one.
+    #[inline(always)]
+    pub const fn of(slot: u32, address: &Address) -> Self {
+        Self { slot, network: address.number().to_be_bytes() }
+    }
+}
+
+impl From<Class> for ChangedClass {
+    #[expect(clippy::cast_possible_truncation, reason = "each half keeps its own bits of the word")]
+    fn from(class: Class) -> Self {
+        let [a, b, c] = [class.flags, class.deny, class.allow].map(|word| [word as u32, (word >> 32) as u32]);
+        Self { halves: [a[0], a[1], b[0], b[1], c[0], c[1]] }
+    }
+}
+
+impl From<ChangedClass> for Class {
+    #[inline(always)]
+    fn from(changed: ChangedClass) -> Self {
+        let word = |at: usize| (changed.halves[at + 1] as u64) << 32 | changed.halves[at] as u64;
+        Self { flags: word(0), deny: word(2), allow: word(4) }
+    }
+}
+
+impl Live {
+    /// Where the presence bit of an address's ban stands: the word, and the bit in it.
+    #[inline(always)]
+    pub const fn ban_bit(&self, address: &Address) -> (usize, u64) {
+        let product = (address.halves[0] ^ address.halves[1]).wrapping_mul(self.salt);
+        ((product >> 51) as usize % BAN_BITS_WORDS, 1 << (product >> 45 & 63))
+    }
+}
+
+impl BanBucket {
+    /// The two buckets in which a ban may stand.
+    #[inline(always)]
+    #[expect(clippy::cast_possible_truncation, reason = "a few bits of a hash are wanted")]
+    pub const fn choices(hash: u64) -> [u32; 2] {
+        [(hash >> 6) as u32 % BAN_BUCKETS, (hash >> 48) as u32 % BAN_BUCKETS]
     }
 }
 

@@ -3,9 +3,6 @@
 //! Reads headers and decides nothing but whether there is anything to decide.
 //! Never assumes a header length: VLAN tags, IPv4 options, IPv6 extension headers and fragments each have an outcome.
 
-#[macro_use]
-mod unrolled;
-
 pub mod extension;
 pub mod protocol;
 pub mod tag;
@@ -92,8 +89,7 @@ impl Packet {
 /// and with [`Reason::Malformed`] for a stack of tags that no interface sends.
 #[inline(always)]
 pub fn ethernet<F: Frame + ?Sized>(frame: &F) -> ControlFlow<Reason, Packet> {
-    let Some(kind) = frame.read(ETHERNET_TYPE_OFFSET) else { return Break(Reason::Truncated) };
-    tagged(frame, u16::from_be_bytes(kind), ETHERNET_HEADER_LEN)
+    packet(frame, link(frame)?)
 }
 
 /// Reads a frame from behind its link header on: `kind` is the EtherType, `offset` where its payload begins.
@@ -101,13 +97,30 @@ pub fn ethernet<F: Frame + ?Sized>(frame: &F) -> ControlFlow<Reason, Packet> {
 /// Breaks as [`ethernet`] does.
 #[inline(always)]
 pub fn tagged<F: Frame + ?Sized>(frame: &F, kind: u16, offset: usize) -> ControlFlow<Reason, Packet> {
-    let mut network = Network { kind, offset, vlan: 0 };
-    if is_tag(kind) {
-        match frame.untag(kind, offset) {
-            Untagged::To(behind_tags) => network = behind_tags,
-            Untagged::Cut => return Break(Reason::Truncated),
-        }
+    packet(frame, tags(frame, kind, offset)?)
+}
+
+/// Reads an Ethernet header and the tags behind it.
+#[inline(always)]
+pub(crate) fn link<F: Frame + ?Sized>(frame: &F) -> ControlFlow<Reason, Network> {
+    let Some(kind) = frame.read(ETHERNET_TYPE_OFFSET) else { return Break(Reason::Truncated) };
+    tags(frame, u16::from_be_bytes(kind), ETHERNET_HEADER_LEN)
+}
+
+#[inline(always)]
+fn tags<F: Frame + ?Sized>(frame: &F, kind: u16, offset: usize) -> ControlFlow<Reason, Network> {
+    if !is_tag(kind) {
+        return Continue(Network { kind, offset, vlan: 0 });
     }
+    match frame.untag(kind, offset) {
+        Untagged::To(behind_tags) => Continue(behind_tags),
+        Untagged::Cut => Break(Reason::Truncated),
+    }
+}
+
+/// Reads what stands behind the tags.
+#[inline(always)]
+pub(crate) fn packet<F: Frame + ?Sized>(frame: &F, network: Network) -> ControlFlow<Reason, Packet> {
     match network.kind {
         ethertype::IPV4 => ipv4(frame, network.offset, network.vlan),
         ethertype::IPV6 => ipv6(frame, network.offset, network.vlan),
@@ -119,22 +132,23 @@ pub fn tagged<F: Frame + ?Sized>(frame: &F, kind: u16, offset: usize) -> Control
 /// RFC 791 section 3.1.
 #[inline(always)]
 fn ipv4<F: Frame + ?Sized>(frame: &F, offset: usize, vlan: u16) -> ControlFlow<Reason, Packet> {
-    let Some(header) = frame.read::<20>(offset) else { return Break(Reason::Truncated) };
-    let header_words = (header[0] & 0x0f) as usize;
-    if header[0] >> 4 != 4 || header_words < 5 {
+    let Some(header) = frame.read_words::<5>(offset) else { return Break(Reason::Truncated) };
+    let [start, fragment, protocol, source, destination] = header.map(u32::to_ne_bytes);
+    let header_words = (start[0] & 0x0f) as usize;
+    if start[0] >> 4 != 4 || header_words < 5 {
         return Break(Reason::NotIp);
     }
-    let flags_and_offset = u16::from_be_bytes([header[6], header[7]]);
+    let flags_and_offset = u16::from_be_bytes([fragment[2], fragment[3]]);
     let fragment_offset = flags_and_offset & 0x1fff;
     let more_fragments = flags_and_offset & 0x2000 != 0;
     let packet = Packet {
-        source: Address::from_ipv4([header[12], header[13], header[14], header[15]]),
-        destination: Address::from_ipv4([header[16], header[17], header[18], header[19]]),
+        source: Address::from_ipv4(source),
+        destination: Address::from_ipv4(destination),
         vlan,
-        protocol: header[9],
+        protocol: protocol[1],
         port: 0,
         part: part(fragment_offset, more_fragments),
-        identification: u16::from_be_bytes([header[4], header[5]]) as u32,
+        identification: u16::from_be_bytes([fragment[0], fragment[1]]) as u32,
         is_ipv6: false,
     };
     transport(frame, offset + header_words * 4, packet)
@@ -143,17 +157,21 @@ fn ipv4<F: Frame + ?Sized>(frame: &F, offset: usize, vlan: u16) -> ControlFlow<R
 /// RFC 8200 sections 3 and 4.
 #[inline(always)]
 fn ipv6<F: Frame + ?Sized>(frame: &F, offset: usize, vlan: u16) -> ControlFlow<Reason, Packet> {
-    let Some(header) = frame.read::<8>(offset) else { return Break(Reason::Truncated) };
-    if header[0] >> 4 != 6 {
+    let Some(header) = frame.read_long_words::<5>(offset) else {
+        let is_other = matches!(frame.read_long_words(offset), Some([start]) if start.to_ne_bytes()[0] >> 4 != 6);
+        return Break(if is_other { Reason::NotIp } else { Reason::Truncated });
+    };
+    let [start, source @ .., _, _] = header;
+    let [_, _, _, destination @ ..] = header;
+    let start = start.to_ne_bytes();
+    if start[0] >> 4 != 6 {
         return Break(Reason::NotIp);
     }
-    let Some(source) = frame.read(offset + 8) else { return Break(Reason::Truncated) };
-    let Some(destination) = frame.read(offset + 24) else { return Break(Reason::Truncated) };
     let mut packet = Packet {
-        source: Address::from_ipv6(source),
-        destination: Address::from_ipv6(destination),
+        source: Address { halves: source },
+        destination: Address { halves: destination },
         vlan,
-        protocol: header[6],
+        protocol: start[6],
         port: 0,
         part: Part::Whole,
         identification: 0,

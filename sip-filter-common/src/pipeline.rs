@@ -10,32 +10,77 @@ use crate::{
     maps::{Class, FRAGMENT_LIFETIME_NS, FragmentDecision, Transport},
     parse::{self, Packet, Part, protocol},
     reason::{Reason, Verdict},
+    sources::class_of,
     tables::Tables,
 };
 
 /// Judges a frame that begins with an Ethernet header.
 #[inline(always)]
 pub fn judge<F: Frame + ?Sized, T: Tables>(frame: &F, tables: &T) -> Reason {
-    let (Break(reason) | Continue(reason)) =
-        parse::ethernet(frame).map_continue(|packet| decide(&packet, tables));
-    reason
+    let network = match parse::link(frame) {
+        Continue(network) => network,
+        Break(reason) => return reason,
+    };
+    // All that follows stands there twice, so that neither copy asks for the family again.
+    if network.is_ipv4() {
+        conclude(parse::packet(frame, network), tables)
+    } else {
+        conclude(parse::packet(frame, network), tables)
+    }
+}
+
+#[inline(always)]
+fn conclude<T: Tables>(parsed: ControlFlow<Reason, Packet>, tables: &T) -> Reason {
+    match parsed {
+        Break(reason) => reason,
+        Continue(packet) => decide(&packet, tables),
+    }
 }
 
 /// Judges a packet whose link layer was already read.
 #[inline(always)]
 pub fn decide<T: Tables>(packet: &Packet, tables: &T) -> Reason {
-    let (Break(reason) | Continue(reason)) = settle(packet, tables);
-    if matches!(packet.part, Part::First) {
-        lead(packet, reason, tables);
+    let is_first = matches!(packet.part, Part::First);
+    let listeners = classify(packet, tables);
+    if listeners == 0 && !is_first {
+        return Reason::NotProtected;
+    }
+    let class = class_of(packet, tables);
+    // A stranger's packet is the commonest where this filter is needed most: it asks nothing about its rights.
+    if let (None, Part::Whole) = (class, packet.part) {
+        return stranger(packet, listeners, tables);
+    }
+    let class = class.unwrap_or(Class::NOBODY);
+    let (Break(reason) | Continue(reason)) = settle(packet, listeners, class, tables);
+    if is_first {
+        lead(packet, reason, class, tables);
     }
     reason
 }
 
-/// Listener check, the README's precedence, stranger.
+/// What [`settle`] comes to for a whole datagram of somebody whom no list names.
 #[inline(always)]
-fn settle<T: Tables>(packet: &Packet, tables: &T) -> ControlFlow<Reason, Reason> {
-    let listeners = classify(packet, tables)?;
-    let class = class_of(packet, tables);
+fn stranger<T: Tables>(packet: &Packet, listeners: u64, tables: &T) -> Reason {
+    if on_its_vlan(packet, listeners, tables) == 0 {
+        Reason::WrongVlan
+    } else if is_banned(packet, tables) {
+        Reason::Banned
+    } else {
+        Reason::Stranger
+    }
+}
+
+/// The README's precedence.
+#[inline(always)]
+fn settle<T: Tables>(
+    packet: &Packet,
+    listeners: u64,
+    class: Class,
+    tables: &T,
+) -> ControlFlow<Reason, Reason> {
+    if listeners == 0 {
+        return Break(Reason::NotProtected);
+    }
     if class.flags & Class::ADMIN != 0 {
         return Break(Reason::Admin);
     }
@@ -48,7 +93,7 @@ fn settle<T: Tables>(packet: &Packet, tables: &T) -> ControlFlow<Reason, Reason>
 
 /// The listeners that the packet is for; those it may be for where it shows no port.
 #[inline(always)]
-fn classify<T: Tables>(packet: &Packet, tables: &T) -> ControlFlow<Reason, u64> {
+fn classify<T: Tables>(packet: &Packet, tables: &T) -> u64 {
     let index = tables.index();
     let mut listeners = match packet.part {
         Part::Whole | Part::First => at_port(packet, tables),
@@ -57,7 +102,7 @@ fn classify<T: Tables>(packet: &Packet, tables: &T) -> ControlFlow<Reason, u64> 
     if listeners & !index.any_address != 0 {
         listeners &= index.any_address | tables.listeners_at(&packet.destination);
     }
-    if listeners == 0 { Break(Reason::NotProtected) } else { Continue(listeners) }
+    listeners
 }
 
 #[inline(always)]
@@ -84,10 +129,14 @@ fn at_any_port<T: Tables>(packet: &Packet, tables: &T) -> u64 {
     }
 }
 
+/// The listeners that may be reached on the packet's VLAN.
 #[inline(always)]
-fn class_of<T: Tables>(packet: &Packet, tables: &T) -> Class {
-    let number = tables.class_of(&packet.source);
-    tables.index().classes.get(number as usize).copied().unwrap_or(Class::NOBODY)
+fn on_its_vlan<T: Tables>(packet: &Packet, listeners: u64, tables: &T) -> u64 {
+    let index = tables.index();
+    if listeners & !index.any_vlan == 0 {
+        return listeners;
+    }
+    listeners & (index.any_vlan | index.vlans[(packet.vlan & 0x0fff) as usize])
 }
 
 /// The README's precedence from VLAN on, for a packet whose listeners are known.
@@ -98,8 +147,7 @@ fn admit<T: Tables>(
     class: Class,
     tables: &T,
 ) -> ControlFlow<Reason, Reason> {
-    let index = tables.index();
-    let listeners = listeners & (index.any_vlan | index.vlans[(packet.vlan & 0x0fff) as usize]);
+    let listeners = on_its_vlan(packet, listeners, tables);
     if listeners == 0 {
         return Break(Reason::WrongVlan);
     }
@@ -119,11 +167,13 @@ fn refuse<T: Tables>(packet: &Packet, class: Class, tables: &T) -> ControlFlow<R
     if class.flags & Class::DENIED != 0 {
         return Break(Reason::Denied);
     }
+    if is_banned(packet, tables) { Break(Reason::Banned) } else { Continue(()) }
+}
+
+#[inline(always)]
+fn is_banned<T: Tables>(packet: &Packet, tables: &T) -> bool {
     let until_ns = tables.banned_until_ns(&packet.source);
-    if until_ns != 0 && until_ns > tables.now_ns() {
-        return Break(Reason::Banned);
-    }
-    Continue(())
+    until_ns != 0 && until_ns > tables.now_ns()
 }
 
 /// A part without ports follows its datagram; where nothing is known of that, known peers pass.
@@ -151,15 +201,14 @@ fn without_decision<T: Tables>(packet: &Packet, listeners: u64, class: Class, ta
 ///
 /// So a stranger's refused fragments take no room, and a known peer needs none.
 #[inline(always)]
-fn lead<T: Tables>(packet: &Packet, reason: Reason, tables: &T) {
+fn lead<T: Tables>(packet: &Packet, reason: Reason, class: Class, tables: &T) {
     let protocol = if packet.is_ipv6 { protocol::DESTINATION_OPTIONS } else { packet.protocol };
     let later = Packet { part: Part::Later, protocol, ..*packet };
-    let listeners = match classify(&later, tables) {
-        Continue(listeners) => listeners,
+    let listeners = classify(&later, tables);
+    if listeners == 0 {
         // Later fragments pass by themselves.
-        Break(_) => return,
-    };
-    let class = class_of(packet, tables);
+        return;
+    }
     let default = if class.flags & Class::ADMIN != 0 {
         Reason::Admin
     } else {

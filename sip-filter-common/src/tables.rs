@@ -1,18 +1,25 @@
 //! What the pipeline asks: the tables of the policy and the state beside it.
 
 use crate::{
-    maps::{Address, FragmentDecision, FragmentKey, PolicyIndex},
+    maps::{Address, Class, FragmentDecision, FragmentKey, LINE_WORDS, PolicyIndex},
     reason::Reason,
+    sources::ipv6::{self, Wanted6},
 };
+
+/// The table memory of one policy.
+pub trait Lines {
+    /// A line of it; `None` behind its end.
+    fn line(&self, at: u32) -> Option<&[u64; LINE_WORDS]>;
+}
 
 /// BPF maps in the kernel, ordinary collections elsewhere.
 ///
 /// All answers come from one policy: an implementation picks it before the packet is looked at.
-pub trait Tables {
+pub trait Tables: Lines {
     /// What the policy looks up by number.
     fn index(&self) -> &PolicyIndex;
-    /// The class number of the longest prefix that holds `source`; 0 if none does.
-    fn class_of(&self, source: &Address) -> u32;
+    /// What live changes to the policy make of `source`; `None` where they do not concern it.
+    fn changed(&self, source: &Address) -> Option<Class>;
     /// The listeners that are tied to the local address `destination`.
     fn listeners_at(&self, destination: &Address) -> u64;
     /// When the ban on `source` ends, in nanoseconds of CLOCK_BOOTTIME; 0 if there is none.
@@ -23,4 +30,10 @@ pub trait Tables {
     fn followed(&self, datagram: &FragmentKey) -> Option<Reason>;
     /// Lets later fragments follow this decision, or none.
     fn follow(&self, datagram: &FragmentKey, decision: Option<&FragmentDecision>);
+
+    /// See [`ipv6::find`]; the kernel calls it as a function that the verifier checks once.
+    #[inline(always)]
+    fn find6(&self, wanted: Wanted6) -> u32 {
+        ipv6::find(self, wanted)
+    }
 }

@@ -12,58 +12,141 @@ use sip_filter_common::{
     },
 };
 
-/// The frame behind an XDP context, linear or in fragments of memory.
-pub(crate) struct KernelFrame<'a> {
+/// The frame behind an XDP context, as far as it lies in one piece.
+///
+/// Almost every frame does; one that does not is read again as a [`ScatteredFrame`].
+/// A frame that is never asked for scattered bytes leaves the compiler all registers.
+pub(crate) struct LinearFrame<'a> {
     ctx: &'a XdpContext,
+    start: usize,
+    end: usize,
 }
 
-impl<'a> KernelFrame<'a> {
+/// The frame behind an XDP context, fragments of memory included.
+pub(crate) struct ScatteredFrame<'a>(LinearFrame<'a>);
+
+impl<'a> LinearFrame<'a> {
     #[inline(always)]
     pub(crate) fn new(ctx: &'a XdpContext) -> Self {
-        Self { ctx }
+        Self { ctx, start: ctx.data(), end: ctx.data_end() }
     }
 
-    /// The length of the whole frame, memory fragments included.
+    /// Whether more of the frame lies elsewhere.
+    #[inline(always)]
+    pub(crate) fn is_scattered(&self) -> bool {
+        self.total_len_bytes() != (self.end - self.start) as u64
+    }
+
+    /// The length of the whole frame, fragments of memory included.
+    ///
+    /// Asks the kernel only where an IP datagram does not end in this piece.
     #[inline(always)]
     pub(crate) fn len_bytes(&self) -> u64 {
+        let linear = self.end - self.start;
+        if self.holds_its_datagram(linear) { linear as u64 } else { self.total_len_bytes() }
+    }
+
+    #[inline(always)]
+    fn total_len_bytes(&self) -> u64 {
         // SAFETY: the context is the one this program was called with.
         unsafe { generated::bpf_xdp_get_buff_len(self.ctx.as_ptr().cast()) }
     }
 
-    /// Reads from behind the linear part; drivers that split headers off may keep little there.
+    /// Whether a datagram right behind the Ethernet header says that it ends within `linear` bytes.
     #[inline(always)]
-    fn read_far<const N: usize>(&self, offset: usize) -> Option<[u8; N]> {
-        let mut bytes = MaybeUninit::<[u8; N]>::uninit();
-        let (context, target) = (self.ctx.as_ptr().cast(), bytes.as_mut_ptr().cast());
-        // SAFETY: the context is this call's own, and the target has room for the N bytes asked for.
-        let status = unsafe { generated::bpf_xdp_load_bytes(context, offset as u32, target, N as u32) };
-        if status != 0 {
+    fn holds_its_datagram(&self, linear: usize) -> bool {
+        let Some([kind_high, kind_low, _, _, v4_high, v4_low, v6_high, v6_low]) = self.read(12) else {
+            return false;
+        };
+        match u16::from_be_bytes([kind_high, kind_low]) {
+            0x0800 => 14 + u16::from_be_bytes([v4_high, v4_low]) as usize <= linear,
+            0x86dd => 14 + 40 + u16::from_be_bytes([v6_high, v6_low]) as usize <= linear,
+            _ => false,
+        }
+    }
+
+    /// Reads a plain value: any bytes are valid ones.
+    #[inline(always)]
+    fn get<T: Copy>(&self, offset: usize) -> Option<T> {
+        let start = self.start + offset;
+        if start + size_of::<T>() > self.end {
             return None;
         }
-        // SAFETY: the helper fills all N bytes when it returns 0.
-        Some(unsafe { bytes.assume_init() })
+        // SAFETY: the check above leaves enough bytes from `start` on inside the packet; callers ask for integers only.
+        Some(unsafe { (start as *const T).read_unaligned() })
     }
 }
 
-impl Frame for KernelFrame<'_> {
+impl<'a> ScatteredFrame<'a> {
     #[inline(always)]
-    fn read<const N: usize>(&self, offset: usize) -> Option<[u8; N]> {
-        let start = self.ctx.data() + offset;
-        if start + N > self.ctx.data_end() {
-            return self.read_far(offset);
+    pub(crate) fn new(ctx: &'a XdpContext) -> Self {
+        Self(LinearFrame::new(ctx))
+    }
+
+    /// The same from wherever it lies.
+    #[inline(always)]
+    fn get<T: Copy>(&self, offset: usize) -> Option<T> {
+        if let Some(value) = self.0.get(offset) {
+            return Some(value);
         }
-        // SAFETY: the check above leaves N bytes from `start` on inside the packet; any bytes are a valid array.
-        Some(unsafe { *(start as *const [u8; N]) })
+        let mut value = MaybeUninit::<T>::uninit();
+        let (context, target) = (self.0.ctx.as_ptr().cast(), value.as_mut_ptr().cast());
+        // SAFETY: the context is this call's own, and the target has room for as many bytes as are asked for.
+        let status =
+            unsafe { generated::bpf_xdp_load_bytes(context, offset as u32, target, size_of::<T>() as u32) };
+        if status != 0 {
+            return None;
+        }
+        // SAFETY: the helper fills all bytes when it returns 0; callers ask for integers only.
+        Some(unsafe { value.assume_init() })
     }
+}
 
+macro_rules! frame {
+    ($frame:ident) => {
+        impl Frame for $frame<'_> {
+            #[inline(always)]
+            fn read<const N: usize>(&self, offset: usize) -> Option<[u8; N]> {
+                self.get(offset)
+            }
+
+            #[inline(always)]
+            fn read_words<const N: usize>(&self, offset: usize) -> Option<[u32; N]> {
+                self.get(offset)
+            }
+
+            #[inline(always)]
+            fn read_long_words<const N: usize>(&self, offset: usize) -> Option<[u64; N]> {
+                self.get(offset)
+            }
+
+            #[inline(always)]
+            fn untag(&self, kind: u16, offset: usize) -> Untagged {
+                Untagged::from_bits(sip_untag(self.context(), kind as u32, offset as u32))
+            }
+
+            #[inline(always)]
+            fn step(&self, kind: u8, offset: usize) -> Step {
+                Step::from_bits(sip_step(self.context(), kind as u32, offset as u32))
+            }
+        }
+    };
+}
+
+frame!(LinearFrame);
+frame!(ScatteredFrame);
+
+impl LinearFrame<'_> {
     #[inline(always)]
-    fn untag(&self, kind: u16, offset: usize) -> Untagged {
-        Untagged::from_bits(sip_untag(self.ctx.ctx, kind as u32, offset as u32))
+    fn context(&self) -> *mut xdp_md {
+        self.ctx.ctx
     }
+}
 
+impl ScatteredFrame<'_> {
     #[inline(always)]
-    fn step(&self, kind: u8, offset: usize) -> Step {
-        Step::from_bits(sip_step(self.ctx.ctx, kind as u32, offset as u32))
+    fn context(&self) -> *mut xdp_md {
+        self.0.ctx.ctx
     }
 }
 
@@ -71,12 +154,14 @@ impl Frame for KernelFrame<'_> {
 #[unsafe(no_mangle)]
 extern "C" fn sip_untag(ctx: *mut xdp_md, kind: u32, offset: u32) -> u64 {
     let ctx = XdpContext::new(ctx);
-    tag::untag(&KernelFrame::new(&ctx), kind as u16, (offset as u64 & OFFSET_MASK) as usize).to_bits()
+    let offset = (offset as u64 & OFFSET_MASK) as usize;
+    tag::untag(&ScatteredFrame::new(&ctx), kind as u16, offset).to_bits()
 }
 
 /// [`extension::step`] as a global function: verified once, for any arguments.
 #[unsafe(no_mangle)]
 extern "C" fn sip_step(ctx: *mut xdp_md, kind: u32, offset: u32) -> u64 {
     let ctx = XdpContext::new(ctx);
-    extension::step(&KernelFrame::new(&ctx), kind as u8, (offset as u64 & OFFSET_MASK) as usize).to_bits()
+    let offset = (offset as u64 & OFFSET_MASK) as usize;
+    extension::step(&ScatteredFrame::new(&ctx), kind as u8, offset).to_bits()
 }

@@ -9,21 +9,29 @@
 mod frame;
 mod tables;
 
-use aya_ebpf::{bindings::xdp_action, macros::xdp, programs::XdpContext};
+use aya_ebpf::{
+    bindings::{xdp_action, xdp_md},
+    macros::xdp,
+    programs::XdpContext,
+};
 use sip_filter_common::{Mode, Reason, Tables as _, Verdict, judge};
 
-use crate::{frame::KernelFrame, tables::KernelTables};
+use crate::{
+    frame::{LinearFrame, ScatteredFrame},
+    tables::KernelTables,
+};
 
 /// Judges a frame, counts its reason and obeys the mode.
 #[xdp(frags)]
+#[inline(always)]
 pub fn sip_filter(ctx: XdpContext) -> u32 {
     // No policy yet: there is no listener that could be protected.
     let Some(tables) = KernelTables::in_force(true) else { return xdp_action::XDP_PASS };
-    let frame = KernelFrame::new(&ctx);
-    let reason = judge(&frame, &tables);
-    tables::count(reason, frame.len_bytes());
+    let reason = reason_for(&ctx, &tables);
+    let len_bytes = LinearFrame::new(&ctx).len_bytes();
+    tables::count(reason, len_bytes);
     #[cfg(feature = "log")]
-    aya_log_ebpf::debug!(&ctx, "{} {} bytes", reason.name(), frame.len_bytes());
+    aya_log_ebpf::debug!(&ctx, "{} {} bytes", reason.name(), len_bytes);
     match (reason.verdict(), Mode::from_number(tables.index().mode)) {
         (Verdict::Drop, Mode::Enforce) => xdp_action::XDP_DROP,
         _ => xdp_action::XDP_PASS,
@@ -32,9 +40,34 @@ pub fn sip_filter(ctx: XdpContext) -> u32 {
 
 /// Judges a frame as [`sip_filter`] does and returns the reason's index; neither counts nor remembers anything.
 #[xdp(frags)]
+#[inline(always)]
 pub fn sip_explain(ctx: XdpContext) -> u32 {
     match KernelTables::in_force(false) {
-        Some(tables) => judge(&KernelFrame::new(&ctx), &tables) as u32,
+        Some(tables) => reason_for(&ctx, &tables) as u32,
+        None => Reason::NotProtected as u32,
+    }
+}
+
+/// Judges a frame in one piece, and once more where a header may lie in another.
+#[inline(always)]
+fn reason_for(ctx: &XdpContext, tables: &KernelTables) -> Reason {
+    let frame = LinearFrame::new(ctx);
+    let reason = judge(&frame, tables);
+    if matches!(reason, Reason::Truncated | Reason::Malformed) && frame.is_scattered() {
+        let again = sip_judge_scattered(ctx.ctx, tables.follows() as u32);
+        return Reason::from_index(again).unwrap_or(reason);
+    }
+    reason
+}
+
+/// Judges a frame that lies in pieces; a global function, which costs the others nothing.
+///
+/// May judge by the policy after the one that the caller picked: that one decided nothing.
+#[unsafe(no_mangle)]
+extern "C" fn sip_judge_scattered(ctx: *mut xdp_md, follows: u32) -> u32 {
+    let ctx = XdpContext::new(ctx);
+    match KernelTables::in_force(follows != 0) {
+        Some(tables) => judge(&ScatteredFrame::new(&ctx), &tables) as u32,
         None => Reason::NotProtected as u32,
     }
 }

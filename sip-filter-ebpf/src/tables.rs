@@ -1,4 +1,9 @@
 //! The maps, and what the pipeline asks of them.
+//!
+//! Whatever is asked for every packet is an array, whose look-up the kernel writes out in place: a call's return is
+//! mispredicted on purpose on many CPUs, which costs as much as the rest of a packet's way.
+
+mod bans;
 
 use aya_ebpf::{
     bindings::BPF_F_NO_PREALLOC,
@@ -7,25 +12,31 @@ use aya_ebpf::{
     macros::btf_map,
 };
 use sip_filter_common::{
-    Address, Ban, Counter, FragmentDecision, FragmentKey, PolicyIndex, Reason, Tables,
-    maps::{BANS_MAX, COUNTERS_MAX, FRAGMENTS_MAX, LOCAL_ADDRESSES_MAX, POLICY_SLOTS},
+    Address, Ban, Class, Counter, FragmentDecision, FragmentKey, Lines, PolicyIndex, Reason, Tables,
+    maps::{
+        BANS_MAX, CHANGES_MAX, CHUNK_LINES, CHUNKS_MAX, COUNTERS_MAX, ChangeKey, ChangedClass, Clock,
+        FRAGMENTS_MAX, LINE_WORDS, LOCAL_ADDRESSES_MAX, Live, POLICY_SLOTS,
+    },
+    sources::ipv6::{self, Wanted6},
 };
 
 const SLOTS: usize = POLICY_SLOTS as usize;
 
-/// A [`PolicyIndex`] as words: on Linux 6.1 an inner map whose type information names a struct
+/// Lines of table memory, as words: on Linux 6.1 an inner map whose type information names more than numbers
 /// takes no place of one without type information, which is what the controller can create.
-type PolicyWords = [u64; size_of::<PolicyIndex>() / size_of::<u64>()];
+type ChunkWords = [u64; CHUNK_LINES * LINE_WORDS];
+type Chunk = [[u64; LINE_WORDS]; CHUNK_LINES];
 
-const _: () = assert!(size_of::<PolicyWords>() == size_of::<PolicyIndex>());
-const _: () = assert!(align_of::<PolicyWords>() >= align_of::<PolicyIndex>());
+const _: () = assert!(size_of::<ChunkWords>() == size_of::<Chunk>());
 
 #[btf_map]
-static POLICY: ArrayOfMaps<Array<PolicyWords, 1>, 1> = ArrayOfMaps::new();
+static LIVE: Array<Live, 1> = Array::new();
 #[btf_map]
-static SOURCES4: ArrayOfMaps<LpmTrie<[u8; 4], u32, 1>, SLOTS> = ArrayOfMaps::new();
+static POLICIES: Array<PolicyIndex, SLOTS> = Array::new();
 #[btf_map]
-static SOURCES6: ArrayOfMaps<LpmTrie<[u8; 16], u32, 1>, SLOTS> = ArrayOfMaps::new();
+static TABLES: ArrayOfMaps<Array<ChunkWords, 1>, { SLOTS * CHUNKS_MAX as usize }> = ArrayOfMaps::new();
+#[btf_map]
+static CHANGES: LpmTrie<ChangeKey, ChangedClass, { CHANGES_MAX as usize }> = LpmTrie::new();
 #[btf_map]
 static LOCAL_ADDRESSES: ArrayOfMaps<HashMap<Address, u64, { LOCAL_ADDRESSES_MAX as usize }>, SLOTS> =
     ArrayOfMaps::new();
@@ -35,24 +46,48 @@ static BANS: HashMap<Address, Ban, { BANS_MAX as usize }, { BPF_F_NO_PREALLOC as
 static FRAGMENTS: LruHashMap<FragmentKey, FragmentDecision, { FRAGMENTS_MAX as usize }> = LruHashMap::new();
 #[btf_map]
 static COUNTERS: PerCpuArray<Counter, { COUNTERS_MAX as usize }> = PerCpuArray::new();
+#[btf_map]
+static CLOCKS: PerCpuArray<Clock, 1> = PerCpuArray::new();
 
 /// The tables of one policy, picked once for each packet.
 pub(crate) struct KernelTables {
+    live: &'static Live,
     index: &'static PolicyIndex,
+    memory: Slot,
     follows: bool,
 }
 
 impl KernelTables {
-    /// The policy in force now; none before the first one is written.
+    /// The policy in force now. Before the first one is written it is empty: it protects nothing.
     ///
     /// `follows` says whether decisions on fragments are remembered.
     #[inline(always)]
     pub(crate) fn in_force(follows: bool) -> Option<Self> {
-        let words: *const PolicyWords = POLICY.get_value(0, &0)?;
-        // SAFETY: same size and no greater alignment, as asserted above, and any words are a valid index.
-        let index = unsafe { &*words.cast() };
-        Some(Self { index, follows })
+        let live = LIVE.get(0)?;
+        let slot = live.slot as u32;
+        Some(Self { live, index: POLICIES.get(slot)?, memory: Slot(slot), follows })
     }
+
+    /// Whether decisions on fragments are remembered.
+    #[inline(always)]
+    pub(crate) fn follows(&self) -> bool {
+        self.follows
+    }
+}
+
+/// CLOCK_BOOTTIME in nanoseconds, read once a tick of the kernel's timer: exact to a few milliseconds.
+#[inline(always)]
+fn now_ns() -> u64 {
+    // SAFETY: the helper has no preconditions.
+    let tick = unsafe { generated::bpf_jiffies64() } + 1;
+    let Some(clock) = CLOCKS.get_ptr_mut(0) else { return 0 };
+    // SAFETY: the pointer is to this CPU's own clock, which nobody else writes.
+    let clock = unsafe { &mut *clock };
+    if clock.tick != tick {
+        // SAFETY: the helper has no preconditions.
+        *clock = Clock { tick, now_ns: unsafe { generated::bpf_ktime_get_boot_ns() } };
+    }
+    clock.now_ns
 }
 
 /// Moves one reason's counter by one packet.
@@ -65,6 +100,38 @@ pub(crate) fn count(reason: Reason, len_bytes: u64) {
     counter.bytes += len_bytes;
 }
 
+/// A slot's table memory.
+struct Slot(u32);
+
+impl Lines for Slot {
+    #[inline(always)]
+    fn line(&self, at: u32) -> Option<&[u64; LINE_WORDS]> {
+        let chunk = self.0 * CHUNKS_MAX + at / CHUNK_LINES as u32 % CHUNKS_MAX;
+        let words: *const ChunkWords = TABLES.get_value(chunk, &0)?;
+        // SAFETY: same size, as asserted above, and the alignment of a word.
+        let lines: &Chunk = unsafe { &*words.cast() };
+        Some(&lines[at as usize % CHUNK_LINES])
+    }
+}
+
+impl Lines for KernelTables {
+    #[inline(always)]
+    fn line(&self, at: u32) -> Option<&[u64; LINE_WORDS]> {
+        self.memory.line(at)
+    }
+}
+
+/// [`ipv6::find`] as a global function: verified once, for any arguments. The slot stands above the length.
+#[unsafe(no_mangle)]
+extern "C" fn sip_find6(high: u64, low: u64, slot_and_length: u64, first: u32, second: u32) -> u32 {
+    let wanted = Wanted6 {
+        network: Address { halves: [high, low] },
+        length: slot_and_length & ipv6::LENGTH_MASK,
+        buckets: [first, second],
+    };
+    ipv6::find(&Slot((slot_and_length >> 32) as u32), wanted)
+}
+
 impl Tables for KernelTables {
     #[inline(always)]
     fn index(&self) -> &PolicyIndex {
@@ -72,35 +139,39 @@ impl Tables for KernelTables {
     }
 
     #[inline(always)]
-    fn class_of(&self, source: &Address) -> u32 {
-        let class = match source.ipv4() {
-            Some(octets) => {
-                SOURCES4.get(self.index.slot).and_then(|sources| sources.get(&Key::new(32, octets)))
-            }
-            None => {
-                SOURCES6.get(self.index.slot).and_then(|sources| sources.get(&Key::new(128, source.octets)))
-            }
-        };
-        class.copied().unwrap_or(0)
+    fn find6(&self, wanted: Wanted6) -> u32 {
+        let [first, second] = wanted.buckets;
+        let [high, low] = wanted.network.halves;
+        sip_find6(high, low, (self.memory.0 as u64) << 32 | wanted.length, first, second)
+    }
+
+    #[inline(always)]
+    fn changed(&self, source: &Address) -> Option<Class> {
+        let slot = self.memory.0;
+        if self.live.is_changed[slot as usize % SLOTS] == 0 {
+            return None;
+        }
+        let changed = CHANGES.get(&Key::new(ChangeKey::BITS, ChangeKey::of(slot, source)))?;
+        Some(Class::from(*changed))
     }
 
     #[inline(always)]
     fn listeners_at(&self, destination: &Address) -> u64 {
-        let Some(addresses) = LOCAL_ADDRESSES.get(self.index.slot) else { return 0 };
+        let Some(addresses) = LOCAL_ADDRESSES.get(self.memory.0) else { return 0 };
+        // A copy: what a helper gets a pointer to has to stand in memory, on every packet's way.
+        let destination = *destination;
         // SAFETY: a table in force is never written; the next policy gets tables of its own.
-        unsafe { addresses.get(destination) }.copied().unwrap_or(0)
+        unsafe { addresses.get(&destination) }.copied().unwrap_or(0)
     }
 
     #[inline(always)]
     fn banned_until_ns(&self, source: &Address) -> u64 {
-        // SAFETY: elements of this map are freed by RCU, so the value outlives this program's run.
-        unsafe { BANS.get(source) }.map_or(0, |ban| ban.until_ns)
+        bans::until_ns(self.live, source)
     }
 
     #[inline(always)]
     fn now_ns(&self) -> u64 {
-        // SAFETY: the helper has no preconditions.
-        unsafe { generated::bpf_ktime_get_boot_ns() }
+        now_ns()
     }
 
     #[inline(always)]

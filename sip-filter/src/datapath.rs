@@ -4,35 +4,28 @@
 //! It knows no configuration file and takes no decision about a peer.
 
 mod attach;
+mod bans;
 mod object;
 mod pins;
+mod tables;
 
-use std::{net::IpAddr, path::PathBuf};
+use std::path::PathBuf;
 
 use aya::{
     Ebpf,
-    maps::{Array, ArrayOfMaps, HashMap, LpmTrie, Map, MapData, MapError, PerCpuArray, lpm_trie::Key},
+    maps::{Map, MapError, PerCpuArray},
     programs::{
         ProgramError, TestRun as _, TestRunOptions, Xdp,
         links::{FdLink, LinkError},
     },
 };
 use sip_filter_common::{
-    Address, Ban, Counter, PolicyIndex, Reason,
-    maps::{BANS_MAX, LOCAL_ADDRESSES_MAX, POLICY_SLOTS, name, program},
+    Counter, Reason,
+    maps::{BANS_MAX, name, program},
 };
-
-use crate::policy::tables::Tables;
 
 pub use attach::{AttachError, AttachMode, program_name};
 pub use pins::{Pins, PinsError, is_in_own_mount_namespace};
-
-/// `BPF_F_NO_PREALLOC`, which the kernel demands of every LPM trie (`linux/bpf.h`).
-const NO_PREALLOC: u32 = 1;
-
-type SourceTable<const N: usize> = LpmTrie<MapData, [u8; N], u32>;
-type AddressTable = HashMap<MapData, Address, u64>;
-type IndexTable = Array<MapData, PolicyIndex>;
 
 /// The loaded program with its maps and links.
 pub struct Datapath {
@@ -40,8 +33,8 @@ pub struct Datapath {
     pins: Pins,
     maps_are_pinned: bool,
     links: Vec<Attachment>,
-    generation: u64,
-    slot: u32,
+    tables: tables::InForce,
+    bans: bans::Placed,
 }
 
 /// The program on one interface.
@@ -87,13 +80,13 @@ pub enum DatapathError {
     /// A map call failed.
     #[error("a kernel map cannot be used")]
     Map(#[from] MapError),
-    /// A list does not fit into the kernel's memory.
-    #[error("the kernel has no room for {what} ({entries} entries): the policy before stays in force")]
+    /// A table does not fit into the kernel's memory.
+    #[error("the kernel has no room for {what} ({bytes} bytes): the policy before stays in force")]
     NoRoom {
         /// Which table.
         what: &'static str,
-        /// How many entries it was to have.
-        entries: usize,
+        /// How large it was to be.
+        bytes: usize,
         /// What the kernel said.
         #[source]
         source: MapError,
@@ -164,7 +157,7 @@ impl Datapath {
     /// The kernel's refusal, with what it lacks where that is known.
     pub fn load(pins: Pins, is_verbose: bool) -> Result<Self, DatapathError> {
         let reused = object::is_pinned_with_this_layout(&pins)?;
-        if !reused && pins.has(name::POLICY) {
+        if !reused && pins.has(name::LIVE) {
             tracing::warn!(
                 "the pinned maps have another version's layout: counters begin anew, bans are kept"
             );
@@ -173,75 +166,17 @@ impl Datapath {
         for program in [program::FILTER, program::EXPLAIN] {
             object::load_program(&mut ebpf, program)?;
         }
-        let mut datapath =
-            Self { ebpf, pins, maps_are_pinned: reused, links: Vec::new(), generation: 0, slot: 0 };
-        let policy: ArrayOfMaps<_, IndexTable> = datapath.map_mut(name::POLICY)?;
-        if let Ok(index) = policy.get(&0, 0).and_then(|inner| inner.get(&0, 0)) {
-            (datapath.generation, datapath.slot) = (index.generation, index.slot);
-        }
-        if !reused {
-            datapath.inherit_bans();
-        }
+        let mut datapath = Self {
+            ebpf,
+            pins,
+            maps_are_pinned: reused,
+            links: Vec::new(),
+            tables: tables::InForce::default(),
+            bans: bans::Placed::default(),
+        };
+        datapath.take_over_tables()?;
+        datapath.take_over_bans(reused)?;
         Ok(datapath)
-    }
-
-    /// Copies the bans of a version whose other maps had another layout.
-    fn inherit_bans(&mut self) {
-        let path = self.pins.path(name::BANS);
-        let old = MapData::from_pin(path).ok().map(aya::maps::Map::HashMap);
-        let Some(Ok(old)) = old.map(HashMap::<MapData, Address, Ban>::try_from) else { return };
-        for (address, ban) in old.iter().flatten() {
-            if let Err(error) = self.ban(address.into(), ban) {
-                tracing::warn!(%error, "a ban of the version before is lost");
-            }
-        }
-    }
-
-    /// Puts a policy in force: all of it, or nothing.
-    ///
-    /// The tables go into the slot that no packet uses; one pointer then switches every CPU,
-    /// and the kernel returns from that only when no packet is being judged by the policy before.
-    ///
-    /// # Errors
-    ///
-    /// [`DatapathError::NoRoom`] names the table; the policy before stays in force.
-    pub fn apply(&mut self, tables: &mut Tables) -> Result<u64, DatapathError> {
-        let slot = (self.slot + 1) % POLICY_SLOTS;
-        let generation = self.generation + 1;
-        let sources4 = sources("IPv4 sources", &tables.sources4, |prefix| {
-            Key::new(u32::from(prefix.prefix_len()), prefix.network().octets())
-        })?;
-        let sources6 = sources("IPv6 sources", &tables.sources6, |prefix| {
-            Key::new(u32::from(prefix.prefix_len()), prefix.network().octets())
-        })?;
-        let mut local_addresses = AddressTable::create(LOCAL_ADDRESSES_MAX, 0)?;
-        for (address, listeners) in &tables.local_addresses {
-            local_addresses.insert(Address::from(*address), listeners, 0)?;
-        }
-        (tables.index.slot, tables.index.generation) = (slot, generation);
-        let mut index = IndexTable::create(1, 0)?;
-        index.set(0, tables.index.as_ref(), 0)?;
-
-        self.map_mut::<ArrayOfMaps<_, SourceTable<4>>>(name::SOURCES4)?.set(slot, &sources4, 0)?;
-        self.map_mut::<ArrayOfMaps<_, SourceTable<16>>>(name::SOURCES6)?.set(slot, &sources6, 0)?;
-        self.map_mut::<ArrayOfMaps<_, AddressTable>>(name::LOCAL_ADDRESSES)?.set(
-            slot,
-            &local_addresses,
-            0,
-        )?;
-        self.map_mut::<ArrayOfMaps<_, IndexTable>>(name::POLICY)?.set(0, &index, 0)?;
-        (self.slot, self.generation) = (slot, generation);
-        Ok(generation)
-    }
-
-    /// Whether an earlier daemon's policy is in force in the maps.
-    pub fn has_policy(&self) -> bool {
-        self.generation > 0
-    }
-
-    /// How many policies were put in force, those of earlier daemons included.
-    pub fn generation(&self) -> u64 {
-        self.generation
     }
 
     /// The kernel's number for the loaded program.
@@ -306,56 +241,6 @@ impl Datapath {
         Ok(program.try_into()?)
     }
 
-    /// Bans an address until a time of CLOCK_BOOTTIME, or changes its ban.
-    ///
-    /// # Errors
-    ///
-    /// [`DatapathError::BansFull`] at the limit.
-    pub fn ban(&mut self, address: IpAddr, ban: Ban) -> Result<(), DatapathError> {
-        match self.bans_mut()?.insert(Address::from(address), ban, 0) {
-            Err(MapError::SyscallError(error)) if error.io_error.raw_os_error() == Some(nix::libc::E2BIG) => {
-                Err(DatapathError::BansFull)
-            }
-            other => Ok(other?),
-        }
-    }
-
-    /// Lifts a ban; false if there was none.
-    ///
-    /// # Errors
-    ///
-    /// The map cannot be written.
-    pub fn unban(&mut self, address: IpAddr) -> Result<bool, DatapathError> {
-        match self.bans_mut()?.remove(&Address::from(address)) {
-            Ok(()) => Ok(true),
-            Err(MapError::KeyNotFound) => Ok(false),
-            Err(MapError::SyscallError(error))
-                if error.io_error.raw_os_error() == Some(nix::libc::ENOENT) =>
-            {
-                Ok(false)
-            }
-            Err(error) => Err(error.into()),
-        }
-    }
-
-    /// The bans in the map, expired ones included, sorted by address.
-    ///
-    /// # Errors
-    ///
-    /// The map cannot be read.
-    pub fn bans(&self) -> Result<Vec<(IpAddr, Ban)>, DatapathError> {
-        let map: HashMap<_, Address, Ban> = self.map(name::BANS)?;
-        // An entry that vanishes while the map is walked is no loss.
-        let mut bans: Vec<_> =
-            map.iter().flatten().map(|(address, ban)| (IpAddr::from(address), ban)).collect();
-        bans.sort_unstable_by_key(|(address, _)| *address);
-        Ok(bans)
-    }
-
-    fn bans_mut(&mut self) -> Result<HashMap<&mut MapData, Address, Ban>, DatapathError> {
-        self.map_mut(name::BANS)
-    }
-
     fn map<'a, M>(&'a self, name: &'static str) -> Result<M, DatapathError>
     where
         M: TryFrom<&'a Map, Error = MapError>,
@@ -374,22 +259,4 @@ impl Datapath {
     pub fn start_kernel_log(&mut self) {
         object::start_log(&mut self.ebpf);
     }
-}
-
-/// Creates a source table and fills it.
-fn sources<P, const N: usize>(
-    what: &'static str,
-    entries: &[(P, u32)],
-    key: impl Fn(&P) -> Key<[u8; N]>,
-) -> Result<SourceTable<N>, DatapathError>
-where
-    [u8; N]: aya::Pod,
-{
-    let no_room = |source| DatapathError::NoRoom { what, entries: entries.len(), source };
-    let capacity = u32::try_from(entries.len().max(1)).unwrap_or(u32::MAX);
-    let mut table = SourceTable::create(capacity, NO_PREALLOC).map_err(no_room)?;
-    for (prefix, class) in entries {
-        table.insert(&key(prefix), class, 0).map_err(no_room)?;
-    }
-    Ok(table)
 }

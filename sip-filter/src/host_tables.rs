@@ -6,8 +6,10 @@ use std::cell::RefCell;
 use std::collections::{BTreeSet, HashMap};
 use std::net::IpAddr;
 
-use sip_filter_common::maps::FRAGMENTS_MAX;
-use sip_filter_common::{Address, FragmentDecision, FragmentKey, PolicyIndex, Reason, Tables};
+use sip_filter_common::maps::{FRAGMENTS_MAX, LINE_WORDS};
+use sip_filter_common::{
+    Address, Class, FragmentDecision, FragmentKey, Lines, PolicyIndex, Reason, Tables,
+};
 
 use crate::policy;
 
@@ -17,8 +19,7 @@ use crate::policy;
 #[derive(Debug)]
 pub struct HostTables {
     index: Box<PolicyIndex>,
-    sources4: Prefixes,
-    sources6: Prefixes,
+    lines: Vec<[u64; LINE_WORDS]>,
     local_addresses: HashMap<IpAddr, u64>,
     bans: HashMap<IpAddr, u64>,
     now_ns: u64,
@@ -28,18 +29,10 @@ pub struct HostTables {
 impl HostTables {
     /// Puts a compiled policy in force; nobody is banned and no datagram followed.
     pub fn new(tables: policy::tables::Tables) -> Self {
-        let policy::tables::Tables { index, sources4, sources6, local_addresses } = tables;
-        let sources4 = sources4.iter().map(|(prefix, class)| {
-            // The address stands in the last 32 bits of an IPv4-mapped one.
-            (IpAddr::V4(prefix.network()), 96 + u32::from(prefix.prefix_len()), *class)
-        });
-        let sources6 = sources6
-            .iter()
-            .map(|(prefix, class)| (IpAddr::V6(prefix.network()), u32::from(prefix.prefix_len()), *class));
+        let policy::tables::Tables { index, lines, local_addresses } = tables;
         Self {
             index,
-            sources4: Prefixes::new(sources4),
-            sources6: Prefixes::new(sources6),
+            lines,
             local_addresses: local_addresses.into_iter().collect(),
             bans: HashMap::new(),
             now_ns: 0,
@@ -63,14 +56,20 @@ impl HostTables {
     }
 }
 
+impl Lines for HostTables {
+    fn line(&self, at: u32) -> Option<&[u64; LINE_WORDS]> {
+        self.lines.get(at as usize)
+    }
+}
+
 impl Tables for HostTables {
     fn index(&self) -> &PolicyIndex {
         &self.index
     }
 
-    fn class_of(&self, source: &Address) -> u32 {
-        let sources = if source.ipv4().is_some() { &self.sources4 } else { &self.sources6 };
-        sources.longest(source)
+    fn changed(&self, _source: &Address) -> Option<Class> {
+        // A policy that changes is compiled anew here.
+        None
     }
 
     fn listeners_at(&self, destination: &Address) -> u64 {
@@ -92,38 +91,6 @@ impl Tables for HostTables {
     fn follow(&self, datagram: &FragmentKey, decision: Option<&FragmentDecision>) {
         self.fragments.borrow_mut().follow(datagram, decision, self.now_ns);
     }
-}
-
-/// Class numbers by prefix, one map for each prefix length that occurs, the longest first.
-#[derive(Debug)]
-struct Prefixes {
-    by_length: Vec<(u32, HashMap<u128, u32>)>,
-}
-
-impl Prefixes {
-    /// Prefix lengths count in the 128 bits of an [`Address`].
-    fn new(prefixes: impl Iterator<Item = (IpAddr, u32, u32)>) -> Self {
-        let mut by_length: HashMap<u32, HashMap<u128, u32>> = HashMap::new();
-        for (network, length, class) in prefixes {
-            let key = masked(&Address::from(network), length);
-            by_length.entry(length).or_default().insert(key, class);
-        }
-        let mut by_length: Vec<_> = by_length.into_iter().collect();
-        by_length.sort_unstable_by_key(|(length, _)| std::cmp::Reverse(*length));
-        Self { by_length }
-    }
-
-    /// The class number of the longest prefix that holds the address; 0 if none does.
-    fn longest(&self, address: &Address) -> u32 {
-        let mut found =
-            self.by_length.iter().filter_map(|(length, classes)| classes.get(&masked(address, *length)));
-        found.next().copied().unwrap_or(0)
-    }
-}
-
-fn masked(address: &Address, length: u32) -> u128 {
-    let mask = u128::MAX.checked_shl(u128::BITS - length).unwrap_or(0);
-    u128::from_be_bytes(address.octets) & mask
 }
 
 /// A [`FragmentKey`] as the kernel's hash table sees it.
@@ -166,7 +133,7 @@ impl Fragments {
 mod tests {
     use std::path::Path;
 
-    use sip_filter_common::maps::FRAGMENT_LIFETIME_NS;
+    use sip_filter_common::{maps::FRAGMENT_LIFETIME_NS, sources};
 
     use super::*;
 
@@ -211,8 +178,13 @@ sources = ["10.1.0.0/16", "0.0.0.0/0"]
     fn the_longest_prefix_of_the_family_gives_the_class() {
         let tables = tables();
         let check = |source: &str, flags: u64, allow: u64| {
-            let class = tables.index().classes[tables.class_of(&address(source)) as usize];
-            assert_eq!((class.flags, class.allow), (flags, allow), "{source}");
+            let source = address(source);
+            let number = match source.ipv4() {
+                Some(source) => sources::ipv4::class_number(&tables, source),
+                None => sources::ipv6::class_number(&tables, &source),
+            };
+            let class = tables.index().classes[number as usize];
+            assert_eq!((class.flags, class.allow), (flags, allow), "{source:?}");
         };
         let denied = sip_filter_common::Class::DENIED;
         check("192.0.2.7", 0, 1);

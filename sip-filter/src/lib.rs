@@ -4,6 +4,7 @@
 
 pub mod cli;
 pub mod control;
+mod cuckoo;
 pub mod daemon;
 pub mod datapath;
 pub mod explain;

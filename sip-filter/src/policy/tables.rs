@@ -3,25 +3,34 @@
 //! Every prefix is given what all prefixes around it say too, since the kernel finds only the longest one.
 //! Sources with the same rights share a class, so that an entry of the big tables is one number.
 
+mod ipv4;
+mod ipv6;
+mod memory;
+mod rights;
+#[cfg(test)]
+mod tests;
+
 use std::{collections::HashMap, net::IpAddr};
 
-use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+use ipnet::IpNet;
 use sip_filter_common::{
     Class, PolicyIndex,
-    maps::{CLASSES_MAX, LOCAL_ADDRESSES_MAX, PORT_SETS_MAX, PREFIXES_MAX},
+    maps::{CHUNK_LINES, CHUNKS_MAX, CLASSES_MAX, LINE_WORDS, LOCAL_ADDRESSES_MAX, PORT_SETS_MAX, PREFIXES_MAX},
 };
 
-use super::{Listener, ListenerKind, Policy};
+use self::{
+    memory::Memory,
+    rights::{Classes, inherit, rights, rights_within},
+};
+use super::{Listener, Policy};
 
-/// What the datapath writes; `index.slot` and `index.generation` are left to it.
+/// What the datapath writes.
 #[derive(Debug)]
 pub struct Tables {
     /// What is looked up by number.
     pub index: Box<PolicyIndex>,
-    /// IPv4 prefixes and their class numbers, sorted.
-    pub sources4: Vec<(Ipv4Net, u32)>,
-    /// IPv6 prefixes and their class numbers, sorted.
-    pub sources6: Vec<(Ipv6Net, u32)>,
+    /// Table memory, which the index points into.
+    pub lines: Vec<[u64; LINE_WORDS]>,
     /// Local addresses and the listeners that are tied to them, sorted.
     pub local_addresses: Vec<(IpAddr, u64)>,
 }
@@ -51,16 +60,19 @@ impl Tables {
         index.mode = policy.mode as u32;
         write_ports(&policy.listeners, &mut index)?;
         let local_addresses = tie_listeners(&policy.listeners, &mut index)?;
-        let (mut rights4, mut rights6) = (Vec::new(), Vec::new());
-        for (prefix, class) in rights(policy) {
-            match prefix {
-                IpNet::V4(prefix) => rights4.push((prefix, class)),
-                IpNet::V6(prefix) => rights6.push((prefix, class)),
+        let mut classes = Classes::default();
+        let (mut sources4, mut sources6) = (Vec::new(), Vec::new());
+        for (prefixes, class) in rights(policy) {
+            let number = classes.number_of(class);
+            for prefix in prefixes {
+                match prefix {
+                    IpNet::V4(prefix) => sources4.push((*prefix, number)),
+                    IpNet::V6(prefix) => sources6.push((*prefix, number)),
+                }
             }
         }
-        let mut classes = Classes::default();
-        let sources4 = classes.number(inherit(rights4, |outer, inner| outer.contains(inner)));
-        let sources6 = classes.number(inherit(rights6, |outer, inner| outer.contains(inner)));
+        inherit(&mut sources4, &mut classes, |outer, inner| outer.contains(inner));
+        inherit(&mut sources6, &mut classes, |outer, inner| outer.contains(inner));
         fits("IPv4 prefixes", sources4.len(), PREFIXES_MAX as usize, "join neighbouring prefixes")?;
         fits("IPv6 prefixes", sources6.len(), PREFIXES_MAX as usize, "join neighbouring prefixes")?;
         fits(
@@ -70,8 +82,35 @@ impl Tables {
             "let trunks share their sets of listeners",
         )?;
         index.classes[..classes.all.len()].copy_from_slice(&classes.all);
-        Ok(Self { index, sources4, sources6, local_addresses })
+        let mut memory = Memory::default();
+        ipv4::compile(&sources4, &mut index.sources, &mut memory);
+        drop(sources4);
+        ipv6::compile(sources6, &mut index.sources, &mut memory);
+        let lines_max = CHUNKS_MAX as usize * CHUNK_LINES;
+        fits("lines of table memory", memory.lines.len(), lines_max, "join neighbouring prefixes")?;
+        Ok(Self { index, lines: memory.lines, local_addresses })
     }
+}
+
+/// What a policy says about the addresses of `prefix`, as prefixes of which the longest one counts: `prefix` itself,
+/// and what differs within. `None` where that is more than `max` prefixes.
+///
+/// What a live change puts before the tables in force.
+pub fn classes_within(policy: &Policy, prefix: IpNet, max: usize) -> Option<Vec<(IpNet, Class)>> {
+    let mut classes = Classes::default();
+    let mut all = Vec::new();
+    for (prefixes, class) in rights(policy) {
+        let number = classes.number_of(class);
+        all.extend(rights_within(prefixes, prefix).map(|prefix| (prefix, number)));
+        if all.len() > max {
+            return None;
+        }
+    }
+    inherit(&mut all, &mut classes, |outer, inner| outer.contains(inner));
+    if all.first().is_none_or(|(first, _)| *first != prefix) {
+        all.insert(0, (prefix, 0));
+    }
+    Some(all.into_iter().map(|(prefix, number)| (prefix, classes.all[usize::from(number)])).collect())
 }
 
 fn fits(what: &'static str, needed: usize, max: usize, remedy: &'static str) -> Result<(), Full> {
@@ -134,88 +173,4 @@ fn tie_listeners(listeners: &[Listener], index: &mut PolicyIndex) -> Result<Vec<
     let mut tied: Vec<_> = tied.into_iter().collect();
     tied.sort_unstable();
     Ok(tied)
-}
-
-/// Every prefix that any list names, with what that list says about it.
-fn rights(policy: &Policy) -> impl Iterator<Item = (IpNet, Class)> {
-    let listeners = |wanted: &dyn Fn(usize, &Listener) -> bool| {
-        let numbered = policy.listeners.iter().enumerate();
-        numbered
-            .filter(|(number, listener)| wanted(*number, listener))
-            .fold(0, |set, (number, _)| set | 1_u64 << number)
-    };
-    let mut all = Vec::new();
-    let mut say =
-        |prefixes: &[IpNet], class: Class| all.extend(prefixes.iter().map(|prefix| (*prefix, class)));
-    say(&policy.admin, Class { flags: Class::ADMIN, ..Class::NOBODY });
-    say(&policy.deny, Class { flags: Class::DENIED, ..Class::NOBODY });
-    let sip = listeners(&|_, listener| listener.kind != ListenerKind::Other);
-    say(&policy.allow, Class { allow: sip, ..Class::NOBODY });
-    for trunk in &policy.trunks {
-        let its = |number: usize| trunk.listeners.contains(&number);
-        let media = listeners(&|number, listener| its(number) && listener.kind == ListenerKind::Media);
-        let rest = listeners(&|number, listener| its(number) && listener.kind != ListenerKind::Media);
-        say(&trunk.allow, Class { allow: rest, ..Class::NOBODY });
-        say(trunk.media(), Class { allow: media, ..Class::NOBODY });
-        say(&trunk.deny, Class { deny: media | rest, ..Class::NOBODY });
-    }
-    for (number, listener) in policy.listeners.iter().enumerate() {
-        say(&listener.allow, Class { allow: 1 << number, ..Class::NOBODY });
-    }
-    all.into_iter()
-}
-
-fn joined(one: Class, other: Class) -> Class {
-    Class { flags: one.flags | other.flags, deny: one.deny | other.deny, allow: one.allow | other.allow }
-}
-
-/// Joins equal prefixes and hands down what outer prefixes say; drops those that say nothing new.
-fn inherit<P: Copy + Ord>(mut rights: Vec<(P, Class)>, contains: impl Fn(&P, &P) -> bool) -> Vec<(P, Class)> {
-    // The order of prefixes puts an outer one before all it contains.
-    rights.sort_unstable_by_key(|(prefix, _)| *prefix);
-    rights.dedup_by(|(prefix, class), (kept, kept_class)| {
-        let same = prefix == kept;
-        if same {
-            *kept_class = joined(*kept_class, *class);
-        }
-        same
-    });
-    let mut open: Vec<(P, Class)> = Vec::new();
-    rights.retain_mut(|(prefix, class)| {
-        while open.last().is_some_and(|(outer, _)| !contains(outer, prefix)) {
-            open.pop();
-        }
-        let outer = open.last().map_or(Class::NOBODY, |(_, class)| *class);
-        *class = joined(outer, *class);
-        open.push((*prefix, *class));
-        *class != outer
-    });
-    rights
-}
-
-/// Classes in the order of their numbers.
-struct Classes {
-    all: Vec<Class>,
-    numbers: HashMap<[u64; 3], u32>,
-}
-
-impl Default for Classes {
-    fn default() -> Self {
-        Self { all: vec![Class::NOBODY], numbers: HashMap::from([([0; 3], 0)]) }
-    }
-}
-
-impl Classes {
-    fn number<P>(&mut self, rights: Vec<(P, Class)>) -> Vec<(P, u32)> {
-        rights.into_iter().map(|(prefix, class)| (prefix, self.number_of(class))).collect()
-    }
-
-    fn number_of(&mut self, class: Class) -> u32 {
-        let next = u32::try_from(self.all.len()).unwrap_or(u32::MAX);
-        let number = *self.numbers.entry([class.flags, class.deny, class.allow]).or_insert(next);
-        if number == next {
-            self.all.push(class);
-        }
-        number
-    }
 }

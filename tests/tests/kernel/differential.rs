@@ -12,7 +12,7 @@ use sip_filter::policy::tables::Tables;
 use sip_filter::policy::{Policy, file};
 use sip_filter_common::{Reason, judge};
 
-use super::loaded::{FRAME_LEN_MIN, Loaded, may_use_the_kernel, now_ns};
+use super::loaded::{FRAME_LEN_MIN, Loaded, TICK_NS_MAX, may_use_the_kernel, now_ns};
 use super::model::Model;
 use super::random::{self, Random};
 use super::rows::action;
@@ -89,7 +89,7 @@ impl Trial<'_> {
             kernel.apply(self.policy);
         }
         for _ in 0..2 + random.below(5) {
-            let until_ns = random.pick(&[started_ns + HOUR_NS, started_ns + HOUR_NS, started_ns - 1, 1]);
+            let until_ns = random.pick(&[started_ns + HOUR_NS, started_ns + HOUR_NS, started_ns - TICK_NS_MAX, 1]);
             let address = random::source(random).to_canonical();
             host.ban(address, until_ns);
             model.bans.insert(address, until_ns);

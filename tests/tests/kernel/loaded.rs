@@ -19,6 +19,9 @@ use sip_filter_common::{Ban, Counter, FragmentDecision, FragmentKey, Reason};
 /// The shortest frame that BPF_PROG_TEST_RUN takes (`ETH_HLEN`).
 pub(crate) const FRAME_LEN_MIN: usize = 14;
 
+/// The kernel program reads its clock once a tick, so that a ban may hold for so much longer: 1 / `CONFIG_HZ` at most.
+pub(crate) const TICK_NS_MAX: u64 = 10_000_000;
+
 /// Whether a test of this name may use the kernel; in CI it must.
 pub(crate) fn may_use_the_kernel(what: &str) -> bool {
     let is_root = nix::unistd::geteuid().is_root();

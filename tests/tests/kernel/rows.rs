@@ -18,7 +18,7 @@ use sip_filter::policy::tables::Tables;
 use sip_filter::policy::{Policy, file};
 use sip_filter_common::{Mode, Reason, Verdict, judge};
 
-use super::loaded::{FRAME_LEN_MIN, Loaded, may_use_the_kernel, now_ns};
+use super::loaded::{TICK_NS_MAX, FRAME_LEN_MIN, Loaded, may_use_the_kernel, now_ns};
 use super::model::Model;
 use super::packet::Packet;
 
@@ -215,7 +215,7 @@ impl Row {
     fn bans(&self, now_ns: u64) -> impl Iterator<Item = (IpAddr, u64)> {
         self.bans.iter().map(move |(address, end)| match end {
             BanEnd::Ahead => (*address, now_ns.saturating_add(HOUR_NS)),
-            BanEnd::Past => (*address, now_ns.saturating_sub(1)),
+            BanEnd::Past => (*address, now_ns.saturating_sub(TICK_NS_MAX)),
         })
     }
 

@@ -8,6 +8,10 @@ macro_rules! unrolled {
     (4, $block:block) => {
         $block $block $block $block
     };
+    (7, $block:block) => {
+        unrolled!(4, $block);
+        $block $block $block
+    };
     (8, $block:block) => {
         unrolled!(4, $block);
         unrolled!(4, $block);

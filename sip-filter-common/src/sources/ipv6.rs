@@ -1,0 +1,127 @@
+//! IPv6 sources: a binary search over the prefix lengths that occur, with a hash table for all of them.
+//!
+//! After Waldvogel, Varghese, Turner and Plattner, "Scalable High Speed IP Routing Lookups", SIGCOMM 1997: where a
+//! longer prefix can only be found by way of a shorter length, a marker stands there, and every entry carries the
+//! class of the longest prefix that holds it, so that no step has to be taken back.
+//! Before the table comes a filter of presence bits, two for each entry in one word: a stranger's packet reads one
+//! word for each step and seldom a bucket.
+
+use crate::{
+    maps::{Address, LINE_WORDS, Step6},
+    tables::{Lines, Tables},
+};
+
+/// How many steps lead from the middle of all lengths to any of them.
+pub const STEPS: usize = 7;
+const _: () = assert!((1 << STEPS) >= crate::maps::LENGTHS6_MAX);
+
+/// How many entries a bucket has: two words of address each, and all lengths and classes in the seventh.
+pub const BUCKET_WIDTH: usize = 3;
+/// Bits of an entry's length and class in the seventh word: 8 and 13.
+pub const META_BITS: u32 = 21;
+/// The bits of an entry's length in its part of the seventh word.
+pub const LENGTH_MASK: u64 = 0xff;
+const META_MASK: u64 = (1 << META_BITS) - 1;
+const _: () = assert!(2 * BUCKET_WIDTH < LINE_WORDS && BUCKET_WIDTH as u32 * META_BITS <= u64::BITS);
+const _: () = assert!(crate::maps::CLASSES_MAX <= 1 << (META_BITS - 8));
+
+/// No entry of this prefix; no class has the number.
+pub const NONE: u32 = u32::MAX;
+
+/// An entry to look for.
+#[derive(Clone, Copy, Debug)]
+pub struct Wanted6 {
+    /// The address, cut to the length.
+    pub network: Address,
+    /// The prefix length.
+    pub length: u64,
+    /// The lines in which it may stand.
+    pub buckets: [u32; 2],
+}
+
+/// Where an entry of this hash stands in the filter: the word, and the bits in it.
+#[inline(always)]
+pub const fn filter_place(hash: u64, words: u32) -> (u32, u64) {
+    (below(hash >> 16, words), 1 << (hash & 63) | 1 << (hash >> 6 & 63))
+}
+
+/// The two buckets in which an entry of this hash may stand.
+#[inline(always)]
+pub const fn bucket_choices(hash: u64, buckets: u32) -> [u32; 2] {
+    [below(hash, buckets), below(hash >> 32, buckets)]
+}
+
+/// Makes a number below `limit` of the lower half of a hash.
+#[inline(always)]
+#[expect(clippy::cast_possible_truncation, reason = "the halves of a product")]
+const fn below(hash: u64, limit: u32) -> u32 {
+    ((hash as u32 as u64 * limit as u64) >> 32) as u32
+}
+
+/// The class of an IPv6 source.
+#[inline(always)]
+#[expect(clippy::cast_possible_truncation, reason = "classes are few")]
+pub fn class_number<T: Tables + ?Sized>(tables: &T, source: &Address) -> u32 {
+    let index = &tables.index().sources;
+    let mut class = index.class6 as u32;
+    let mut at = 0_usize;
+    unrolled!(7, {
+        let step = &index.steps6[at];
+        if step.length() == 0 {
+            return class;
+        }
+        let found = look(tables, source, step);
+        if found != NONE {
+            class = found;
+        }
+        at = step.next(found != NONE);
+    });
+    // No step comes after the last one.
+    let _: usize = at;
+    class
+}
+
+/// The class at one length, by filter and table.
+#[inline(always)]
+fn look<T: Tables + ?Sized>(tables: &T, source: &Address, step: &Step6) -> u32 {
+    let index = &tables.index().sources;
+    let network =
+        Address { halves: [source.halves[0] & step.mask[0], source.halves[1] & step.mask[1]] };
+    let hash = network.hash(step.salt);
+    let (word, bits) = filter_place(hash, index.filter6_words);
+    let Some(line) = tables.line(index.filter6_at + word / LINE_WORDS as u32) else { return NONE };
+    if line[word as usize % LINE_WORDS] & bits != bits {
+        return NONE;
+    }
+    let buckets = bucket_choices(hash, index.buckets6).map(|bucket| index.buckets6_at + bucket);
+    tables.find6(Wanted6 { network, length: step.length(), buckets })
+}
+
+/// The class of an entry; [`NONE`] where there is no such entry.
+#[inline(always)]
+pub fn find<T: Lines + ?Sized>(tables: &T, wanted: Wanted6) -> u32 {
+    let [first, second] = wanted.buckets;
+    let found = in_bucket(tables, &wanted, first);
+    if found != NONE { found } else { in_bucket(tables, &wanted, second) }
+}
+
+#[inline(always)]
+#[expect(clippy::cast_possible_truncation, reason = "the fields of packed words are cut out of them")]
+fn in_bucket<T: Lines + ?Sized>(tables: &T, wanted: &Wanted6, at: u32) -> u32 {
+    let Some(line) = tables.line(at) else { return NONE };
+    let [high, low] = wanted.network.halves;
+    let meta = [line[6] & META_MASK, line[6] >> META_BITS & META_MASK, line[6] >> (2 * META_BITS) & META_MASK];
+    let is_entry = |number: usize| {
+        line[2 * number] == high && line[2 * number + 1] == low && meta[number] & LENGTH_MASK == wanted.length
+    };
+    let class = |number: usize| (meta[number] >> 8) as u32;
+    if is_entry(0) {
+        class(0)
+    } else if is_entry(1) {
+        class(1)
+    } else if is_entry(2) {
+        class(2)
+    } else {
+        NONE
+    }
+}

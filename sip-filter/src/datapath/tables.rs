@@ -1,0 +1,266 @@
+//! The tables of the policy: written where no packet looks, then switched with one pointer; and live changes to them.
+
+use std::{net::IpAddr, thread, time::Instant};
+
+use aya::maps::{Array, ArrayOfMaps, HashMap, LpmTrie, Map, MapData, MapError, lpm_trie::Key};
+use ipnet::IpNet;
+use sip_filter_common::{
+    Address, Class, PolicyIndex,
+    maps::{
+        CHUNK_LINES, CHUNKS_MAX, ChangeKey, ChangedClass, LINE_WORDS, LOCAL_ADDRESSES_MAX, Live,
+        POLICY_SLOTS, name,
+    },
+};
+
+use super::{Datapath, DatapathError};
+use crate::policy::tables::Tables;
+
+const SLOTS: usize = POLICY_SLOTS as usize;
+const CHUNK_WORDS: usize = CHUNK_LINES * LINE_WORDS;
+
+type Chunk = [u64; CHUNK_WORDS];
+type ChunkTable = Array<MapData, Chunk>;
+type AddressTable = HashMap<MapData, Address, u64>;
+
+/// What is in the maps.
+#[derive(Default)]
+pub(super) struct InForce {
+    /// Table memory that the kernel has, by slot. It stays, so that the next policy finds it.
+    chunks: [Vec<ChunkTable>; SLOTS],
+    /// What stands in the tables of local addresses, where that is known.
+    local_addresses: [Option<Vec<(IpAddr, u64)>>; SLOTS],
+    /// Live changes to the policy in force.
+    changes: Vec<ChangeKeyOf>,
+    pub(super) live: Box<LiveState>,
+}
+
+type ChangeKeyOf = Key<ChangeKey>;
+
+/// [`Live`], with a default.
+pub(super) struct LiveState(pub(super) Live);
+
+impl Default for LiveState {
+    fn default() -> Self {
+        Self(bytemuck::Zeroable::zeroed())
+    }
+}
+
+/// How long the kernel took for a policy.
+#[derive(Debug, Clone, Copy)]
+pub struct Written {
+    /// Microseconds from the first table to the switch, and to the last CPU that has seen it.
+    pub kernel_us: u64,
+}
+
+impl Datapath {
+    /// Puts a policy in force: all of it, or nothing.
+    ///
+    /// The tables go into the slot that no packet uses; one pointer then switches every CPU,
+    /// and the kernel returns from that only when no packet is being judged by the policy before.
+    ///
+    /// # Errors
+    ///
+    /// [`DatapathError::NoRoom`] names the table; the policy before stays in force.
+    pub fn apply(&mut self, tables: &mut Tables) -> Result<Written, DatapathError> {
+        self.switch_to(tables, self.generation() + 1)
+    }
+
+    /// Puts the policy in force once more, with all live changes to it in its tables: no packet fares differently.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`apply`](Self::apply).
+    pub fn settle(&mut self, tables: &mut Tables) -> Result<Written, DatapathError> {
+        self.switch_to(tables, self.generation())
+    }
+
+    fn switch_to(&mut self, tables: &mut Tables, generation: u64) -> Result<Written, DatapathError> {
+        let started = Instant::now();
+        let before = self.slot();
+        let slot = (before + 1) % POLICY_SLOTS;
+        self.write_lines(slot, &tables.lines)?;
+        self.write_local_addresses(slot, &tables.local_addresses)?;
+        self.map_mut::<Array<_, PolicyIndex>>(name::POLICIES)?.set(slot, tables.index.as_ref(), 0)?;
+        self.tables.live.0.slot = slot.into();
+        self.tables.live.0.generation = generation;
+        self.write_live()?;
+        self.wait_for_packets()?;
+        // No packet looks at the changes to the policy before any more.
+        for key in std::mem::take(&mut self.tables.changes) {
+            self.changes_mut()?.remove(&key)?;
+        }
+        self.tables.live.0.is_changed = [0; SLOTS];
+        self.write_live()?;
+        let kernel_us = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX);
+        Ok(Written { kernel_us })
+    }
+
+    /// Changes the policy in force at once: what it says about the addresses of these prefixes.
+    ///
+    /// The first prefix holds all others. Every packet is judged by the policy before or by the one after.
+    /// The changes cost every stranger a look until the next [`settle`](Self::settle).
+    ///
+    /// # Errors
+    ///
+    /// There is no room for so many; nothing is changed then, or [`apply`](Self::apply) can put it right.
+    pub fn change(&mut self, classes: &[(IpNet, Class)]) -> Result<(), DatapathError> {
+        let slot = self.slot();
+        // From the last to the first: what lies within stands before what is around it.
+        for (prefix, class) in classes.iter().rev() {
+            let key = change_key(slot, prefix);
+            let is_known = self.tables.changes.iter().any(|other| same(other, &key));
+            let inserted = self.changes_mut()?.insert(&key, ChangedClass::from(*class), 0);
+            inserted.map_err(no_room("live changes", size_of::<ChangeKey>() * classes.len()))?;
+            if !is_known {
+                self.tables.changes.push(key);
+            }
+        }
+        self.tables.live.0.generation += 1;
+        self.tables.live.0.is_changed[slot as usize % SLOTS] = 1;
+        self.write_live()
+    }
+
+    /// Whether live changes wait for [`settle`](Self::settle).
+    pub fn is_changed(&self) -> bool {
+        !self.tables.changes.is_empty()
+    }
+
+    /// Whether an earlier daemon's policy is in force in the maps.
+    pub fn has_policy(&self) -> bool {
+        self.generation() > 0
+    }
+
+    /// How many policies and live changes were put in force, those of earlier daemons included.
+    pub fn generation(&self) -> u64 {
+        self.tables.live.0.generation
+    }
+
+    /// Where the policy in force stands.
+    fn slot(&self) -> u32 {
+        // Below POLICY_SLOTS, which nothing but this module writes.
+        u32::try_from(self.tables.live.0.slot).unwrap_or(0) % POLICY_SLOTS
+    }
+
+    /// Reads from the maps what an earlier daemon left in them.
+    pub(super) fn take_over_tables(&mut self) -> Result<(), DatapathError> {
+        self.tables.live.0 = self.map::<Array<_, Live>>(name::LIVE)?.get(&0, 0)?;
+        for slot in 0..POLICY_SLOTS {
+            let outer: ArrayOfMaps<_, ChunkTable> = self.map(name::TABLES)?;
+            let chunks = (0..CHUNKS_MAX).map_while(|chunk| outer.get(&(slot * CHUNKS_MAX + chunk), 0).ok());
+            self.tables.chunks[slot as usize] = chunks.collect();
+        }
+        let changes: LpmTrie<_, ChangeKey, ChangedClass> = self.map(name::CHANGES)?;
+        let (current, stale): (Vec<_>, Vec<_>) =
+            changes.keys().flatten().partition(|key| key.data().slot == self.slot());
+        for key in stale {
+            self.changes_mut()?.remove(&key)?;
+        }
+        self.tables.changes = current;
+        Ok(())
+    }
+
+    fn write_lines(&mut self, slot: u32, lines: &[[u64; LINE_WORDS]]) -> Result<(), DatapathError> {
+        // One at least: to replace it is how one waits for packets.
+        let wanted = lines.len().div_ceil(CHUNK_LINES).max(1);
+        self.add_chunks(slot, wanted)?;
+        let mut words: Box<Chunk> = bytemuck::zeroed_box();
+        for (chunk, lines) in self.tables.chunks[slot as usize].iter_mut().zip(lines.chunks(CHUNK_LINES)) {
+            words[..lines.len() * LINE_WORDS].copy_from_slice(lines.as_flattened());
+            chunk.set(0, &*words, 0)?;
+        }
+        Ok(())
+    }
+
+    /// Gives a slot that no packet uses so many chunks.
+    ///
+    /// The kernel waits for a grace period after each; asked for at once, all wait for the same one.
+    fn add_chunks(&mut self, slot: u32, wanted: usize) -> Result<(), DatapathError> {
+        let have = self.tables.chunks[slot as usize].len();
+        let mut new = Vec::new();
+        for _ in have..wanted {
+            let chunk = ChunkTable::create(1, 0);
+            new.push(chunk.map_err(no_room("table memory", wanted * size_of::<Chunk>()))?);
+        }
+        let Some(Map::ArrayOfMaps(outer)) = self.ebpf.map(name::TABLES) else {
+            return Err(DatapathError::Missing(name::TABLES));
+        };
+        let id = outer.info()?.id();
+        let added = thread::scope(|scope| {
+            let places = slot * CHUNKS_MAX + u32::try_from(have).unwrap_or(0)..;
+            let threads: Vec<_> = new
+                .iter()
+                .zip(places)
+                .map(|(chunk, place)| scope.spawn(move || -> Result<(), MapError> {
+                    let outer = Map::ArrayOfMaps(MapData::from_id(id)?);
+                    ArrayOfMaps::<_, ChunkTable>::try_from(outer)?.set(place, chunk, 0)
+                }))
+                .collect();
+            let results = threads.into_iter().map(|thread| thread.join());
+            // A thread that panics is a fault of this program, and ends it.
+            results.map(|result| result.unwrap_or_else(|panic| std::panic::resume_unwind(panic))).collect()
+        });
+        let added: Result<Vec<()>, MapError> = added;
+        added?;
+        self.tables.chunks[slot as usize].extend(new);
+        Ok(())
+    }
+
+    fn write_local_addresses(&mut self, slot: u32, addresses: &[(IpAddr, u64)]) -> Result<(), DatapathError> {
+        if self.tables.local_addresses[slot as usize].as_deref() == Some(addresses) {
+            return Ok(());
+        }
+        let mut table = AddressTable::create(LOCAL_ADDRESSES_MAX, 0)?;
+        for (address, listeners) in addresses {
+            table.insert(Address::from(*address), listeners, 0)?;
+        }
+        self.map_mut::<ArrayOfMaps<_, AddressTable>>(name::LOCAL_ADDRESSES)?.set(slot, &table, 0)?;
+        self.tables.local_addresses[slot as usize] = Some(addresses.to_vec());
+        Ok(())
+    }
+
+    /// Lets the packet path see what is said in [`Live`].
+    pub(super) fn write_live(&mut self) -> Result<(), DatapathError> {
+        let mut map: Array<_, Live> = self
+            .ebpf
+            .map_mut(name::LIVE)
+            .ok_or(DatapathError::Missing(name::LIVE))?
+            .try_into()?;
+        Ok(map.set(0, &self.tables.live.0, 0)?)
+    }
+
+    /// Returns when every packet that is being judged now is done with.
+    pub(super) fn wait_for_packets(&mut self) -> Result<(), DatapathError> {
+        // The kernel waits whenever an inner map is replaced, be it by itself (`maybe_wait_bpf_programs` in
+        // kernel/bpf/syscall.c).
+        let slot = self.slot();
+        let mut outer: ArrayOfMaps<_, ChunkTable> = self.map_mut(name::TABLES)?;
+        let Ok(chunk) = outer.get(&(slot * CHUNKS_MAX), 0) else { return Ok(()) };
+        Ok(outer.set(slot * CHUNKS_MAX, &chunk, 0)?)
+    }
+
+    fn changes_mut(&mut self) -> Result<LpmTrie<&mut MapData, ChangeKey, ChangedClass>, DatapathError> {
+        self.map_mut(name::CHANGES)
+    }
+
+    /// Bytes of kernel memory that the tables take, those of the policy before included.
+    pub fn table_bytes(&self) -> u64 {
+        let chunks: usize = self.tables.chunks.iter().map(Vec::len).sum();
+        (chunks * size_of::<Chunk>() + SLOTS * size_of::<PolicyIndex>()) as u64
+    }
+}
+
+fn no_room(what: &'static str, bytes: usize) -> impl FnOnce(MapError) -> DatapathError {
+    move |source| DatapathError::NoRoom { what, bytes, source }
+}
+
+fn change_key(slot: u32, prefix: &IpNet) -> ChangeKeyOf {
+    let (network, length) = match prefix {
+        IpNet::V4(prefix) => (IpAddr::V4(prefix.network()), 96 + prefix.prefix_len()),
+        IpNet::V6(prefix) => (IpAddr::V6(prefix.network()), prefix.prefix_len()),
+    };
+    Key::new(ChangeKey::SLOT_BITS + u32::from(length), ChangeKey::of(slot, &Address::from(network)))
+}
+
+fn same(one: &ChangeKeyOf, other: &ChangeKeyOf) -> bool {
+    (one.prefix_len(), one.data()) == (other.prefix_len(), other.data())
+}

@@ -1,0 +1,219 @@
+//! Compiles IPv4 prefixes into the tables that `sip_filter_common::sources::ipv4` reads.
+
+use std::collections::HashMap;
+
+use ipnet::Ipv4Net;
+use sip_filter_common::{
+    maps::{GROUPS4, SourceIndex},
+    sources::{
+        NOBODY,
+        ipv4::{WIDE, detail, leaf},
+    },
+};
+
+use super::memory::{Memory, packed};
+
+const GROUP_BITS: u32 = 14;
+const BLOCKS: u32 = 64;
+const BLOCK_BITS: u32 = 8;
+const BLOCK_LEN: usize = 1 << BLOCK_BITS;
+const PART_LEN: usize = 16;
+
+/// From here on, up to the next run, all addresses have this class.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Run {
+    first: u32,
+    class: u16,
+}
+
+/// Writes the tables for prefixes that are sorted, each with the class that holds for it in the end.
+pub(super) fn compile(prefixes: &[(Ipv4Net, u16)], index: &mut SourceIndex, memory: &mut Memory) {
+    let mut tables = Writer::default();
+    let mut rest = &*runs(prefixes);
+    for group in 0..GROUPS4 {
+        // Within 32 bits: there are 2^18 groups of 2^14 addresses.
+        let first = u32::try_from(group).unwrap_or(0) << GROUP_BITS;
+        let here;
+        (here, rest) = cut(rest, first | ((1 << GROUP_BITS) - 1));
+        (index.present4[group], index.groups4[group]) = tables.group(here, first);
+    }
+    index.wide4_at = memory.place(tables.wide.into_iter().flatten());
+    index.parts4_at = memory.place(packed(&tables.parts));
+    index.leaves4_at = memory.place(packed(&tables.leaves));
+    index.details4_at = memory.place(tables.details);
+}
+
+/// What prefixes mean address by address; the first run begins at 0.
+fn runs(prefixes: &[(Ipv4Net, u16)]) -> Vec<Run> {
+    let mut runs = Runs(vec![Run { first: 0, class: 0 }]);
+    let mut open: Vec<(u32, u16)> = Vec::new();
+    for (prefix, class) in prefixes {
+        let first = u32::from(prefix.network());
+        close(&mut open, &mut runs, Some(first));
+        runs.begin(first, *class);
+        open.push((u32::from(prefix.broadcast()), *class));
+    }
+    close(&mut open, &mut runs, None);
+    runs.0
+}
+
+/// Ends the prefixes that end before `first`, or all: behind each, the one around it holds again.
+fn close(open: &mut Vec<(u32, u16)>, runs: &mut Runs, first: Option<u32>) {
+    while let Some((last, _)) = open.pop_if(|(last, _)| first.is_none_or(|first| *last < first)) {
+        let around = open.last().map_or(0, |(_, class)| *class);
+        if let Some(next) = last.checked_add(1) {
+            runs.begin(next, around);
+        }
+    }
+}
+
+struct Runs(Vec<Run>);
+
+impl Runs {
+    fn begin(&mut self, first: u32, class: u16) {
+        self.0.pop_if(|run| run.first == first);
+        if self.0.last().is_none_or(|run| run.class != class) {
+            self.0.push(Run { first, class });
+        }
+    }
+}
+
+/// The runs up to the one that holds `last`, and those from that one on.
+fn cut(runs: &[Run], last: u32) -> (&[Run], &[Run]) {
+    let behind = runs.iter().position(|run| run.first > last).unwrap_or(runs.len());
+    (&runs[..behind], &runs[behind.saturating_sub(1)..])
+}
+
+#[derive(Default)]
+struct Writer {
+    wide: Vec<[u64; 2]>,
+    wide_numbers: HashMap<[u64; 2], u32>,
+    parts: Vec<u16>,
+    leaves: Vec<u32>,
+    details: Vec<u64>,
+}
+
+impl Writer {
+    /// The presence bits and the word of a group.
+    fn group(&mut self, runs: &[Run], first: u32) -> (u64, u32) {
+        let common = common_class(runs);
+        if let ([_], 0) = (runs, common) {
+            return (0, 0);
+        }
+        let first_leaf = number(self.leaves.len());
+        let mut bits = 0;
+        let mut rest = runs;
+        if runs.len() > 1 {
+            for block in 0..BLOCKS {
+                let first = first | block << BLOCK_BITS;
+                let here;
+                (here, rest) = cut(rest, first | 0xff);
+                if !matches!(here, [run] if run.class == common) {
+                    bits |= 1 << block;
+                    self.block(here, first, common);
+                }
+            }
+        }
+        if u32::from(common) == NOBODY {
+            return (bits, first_leaf);
+        }
+        let record = [bits, u64::from(common) << 32 | u64::from(first_leaf)];
+        // Groups without exceptions share a record, whatever leaf comes next.
+        let record = if bits == 0 { [0, u64::from(common) << 32] } else { record };
+        let next = number(self.wide.len());
+        let number = *self.wide_numbers.entry(record).or_insert(next);
+        if number == next {
+            self.wide.push(record);
+        }
+        (u64::MAX, WIDE | number)
+    }
+
+    fn block(&mut self, runs: &[Run], first: u32, common: u16) {
+        if let [run] = runs {
+            self.parts.push(u16::MAX);
+            self.leaves.push(leaf::pack(leaf::ONE_CLASS, run.class.into()));
+            return;
+        }
+        let classes = spread(runs, first);
+        let parts = classes.chunks(PART_LEN).enumerate().fold(0, |parts, (part, classes)| {
+            parts | u16::from(classes.iter().any(|class| *class != 0)) << part
+        });
+        self.parts.push(parts);
+        let only = if common == 0 { one_prefix(runs, first) } else { None };
+        let leaf = only.unwrap_or_else(|| self.details(&classes));
+        self.leaves.push(leaf);
+    }
+
+    fn details(&mut self, classes: &[u16; BLOCK_LEN]) -> u32 {
+        let first = number(self.details.len());
+        let named = classes.chunks(PART_LEN).filter(|classes| classes.iter().any(|class| *class != 0));
+        let mut rows = Vec::new();
+        for classes in named {
+            self.details.push(two_classes(classes).unwrap_or_else(|| {
+                rows.push((self.details.len(), classes));
+                0
+            }));
+        }
+        for (place, classes) in rows {
+            self.details[place] = detail::MANY | u64::from(number(self.details.len())) << 16;
+            self.details.extend(packed(classes));
+        }
+        leaf::pack(leaf::DETAILS, first)
+    }
+}
+
+/// The class of the addresses that are not written down one by one: nobody's where anybody is nobody, else the most
+/// frequent among the runs.
+fn common_class(runs: &[Run]) -> u16 {
+    let mut counts: HashMap<u16, usize> = HashMap::new();
+    for run in runs {
+        if run.class == 0 {
+            return 0;
+        }
+        *counts.entry(run.class).or_default() += 1;
+    }
+    counts.into_iter().max_by_key(|(class, count)| (*count, *class)).map_or(0, |(class, _)| class)
+}
+
+/// The classes of the addresses of a block.
+fn spread(runs: &[Run], first: u32) -> [u16; BLOCK_LEN] {
+    let mut classes = [0; BLOCK_LEN];
+    for run in runs {
+        let from = run.first.saturating_sub(first) as usize;
+        classes[from..].fill(run.class);
+    }
+    classes
+}
+
+/// A leaf for a block in which one prefix has a class, and nothing else.
+fn one_prefix(runs: &[Run], first: u32) -> Option<u32> {
+    let mut named = runs.iter().enumerate().filter(|(_, run)| run.class != 0);
+    let (at, run) = named.next().filter(|_| named.next().is_none())?;
+    let from = run.first.max(first) - first;
+    let behind = runs.get(at + 1).map_or(1 << BLOCK_BITS, |next| next.first - first);
+    let len = behind - from;
+    let is_prefix = len.is_power_of_two() && from % len == 0;
+    is_prefix.then(|| {
+        leaf::pack(leaf::ONE_PREFIX, leaf::prefix(run.class.into(), len.trailing_zeros(), from))
+    })
+}
+
+/// A detail, where two classes are enough.
+fn two_classes(classes: &[u16]) -> Option<u64> {
+    let clear = *classes.first()?;
+    let set = classes.iter().copied().find(|class| *class != clear).unwrap_or(clear);
+    let mut mask = 0_u16;
+    for (address, class) in classes.iter().enumerate() {
+        match *class {
+            class if class == clear => {}
+            class if class == set => mask |= 1 << address,
+            _ => return None,
+        }
+    }
+    Some(detail::pack(mask, set, clear))
+}
+
+/// A number of things that all fit in table memory, and so in 32 bits.
+fn number(len: usize) -> u32 {
+    u32::try_from(len).unwrap_or(u32::MAX)
+}

@@ -1,0 +1,177 @@
+//! Compiles IPv6 prefixes into the tables that `sip_filter_common::sources::ipv6` reads.
+
+use std::hash::{BuildHasher as _, Hasher as _, RandomState};
+
+use ipnet::Ipv6Net;
+use sip_filter_common::{
+    Address,
+    maps::{LENGTHS6_MAX, LINE_WORDS, SourceIndex, Step6},
+    sources::ipv6::{BUCKET_WIDTH, META_BITS, bucket_choices, filter_place},
+};
+
+use super::memory::Memory;
+use crate::cuckoo::Cuckoo;
+
+/// How many bits of the filter an entry has: of strangers, one in thirty is looked for in vain.
+const FILTER_BITS: usize = 12;
+/// How full the buckets are, in hundredths.
+const FULL_PERCENT: usize = 85;
+
+/// What the hash table has of a prefix: its own class, or for a marker that of the longest prefix around it.
+struct Entry {
+    network: u128,
+    length: u8,
+    class: u16,
+}
+
+/// Writes the tables for prefixes that are sorted, each with the class that holds for it in the end.
+pub(super) fn compile(prefixes: Vec<(Ipv6Net, u16)>, index: &mut SourceIndex, memory: &mut Memory) {
+    let prefixes = without_length_1(prefixes);
+    let prefixes = match &*prefixes {
+        [(all, class), rest @ ..] if all.prefix_len() == 0 => {
+            index.class6 = (*class).into();
+            rest
+        }
+        all => all,
+    };
+    let mut lengths: Vec<u8> = prefixes.iter().map(|(prefix, _)| prefix.prefix_len()).collect();
+    lengths.sort_unstable();
+    lengths.dedup();
+    let entries = entries(prefixes, &lengths, index.class6);
+    let buckets = (entries.len() * 100).div_ceil(BUCKET_WIDTH * FULL_PERCENT).max(1);
+    let filter_words = (entries.len() * FILTER_BITS).div_ceil(64).max(1);
+    index.buckets6 = u32::try_from(buckets).unwrap_or(u32::MAX);
+    index.filter6_words = u32::try_from(filter_words).unwrap_or(u32::MAX);
+    let (filter, lines) = loop {
+        // Strangers cannot know which addresses' hashes meet; where too many do, others are drawn.
+        let salt = RandomState::new().build_hasher().finish();
+        plant(&lengths, 0, salt, &mut index.steps6);
+        if let Some(tables) = fill(&entries, salt, index) {
+            break tables;
+        }
+    };
+    index.filter6_at = memory.place(filter);
+    index.buckets6_at = u32::try_from(memory.lines.len()).unwrap_or(u32::MAX);
+    memory.lines.extend(lines);
+}
+
+/// Writes prefixes of length 1 as two of length 2, which leaves 127 lengths: as many as seven steps tell apart.
+fn without_length_1(prefixes: Vec<(Ipv6Net, u16)>) -> Vec<(Ipv6Net, u16)> {
+    if !prefixes.iter().any(|(prefix, _)| prefix.prefix_len() == 1) {
+        return prefixes;
+    }
+    let mut halves = Vec::with_capacity(prefixes.len() + 2);
+    for (prefix, class) in prefixes {
+        if prefix.prefix_len() == 1 {
+            halves.extend(prefix.subnets(2).into_iter().flatten().map(|half| (half, class)));
+        } else {
+            halves.push((prefix, class));
+        }
+    }
+    // What was there of length 2 already comes behind the half that it replaces.
+    halves.sort_by_key(|(prefix, _)| *prefix);
+    let mut kept: Vec<(Ipv6Net, u16)> = Vec::with_capacity(halves.len());
+    for half in halves {
+        kept.pop_if(|(prefix, _)| *prefix == half.0);
+        kept.push(half);
+    }
+    kept
+}
+
+/// A salt for each length, so that a prefix and its first half have nothing in common.
+fn salt_of(salt: u64, length: u8) -> u64 {
+    salt ^ u64::from(length).wrapping_mul(0xd6e8_feb8_6659_fd93)
+}
+
+/// Makes a balanced search tree of sorted lengths, from step `next` on; returns the step that is free then.
+fn plant(lengths: &[u8], next: u8, salt: u64, steps: &mut [Step6]) -> u8 {
+    let middle = lengths.len() / 2;
+    let Some(&length) = lengths.get(middle) else { return next };
+    let (shorter, longer) = (&lengths[..middle], &lengths[middle + 1..]);
+    let behind_shorter = plant(shorter, next + 1, salt, steps);
+    let behind_longer = plant(longer, behind_shorter, salt, steps);
+    // Where there is nothing to go on with, a step without a length ends the search: the last one is never planted.
+    let end = u8::try_from(LENGTHS6_MAX - 1).unwrap_or(u8::MAX);
+    let or_end = |lengths: &[u8], step: u8| if lengths.is_empty() { end } else { step };
+    let link = Step6::link(length, or_end(shorter, next + 1), or_end(longer, behind_shorter));
+    steps[usize::from(next)] = Step6 { mask: Address::from_number(mask(length)).halves, salt: salt_of(salt, length), link };
+    behind_longer
+}
+
+fn mask(length: u8) -> u128 {
+    u128::MAX.checked_shl(128 - u32::from(length)).unwrap_or(0)
+}
+
+/// The lengths at which the search for `length` has to be told to go on to longer ones.
+fn signposts(lengths: &[u8], length: u8) -> Vec<u8> {
+    let mut posts = Vec::new();
+    let mut rest = lengths;
+    while !rest.is_empty() {
+        let middle = rest.len() / 2;
+        if rest[middle] < length {
+            posts.push(rest[middle]);
+            rest = &rest[middle + 1..];
+        } else if rest[middle] > length {
+            rest = &rest[..middle];
+        } else {
+            break;
+        }
+    }
+    posts
+}
+
+/// The prefixes and their markers, each network once.
+fn entries(prefixes: &[(Ipv6Net, u16)], lengths: &[u8], class6: u64) -> Vec<Entry> {
+    let posts: Vec<Vec<u8>> = (0..=128).map(|length| signposts(lengths, length)).collect();
+    // Prefixes are sorted, so that equal networks of one length follow each other.
+    let mut last: [Option<u128>; 129] = [None; 129];
+    let mut open: Vec<(Ipv6Net, u16)> = Vec::new();
+    let mut entries = Vec::with_capacity(prefixes.len());
+    for (prefix, class) in prefixes {
+        while open.pop_if(|(outer, _)| !outer.contains(prefix)).is_some() {}
+        let network = u128::from(prefix.network());
+        for length in &posts[usize::from(prefix.prefix_len())] {
+            let marked = network & mask(*length);
+            if last[usize::from(*length)] == Some(marked) {
+                continue;
+            }
+            last[usize::from(*length)] = Some(marked);
+            let around = open.iter().rev().find(|(outer, _)| outer.prefix_len() <= *length);
+            // The default class is a class number as well.
+            let class = around.map_or(u16::try_from(class6).unwrap_or(0), |(_, class)| *class);
+            entries.push(Entry { network: marked, length: *length, class });
+        }
+        last[usize::from(prefix.prefix_len())] = Some(network);
+        entries.push(Entry { network, length: prefix.prefix_len(), class: *class });
+        open.push((*prefix, *class));
+    }
+    entries
+}
+
+type Line = [u64; LINE_WORDS];
+
+/// The filter and the buckets; none where some entry finds no place under this salt.
+fn fill(entries: &[Entry], salt: u64, index: &SourceIndex) -> Option<(Vec<u64>, Vec<Line>)> {
+    let hash = |entry: &Entry| Address::from_number(entry.network).hash(salt_of(salt, entry.length));
+    let mut filter = vec![0; index.filter6_words as usize];
+    for entry in entries {
+        let (word, bits) = filter_place(hash(entry), index.filter6_words);
+        filter[word as usize] |= bits;
+    }
+    let mut cuckoo = Cuckoo::new(index.buckets6 as usize, BUCKET_WIDTH);
+    for number in 0..u32::try_from(entries.len()).ok()? {
+        cuckoo.insert(number, |number| bucket_choices(hash(&entries[number as usize]), index.buckets6))?;
+    }
+    let lines = (0..index.buckets6).map(|bucket| {
+        let mut line = [0; LINE_WORDS];
+        for (place, item) in cuckoo.bucket(bucket).iter().enumerate() {
+            let Some(entry) = item.map(|item| &entries[item as usize]) else { continue };
+            let [high, low] = Address::from_number(entry.network).halves;
+            (line[2 * place], line[2 * place + 1]) = (high, low);
+            let meta = u64::from(entry.class) << 8 | u64::from(entry.length);
+            line[2 * BUCKET_WIDTH] |= meta << (META_BITS as usize * place);
+        }
+        line
+    });
+    Some((filter, lines.collect()))
+}

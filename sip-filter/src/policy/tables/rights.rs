@@ -1,0 +1,119 @@
+//! What the lists of a policy say about sources, joined where they meet.
+
+use std::collections::HashMap;
+
+use ipnet::IpNet;
+use sip_filter_common::Class;
+
+use crate::policy::{Listener, ListenerKind, Policy};
+
+/// Every list that names sources, with what it says about them.
+pub(super) fn rights(policy: &Policy) -> Vec<(&[IpNet], Class)> {
+    let listeners = |wanted: &dyn Fn(usize, &Listener) -> bool| {
+        let numbered = policy.listeners.iter().enumerate();
+        numbered
+            .filter(|(number, listener)| wanted(*number, listener))
+            .fold(0, |set, (number, _)| set | 1_u64 << number)
+    };
+    let mut all: Vec<(&[IpNet], Class)> = vec![
+        (&policy.admin, Class { flags: Class::ADMIN, ..Class::NOBODY }),
+        (&policy.deny, Class { flags: Class::DENIED, ..Class::NOBODY }),
+    ];
+    let sip = listeners(&|_, listener| listener.kind != ListenerKind::Other);
+    all.push((&policy.allow, Class { allow: sip, ..Class::NOBODY }));
+    for trunk in &policy.trunks {
+        let its = |number: usize| trunk.listeners.contains(&number);
+        let media = listeners(&|number, listener| its(number) && listener.kind == ListenerKind::Media);
+        let rest = listeners(&|number, listener| its(number) && listener.kind != ListenerKind::Media);
+        all.push((&trunk.deny, Class { deny: media | rest, ..Class::NOBODY }));
+        if trunk.media.is_none() {
+            // One list, named once: a million entries need not be joined with themselves.
+            all.push((&trunk.allow, Class { allow: media | rest, ..Class::NOBODY }));
+        } else {
+            all.push((&trunk.allow, Class { allow: rest, ..Class::NOBODY }));
+            all.push((trunk.media(), Class { allow: media, ..Class::NOBODY }));
+        }
+    }
+    for (number, listener) in policy.listeners.iter().enumerate() {
+        all.push((&listener.allow, Class { allow: 1 << number, ..Class::NOBODY }));
+    }
+    all
+}
+
+/// The entries of a sorted list that lie within `prefix`, and `prefix` itself for each that holds it.
+pub(super) fn rights_within(list: &[IpNet], prefix: IpNet) -> impl Iterator<Item = IpNet> {
+    let around = std::iter::successors(prefix.supernet(), IpNet::supernet)
+        .filter(|outer| list.binary_search(outer).is_ok())
+        .map(move |_| prefix);
+    let from = list.partition_point(|entry| *entry < prefix);
+    let within = list[from..].iter().copied().take_while(move |entry| prefix.contains(entry));
+    around.chain(within)
+}
+
+/// Joins equal prefixes and hands down what outer prefixes say; drops those that say nothing new.
+pub(super) fn inherit<P: Copy + Ord>(
+    rights: &mut Vec<(P, u16)>,
+    classes: &mut Classes,
+    contains: impl Fn(&P, &P) -> bool,
+) {
+    // The order of prefixes puts an outer one before all it contains.
+    rights.sort_unstable_by_key(|(prefix, _)| *prefix);
+    rights.dedup_by(|(prefix, class), (kept, kept_class)| {
+        let same = prefix == kept;
+        if same {
+            *kept_class = classes.joined(*kept_class, *class);
+        }
+        same
+    });
+    let mut open: Vec<(P, u16)> = Vec::new();
+    rights.retain_mut(|(prefix, class)| {
+        while open.pop_if(|(outer, _)| !contains(outer, prefix)).is_some() {}
+        let outer = open.last().map_or(0, |(_, class)| *class);
+        *class = classes.joined(outer, *class);
+        open.push((*prefix, *class));
+        *class != outer
+    });
+}
+
+/// Classes in the order of their numbers; nobody's is number 0.
+pub(super) struct Classes {
+    pub(super) all: Vec<Class>,
+    numbers: HashMap<[u64; 3], u16>,
+    joined: HashMap<(u16, u16), u16>,
+}
+
+impl Default for Classes {
+    fn default() -> Self {
+        Self { all: vec![Class::NOBODY], numbers: HashMap::from([([0; 3], 0)]), joined: HashMap::new() }
+    }
+}
+
+impl Classes {
+    /// The number of a class; beyond 65,535, which is more than any table takes, the last one's.
+    pub(super) fn number_of(&mut self, class: Class) -> u16 {
+        let next = u16::try_from(self.all.len()).unwrap_or(u16::MAX);
+        let number = *self.numbers.entry([class.flags, class.deny, class.allow]).or_insert(next);
+        if number == next {
+            self.all.push(class);
+        }
+        number
+    }
+
+    /// The class that has the rights of both.
+    fn joined(&mut self, one: u16, other: u16) -> u16 {
+        if one == other || other == 0 {
+            return one;
+        }
+        if one == 0 {
+            return other;
+        }
+        if let Some(known) = self.joined.get(&(one, other)) {
+            return *known;
+        }
+        let [a, b] = [one, other].map(|number| self.all[usize::from(number)]);
+        let both = Class { flags: a.flags | b.flags, deny: a.deny | b.deny, allow: a.allow | b.allow };
+        let number = self.number_of(both);
+        self.joined.insert((one, other), number);
+        number
+    }
+}

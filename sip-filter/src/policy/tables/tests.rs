@@ -1,0 +1,158 @@
+//! Compiled tables against the longest prefix found by looking at all of them.
+
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+use proptest::{collection::vec, prelude::*};
+use sip_filter_common::{
+    Address, PolicyIndex,
+    sources::{ipv4 as read4, ipv6 as read6},
+};
+
+use super::{Memory, Tables, ipv4, ipv6};
+use crate::host_tables::HostTables;
+
+fn read(index: Box<PolicyIndex>, memory: Memory) -> HostTables {
+    HostTables::new(Tables { index, lines: memory.lines, local_addresses: Vec::new() })
+}
+
+fn longest<P: Copy>(prefixes: &[(P, u16)], contains: impl Fn(&P) -> bool, length: impl Fn(&P) -> u8) -> u32 {
+    let held = prefixes.iter().filter(|(prefix, _)| contains(prefix));
+    held.max_by_key(|(prefix, _)| length(prefix)).map_or(0, |(_, class)| u32::from(*class))
+}
+
+fn sorted<P: Copy + Ord>(prefixes: Vec<(P, u16)>) -> Vec<(P, u16)> {
+    let by_prefix: std::collections::BTreeMap<P, u16> = prefixes.into_iter().collect();
+    by_prefix.into_iter().collect()
+}
+
+/// Few enough addresses that prefixes meet, at lengths around every border of the tables.
+fn prefix4() -> impl Strategy<Value = (Ipv4Net, u16)> {
+    let address = (0..3_u32, 0..3_u32, any::<u16>())
+        .prop_map(|(a, b, low)| a << 30 | b << 17 | u32::from(low));
+    let length = prop_oneof![0..=32_u8, 17..=19_u8, 23..=32_u8, 27..=32_u8];
+    (address, length, 1..6_u16)
+        .prop_map(|(address, length, class)| (Ipv4Net::new_assert(address.into(), length).trunc(), class))
+}
+
+fn prefix6() -> impl Strategy<Value = (Ipv6Net, u16)> {
+    let address = (0..4_u128, 0..3_u128, any::<u8>(), 0..4_u128).prop_map(|(top, middle, low, last)| {
+        top << 126 | middle << 80 | u128::from(low) << 60 | last
+    });
+    (address, 0..=128_u8, 1..6_u16)
+        .prop_map(|(address, length, class)| (Ipv6Net::new_assert(address.into(), length).trunc(), class))
+}
+
+fn edges4(prefixes: &[(Ipv4Net, u16)]) -> Vec<u32> {
+    let bounds = prefixes.iter().flat_map(|(prefix, _)| [prefix.network(), prefix.broadcast()].map(u32::from));
+    bounds.flat_map(|at| [at.wrapping_sub(1), at, at.wrapping_add(1), at ^ 8, at ^ 0x100, at ^ 0x4000]).collect()
+}
+
+fn edges6(prefixes: &[(Ipv6Net, u16)]) -> Vec<u128> {
+    let bounds = prefixes.iter().flat_map(|(prefix, _)| [prefix.network(), prefix.broadcast()].map(u128::from));
+    bounds.flat_map(|at| [at.wrapping_sub(1), at, at.wrapping_add(1), at ^ 1 << 64, at ^ 1 << 80]).collect()
+}
+
+fn check4(prefixes: &[(Ipv4Net, u16)]) {
+    let (mut index, mut memory) = (bytemuck::zeroed_box::<PolicyIndex>(), Memory::default());
+    ipv4::compile(prefixes, &mut index.sources, &mut memory);
+    let tables = read(index, memory);
+    for address in edges4(prefixes) {
+        let expected =
+            longest(prefixes, |prefix| prefix.contains(&std::net::Ipv4Addr::from(address)), Ipv4Net::prefix_len);
+        let found = read4::class_number(&tables, address);
+        assert_eq!(found, expected, "{} of {prefixes:?}", std::net::Ipv4Addr::from(address));
+    }
+}
+
+fn check6(prefixes: &[(Ipv6Net, u16)]) {
+    let (mut index, mut memory) = (bytemuck::zeroed_box::<PolicyIndex>(), Memory::default());
+    ipv6::compile(prefixes.to_vec(), &mut index.sources, &mut memory);
+    let tables = read(index, memory);
+    for address in edges6(prefixes) {
+        let address = std::net::Ipv6Addr::from(address);
+        let expected = longest(prefixes, |prefix| prefix.contains(&address), Ipv6Net::prefix_len);
+        let found = read6::class_number(&tables, &Address::from_ipv6(address.octets()));
+        assert_eq!(found, expected, "{address} of {prefixes:?}");
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 200, ..ProptestConfig::default() })]
+
+    #[test]
+    fn ipv4_tables_find_the_longest_prefix(prefixes in vec(prefix4(), 0..60)) {
+        check4(&sorted(prefixes));
+    }
+
+    #[test]
+    fn ipv6_tables_find_the_longest_prefix(prefixes in vec(prefix6(), 0..200)) {
+        check6(&sorted(prefixes));
+    }
+
+    #[test]
+    fn a_part_of_a_policy_says_what_the_whole_says(
+        lists in vec(vec(prefix4(), 0..20), 3),
+        (around, _) in prefix4(),
+    ) {
+        let mut policy = crate::policy::file::parse(std::path::Path::new("empty"), POLICY).unwrap();
+        let mut lists = lists.into_iter().map(|list| {
+            sorted(list).into_iter().map(|(prefix, _)| IpNet::from(prefix)).collect::<Vec<_>>()
+        });
+        policy.admin = lists.next().unwrap();
+        policy.deny = lists.next().unwrap();
+        policy.allow = lists.next().unwrap();
+        let part = super::classes_within(&policy, around.into(), usize::MAX).unwrap();
+        prop_assert_eq!(part[0].0, IpNet::from(around));
+        let whole = HostTables::new(Tables::compile(&policy).unwrap());
+        let all: Vec<(Ipv4Net, u16)> = [&policy.admin, &policy.deny, &policy.allow].into_iter().flatten()
+            .filter_map(|prefix| if let IpNet::V4(prefix) = prefix { Some((*prefix, 1)) } else { None })
+            .chain([(around, 1)])
+            .collect();
+        for address in edges4(&all) {
+            let address = std::net::Ipv4Addr::from(address);
+            if !around.contains(&address) {
+                continue;
+            }
+            let held = part.iter().filter(|(prefix, _)| prefix.contains(&std::net::IpAddr::from(address)));
+            let (_, by_part) = held.max_by_key(|(prefix, _)| prefix.prefix_len()).unwrap();
+            let number = read4::class_number(&whole, address.into());
+            let by_whole = sip_filter_common::Tables::index(&whole).classes[number as usize];
+            prop_assert_eq!(*by_part, by_whole, "{}", address);
+        }
+    }
+}
+
+const POLICY: &str = r#"
+[[listener]]
+name = "sip"
+kind = "signalling"
+transport = "udp"
+ports = [5060]
+"#;
+
+#[test]
+fn every_length_of_ipv6_at_once_is_told_apart() {
+    let address = 0x2001_0db8_1234_5678_9abc_def0_1234_5678_u128;
+    let prefixes = (0..=128_u8).map(|length| {
+        (Ipv6Net::new_assert(address.into(), length).trunc(), u16::from(length) + 1)
+    });
+    check6(&sorted(prefixes.collect()));
+}
+
+#[test]
+fn a_part_with_many_classes_is_written_out() {
+    let prefixes = (0..16_u16).map(|host| {
+        (Ipv4Net::new_assert((0xc000_0210 | u32::from(host)).into(), 32), host + 1)
+    });
+    check4(&sorted(prefixes.collect()));
+}
+
+#[test]
+fn everybody_but_a_few_takes_no_more_room_than_the_few() {
+    let (mut index, mut memory) = (bytemuck::zeroed_box::<PolicyIndex>(), Memory::default());
+    let few = (0..1_000_u32).map(|number| (Ipv4Net::new_assert((number << 20 | 1).into(), 32), 2));
+    let prefixes = sorted(few.chain([(Ipv4Net::default(), 1)]).collect());
+    ipv4::compile(&prefixes, &mut index.sources, &mut memory);
+    // A record, a part, a leaf and a block's sixteen details for each.
+    assert!(memory.lines.len() * 64 < 1_000 * 200, "{} lines", memory.lines.len());
+    check4(&prefixes);
+}
