@@ -37,6 +37,8 @@ pub const CHUNKS_MAX: u32 = 128;
 pub const GROUPS4: usize = 1 << 18;
 /// How many different prefix lengths, 0 aside, the IPv6 sources of a policy may have: all there are.
 pub const LENGTHS6_MAX: usize = 128;
+/// How many words the filter of IPv6 prefixes has at most.
+pub const FILTER6_WORDS_MAX: usize = 1 << 18;
 /// How many prefixes of live changes wait to be compiled into the tables at most.
 pub const CHANGES_MAX: u32 = 4_096;
 /// How many buckets the packet path's table of bans has.
@@ -126,14 +128,14 @@ shared! {
     pub struct Step6: 32 {
         /// The bits of an [`Address`] that a prefix of this length fixes.
         pub mask: [u64; 2],
-        /// Makes hashes of different lengths, and of different policies, unlike each other.
+        /// Makes hashes of different lengths, and of different policies, unlike each other; odd.
         pub salt: u64,
         /// The prefix length, 0 where the search ends; and which step comes next: see [`Step6::link`].
         pub link: u64,
     }
 
     /// What a policy says about sources, but for the table memory that it points into, by lines.
-    pub struct SourceIndex: 3_149_864 {
+    pub struct SourceIndex: 5_247_024 {
         /// IPv4: where the records of wide groups begin.
         pub wide4_at: u32,
         /// IPv4: where the parts of blocks begin.
@@ -142,18 +144,22 @@ shared! {
         pub leaves4_at: u32,
         /// IPv4: where the details of leaves begin.
         pub details4_at: u32,
-        /// IPv6: where the filter begins.
-        pub filter6_at: u32,
-        /// IPv6: how many words the filter has.
-        pub filter6_words: u32,
+        /// IPv6: how many bits of a hash are left out to get the number of a word of the filter.
+        pub filter6_shift: u32,
+        /// Nothing yet.
+        pub spare: u32,
         /// IPv6: where the buckets begin, a line each.
         pub buckets6_at: u32,
         /// IPv6: how many buckets there are.
         pub buckets6: u32,
         /// IPv6: the class of a source that no longer prefix holds.
         pub class6: u64,
+        /// IPv6: the salt under which the filter knows every /32 in which anybody is named; 0 where it knows none.
+        pub near6_salt: u64,
         /// IPv6: the search tree over lengths, from its root on.
         pub steps6: [Step6; LENGTHS6_MAX],
+        /// IPv6: presence bits of prefixes, by hash; as many words as the shift says.
+        pub filter6: [u64; FILTER6_WORDS_MAX],
         /// IPv4: for each group, which leaf is the first of its blocks.
         pub groups4: [u32; GROUPS4],
         /// IPv4: for each group, the blocks about which anything is said.
@@ -161,7 +167,7 @@ shared! {
     }
 
     /// The part of a policy that is looked up by number.
-    pub struct PolicyIndex: 3_414_096 {
+    pub struct PolicyIndex: 5_511_256 {
         /// Listeners that are not tied to local addresses.
         pub any_address: u64,
         /// Listeners that are not tied to VLANs.

@@ -158,7 +158,8 @@ fn ipv4<F: Frame + ?Sized>(frame: &F, offset: usize, vlan: u16) -> ControlFlow<R
 #[inline(always)]
 fn ipv6<F: Frame + ?Sized>(frame: &F, offset: usize, vlan: u16) -> ControlFlow<Reason, Packet> {
     let Some(header) = frame.read_long_words::<5>(offset) else {
-        let is_other = matches!(frame.read_long_words(offset), Some([start]) if start.to_ne_bytes()[0] >> 4 != 6);
+        let is_other =
+            matches!(frame.read_long_words(offset), Some([start]) if start.to_ne_bytes()[0] >> 4 != 6);
         return Break(if is_other { Reason::NotIp } else { Reason::Truncated });
     };
     let [start, source @ .., _, _] = header;

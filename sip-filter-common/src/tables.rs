@@ -1,14 +1,16 @@
 //! What the pipeline asks: the tables of the policy and the state beside it.
 
 use crate::{
-    maps::{Address, Class, FragmentDecision, FragmentKey, LINE_WORDS, PolicyIndex},
+    maps::{Address, Class, FragmentDecision, FragmentKey, LINE_WORDS, PolicyIndex, SourceIndex},
     reason::Reason,
-    sources::ipv6::{self, Wanted6},
+    sources::ipv6,
 };
 
-/// The table memory of one policy.
+/// What one policy says about sources.
 pub trait Lines {
-    /// A line of it; `None` behind its end.
+    /// What is looked up by number.
+    fn sources(&self) -> &SourceIndex;
+    /// A line of table memory; `None` behind its end.
     fn line(&self, at: u32) -> Option<&[u64; LINE_WORDS]>;
 }
 
@@ -33,7 +35,7 @@ pub trait Tables: Lines {
 
     /// See [`ipv6::find`]; the kernel calls it as a function that the verifier checks once.
     #[inline(always)]
-    fn find6(&self, wanted: Wanted6) -> u32 {
-        ipv6::find(self, wanted)
+    fn find6(&self, source: &Address, step: u32) -> u32 {
+        ipv6::find(self, source, step)
     }
 }

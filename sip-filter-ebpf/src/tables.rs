@@ -15,9 +15,9 @@ use sip_filter_common::{
     Address, Ban, Class, Counter, FragmentDecision, FragmentKey, Lines, PolicyIndex, Reason, Tables,
     maps::{
         BANS_MAX, CHANGES_MAX, CHUNK_LINES, CHUNKS_MAX, COUNTERS_MAX, ChangeKey, ChangedClass, Clock,
-        FRAGMENTS_MAX, LINE_WORDS, LOCAL_ADDRESSES_MAX, Live, POLICY_SLOTS,
+        FRAGMENTS_MAX, LINE_WORDS, LOCAL_ADDRESSES_MAX, Live, POLICY_SLOTS, SourceIndex,
     },
-    sources::ipv6::{self, Wanted6},
+    sources::ipv6,
 };
 
 const SLOTS: usize = POLICY_SLOTS as usize;
@@ -52,8 +52,7 @@ static CLOCKS: PerCpuArray<Clock, 1> = PerCpuArray::new();
 /// The tables of one policy, picked once for each packet.
 pub(crate) struct KernelTables {
     live: &'static Live,
-    index: &'static PolicyIndex,
-    memory: Slot,
+    slot: Slot,
     follows: bool,
 }
 
@@ -64,8 +63,7 @@ impl KernelTables {
     #[inline(always)]
     pub(crate) fn in_force(follows: bool) -> Option<Self> {
         let live = LIVE.get(0)?;
-        let slot = live.slot as u32;
-        Some(Self { live, index: POLICIES.get(slot)?, memory: Slot(slot), follows })
+        Some(Self { live, slot: Slot::new(live.slot as u32)?, follows })
     }
 
     /// Whether decisions on fragments are remembered.
@@ -100,13 +98,29 @@ pub(crate) fn count(reason: Reason, len_bytes: u64) {
     counter.bytes += len_bytes;
 }
 
-/// A slot's table memory.
-struct Slot(u32);
+/// What the policy in a slot says about sources.
+#[derive(Clone, Copy)]
+struct Slot {
+    number: u32,
+    index: &'static PolicyIndex,
+}
+
+impl Slot {
+    #[inline(always)]
+    fn new(number: u32) -> Option<Self> {
+        Some(Self { number, index: POLICIES.get(number)? })
+    }
+}
 
 impl Lines for Slot {
     #[inline(always)]
+    fn sources(&self) -> &SourceIndex {
+        &self.index.sources
+    }
+
+    #[inline(always)]
     fn line(&self, at: u32) -> Option<&[u64; LINE_WORDS]> {
-        let chunk = self.0 * CHUNKS_MAX + at / CHUNK_LINES as u32 % CHUNKS_MAX;
+        let chunk = self.number * CHUNKS_MAX + at / CHUNK_LINES as u32 % CHUNKS_MAX;
         let words: *const ChunkWords = TABLES.get_value(chunk, &0)?;
         // SAFETY: same size, as asserted above, and the alignment of a word.
         let lines: &Chunk = unsafe { &*words.cast() };
@@ -116,38 +130,40 @@ impl Lines for Slot {
 
 impl Lines for KernelTables {
     #[inline(always)]
+    fn sources(&self) -> &SourceIndex {
+        self.slot.sources()
+    }
+
+    #[inline(always)]
     fn line(&self, at: u32) -> Option<&[u64; LINE_WORDS]> {
-        self.memory.line(at)
+        self.slot.line(at)
     }
 }
 
-/// [`ipv6::find`] as a global function: verified once, for any arguments. The slot stands above the length.
+/// [`ipv6::find`] as a global function: verified once, for any arguments.
+///
+/// The slot is the caller's: its tables stay as they are until every packet that may look at them is done with.
 #[unsafe(no_mangle)]
-extern "C" fn sip_find6(high: u64, low: u64, slot_and_length: u64, first: u32, second: u32) -> u32 {
-    let wanted = Wanted6 {
-        network: Address { halves: [high, low] },
-        length: slot_and_length & ipv6::LENGTH_MASK,
-        buckets: [first, second],
-    };
-    ipv6::find(&Slot((slot_and_length >> 32) as u32), wanted)
+extern "C" fn sip_find6(high: u64, low: u64, slot: u32, step: u32) -> u32 {
+    let source = Address { halves: [high, low] };
+    Slot::new(slot).map_or(ipv6::NONE, |slot| ipv6::find(&slot, &source, step))
 }
 
 impl Tables for KernelTables {
     #[inline(always)]
     fn index(&self) -> &PolicyIndex {
-        self.index
+        self.slot.index
     }
 
     #[inline(always)]
-    fn find6(&self, wanted: Wanted6) -> u32 {
-        let [first, second] = wanted.buckets;
-        let [high, low] = wanted.network.halves;
-        sip_find6(high, low, (self.memory.0 as u64) << 32 | wanted.length, first, second)
+    fn find6(&self, source: &Address, step: u32) -> u32 {
+        let [high, low] = source.halves;
+        sip_find6(high, low, self.slot.number, step)
     }
 
     #[inline(always)]
     fn changed(&self, source: &Address) -> Option<Class> {
-        let slot = self.memory.0;
+        let slot = self.slot.number;
         if self.live.is_changed[slot as usize % SLOTS] == 0 {
             return None;
         }
@@ -157,7 +173,7 @@ impl Tables for KernelTables {
 
     #[inline(always)]
     fn listeners_at(&self, destination: &Address) -> u64 {
-        let Some(addresses) = LOCAL_ADDRESSES.get(self.memory.0) else { return 0 };
+        let Some(addresses) = LOCAL_ADDRESSES.get(self.slot.number) else { return 0 };
         // A copy: what a helper gets a pointer to has to stand in memory, on every packet's way.
         let destination = *destination;
         // SAFETY: a table in force is never written; the next policy gets tables of its own.

@@ -34,7 +34,10 @@ impl Cuckoo {
 
     /// The place of an item, if it has one.
     pub(crate) fn place_of(&self, item: u32, choices: [u32; 2]) -> Option<usize> {
-        choices.into_iter().flat_map(|bucket| self.places(bucket)).find(|place| self.items[*place] == Some(item))
+        choices
+            .into_iter()
+            .flat_map(|bucket| self.places(bucket))
+            .find(|place| self.items[*place] == Some(item))
     }
 
     /// Puts an item, or none, in a place.
@@ -46,7 +49,11 @@ impl Cuckoo {
     ///
     /// Returns what has to be written in this order, so that every item stands somewhere at any time: the last one is
     /// the new item's. `None` when there is no room; nothing is changed then.
-    pub(crate) fn insert(&mut self, item: u32, choices: impl Fn(u32) -> [u32; 2]) -> Option<Vec<(usize, u32)>> {
+    pub(crate) fn insert(
+        &mut self,
+        item: u32,
+        choices: impl Fn(u32) -> [u32; 2],
+    ) -> Option<Vec<(usize, u32)>> {
         let mut way = self.way_to_a_free_place(choices(item), choices)?;
         let mut moves = Vec::with_capacity(way.len());
         let mut target = way.pop()?;
@@ -68,7 +75,8 @@ impl Cuckoo {
         if let Some(free) = start.iter().find(|place| self.items[**place].is_none()) {
             return Some(vec![*free]);
         }
-        let mut reached_from: HashMap<usize, Option<usize>> = start.iter().map(|place| (*place, None)).collect();
+        let mut reached_from: HashMap<usize, Option<usize>> =
+            start.iter().map(|place| (*place, None)).collect();
         let mut open = VecDeque::from(start);
         while let Some(place) = open.pop_front().filter(|_| reached_from.len() < LOOKED_AT_MAX) {
             let item = self.items[place]?;

@@ -6,10 +6,8 @@ use std::cell::RefCell;
 use std::collections::{BTreeSet, HashMap};
 use std::net::IpAddr;
 
-use sip_filter_common::maps::{FRAGMENTS_MAX, LINE_WORDS};
-use sip_filter_common::{
-    Address, Class, FragmentDecision, FragmentKey, Lines, PolicyIndex, Reason, Tables,
-};
+use sip_filter_common::maps::{FRAGMENTS_MAX, LINE_WORDS, SourceIndex};
+use sip_filter_common::{Address, Class, FragmentDecision, FragmentKey, Lines, PolicyIndex, Reason, Tables};
 
 use crate::policy;
 
@@ -57,6 +55,10 @@ impl HostTables {
 }
 
 impl Lines for HostTables {
+    fn sources(&self) -> &SourceIndex {
+        &self.index.sources
+    }
+
     fn line(&self, at: u32) -> Option<&[u64; LINE_WORDS]> {
         self.lines.get(at as usize)
     }

@@ -16,7 +16,7 @@
 use super::NOBODY;
 use crate::{
     maps::{GROUPS4, LINE_WORDS},
-    tables::Tables,
+    tables::Lines,
 };
 
 /// In a group's word: the rest is the number of the record of a wide group.
@@ -60,8 +60,8 @@ pub mod detail {
 
 /// The class of an IPv4 source, given as a number.
 #[inline(always)]
-pub fn class_number<T: Tables + ?Sized>(tables: &T, source: u32) -> u32 {
-    let present = tables.index().sources.present4[(source >> 14) as usize % GROUPS4];
+pub fn class_number<T: Lines + ?Sized>(tables: &T, source: u32) -> u32 {
+    let present = tables.sources().present4[(source >> 14) as usize % GROUPS4];
     if present & block_bit(source) == 0 {
         return NOBODY;
     }
@@ -77,8 +77,8 @@ const fn block_bit(source: u32) -> u64 {
 /// The class of a source in a named block; `None` where the tables end early, which no compiled policy does.
 #[inline(always)]
 #[expect(clippy::cast_possible_truncation, reason = "the fields of packed words are cut out of them")]
-fn known<T: Tables + ?Sized>(tables: &T, source: u32, present: u64) -> Option<u32> {
-    let index = &tables.index().sources;
+fn known<T: Lines + ?Sized>(tables: &T, source: u32, present: u64) -> Option<u32> {
+    let index = tables.sources();
     let bit = block_bit(source);
     let group = index.groups4[(source >> 14) as usize % GROUPS4];
     let (mut present, mut first) = (present, group);
@@ -118,8 +118,8 @@ fn known<T: Tables + ?Sized>(tables: &T, source: u32, present: u64) -> Option<u3
 /// The class of an address by the detail of its /28.
 #[inline(always)]
 #[expect(clippy::cast_possible_truncation, reason = "the fields of packed words are cut out of them")]
-fn in_part<T: Tables + ?Sized>(tables: &T, source: u32, number: u32) -> Option<u32> {
-    let at = tables.index().sources.details4_at;
+fn in_part<T: Lines + ?Sized>(tables: &T, source: u32, number: u32) -> Option<u32> {
+    let at = tables.sources().details4_at;
     let address = source & 15;
     let detail = tables.line(at + number / LINE_WORDS as u32)?[number as usize % LINE_WORDS];
     if detail & detail::MANY != 0 {

@@ -4,23 +4,24 @@
 //! longer prefix can only be found by way of a shorter length, a marker stands there, and every entry carries the
 //! class of the longest prefix that holds it, so that no step has to be taken back.
 //! Before the table comes a filter of presence bits, two for each entry in one word: a stranger's packet reads one
-//! word for each step and seldom a bucket.
+//! word for each step and seldom a bucket. Before the first step the filter is asked for the source's /32 alone, which
+//! settles everybody who comes from a network that no list names anybody in.
 
 use crate::{
-    maps::{Address, LINE_WORDS, Step6},
+    maps::{Address, FILTER6_WORDS_MAX, LENGTHS6_MAX, LINE_WORDS, Step6},
     tables::{Lines, Tables},
 };
 
 /// How many steps lead from the middle of all lengths to any of them.
 pub const STEPS: usize = 7;
-const _: () = assert!((1 << STEPS) >= crate::maps::LENGTHS6_MAX);
+const _: () = assert!((1 << STEPS) >= LENGTHS6_MAX);
 
 /// How many entries a bucket has: two words of address each, and all lengths and classes in the seventh.
 pub const BUCKET_WIDTH: usize = 3;
 /// Bits of an entry's length and class in the seventh word: 8 and 13.
 pub const META_BITS: u32 = 21;
 /// The bits of an entry's length in its part of the seventh word.
-pub const LENGTH_MASK: u64 = 0xff;
+const LENGTH_MASK: u64 = 0xff;
 const META_MASK: u64 = (1 << META_BITS) - 1;
 const _: () = assert!(2 * BUCKET_WIDTH < LINE_WORDS && BUCKET_WIDTH as u32 * META_BITS <= u64::BITS);
 const _: () = assert!(crate::maps::CLASSES_MAX <= 1 << (META_BITS - 8));
@@ -28,21 +29,26 @@ const _: () = assert!(crate::maps::CLASSES_MAX <= 1 << (META_BITS - 8));
 /// No entry of this prefix; no class has the number.
 pub const NONE: u32 = u32::MAX;
 
-/// An entry to look for.
-#[derive(Clone, Copy, Debug)]
-pub struct Wanted6 {
-    /// The address, cut to the length.
-    pub network: Address,
-    /// The prefix length.
-    pub length: u64,
-    /// The lines in which it may stand.
-    pub buckets: [u32; 2],
+/// Where a network stands in the filter: the word, and the bits in it.
+///
+/// Cheaper than a hash that is any good: where networks meet, one more bucket is read.
+#[inline(always)]
+pub const fn filter_place(network: &Address, salt: u64, shift: u32) -> (usize, u64) {
+    let product = (network.halves[0] ^ network.halves[1]).wrapping_mul(salt);
+    (
+        (product >> (shift & 63)) as usize % FILTER6_WORDS_MAX,
+        1 << (product >> 40 & 63) | 1 << (product >> 34 & 63),
+    )
 }
 
-/// Where an entry of this hash stands in the filter: the word, and the bits in it.
+/// How long a network is whose presence is asked for first: what a registry gives to a provider.
+pub const NEAR_BITS: u32 = 32;
+
+/// Where the /32 of an address stands in the filter; all meet in one place under a salt of 0.
 #[inline(always)]
-pub const fn filter_place(hash: u64, words: u32) -> (u32, u64) {
-    (below(hash >> 16, words), 1 << (hash & 63) | 1 << (hash >> 6 & 63))
+pub const fn near_place(address: &Address, salt: u64, shift: u32) -> (usize, u64) {
+    let mask = Address::from_number(u128::MAX << (u128::BITS - NEAR_BITS));
+    filter_place(&Address { halves: [address.halves[0] & mask.halves[0], 0] }, salt, shift)
 }
 
 /// The two buckets in which an entry of this hash may stand.
@@ -60,17 +66,25 @@ const fn below(hash: u64, limit: u32) -> u32 {
 
 /// The class of an IPv6 source.
 #[inline(always)]
-#[expect(clippy::cast_possible_truncation, reason = "classes are few")]
+#[expect(clippy::cast_possible_truncation, reason = "classes and steps are few")]
 pub fn class_number<T: Tables + ?Sized>(tables: &T, source: &Address) -> u32 {
-    let index = &tables.index().sources;
+    let index = tables.sources();
     let mut class = index.class6 as u32;
+    let (word, bits) = near_place(source, index.near6_salt, index.filter6_shift);
+    if index.filter6[word] & bits != bits {
+        return class;
+    }
     let mut at = 0_usize;
     unrolled!(7, {
         let step = &index.steps6[at];
         if step.length() == 0 {
             return class;
         }
-        let found = look(tables, source, step);
+        let (word, bits) = filter_place(&cut(source, step), step.salt, index.filter6_shift);
+        let mut found = NONE;
+        if index.filter6[word] & bits == bits {
+            found = tables.find6(source, at as u32);
+        }
         if found != NONE {
             class = found;
         }
@@ -81,38 +95,32 @@ pub fn class_number<T: Tables + ?Sized>(tables: &T, source: &Address) -> u32 {
     class
 }
 
-/// The class at one length, by filter and table.
+/// The source's network of a step's length.
 #[inline(always)]
-fn look<T: Tables + ?Sized>(tables: &T, source: &Address, step: &Step6) -> u32 {
-    let index = &tables.index().sources;
-    let network =
-        Address { halves: [source.halves[0] & step.mask[0], source.halves[1] & step.mask[1]] };
-    let hash = network.hash(step.salt);
-    let (word, bits) = filter_place(hash, index.filter6_words);
-    let Some(line) = tables.line(index.filter6_at + word / LINE_WORDS as u32) else { return NONE };
-    if line[word as usize % LINE_WORDS] & bits != bits {
-        return NONE;
-    }
-    let buckets = bucket_choices(hash, index.buckets6).map(|bucket| index.buckets6_at + bucket);
-    tables.find6(Wanted6 { network, length: step.length(), buckets })
+fn cut(source: &Address, step: &Step6) -> Address {
+    Address { halves: [source.halves[0] & step.mask[0], source.halves[1] & step.mask[1]] }
 }
 
-/// The class of an entry; [`NONE`] where there is no such entry.
+/// The class of the source's network at the length of a step; [`NONE`] where the table has no such entry.
 #[inline(always)]
-pub fn find<T: Lines + ?Sized>(tables: &T, wanted: Wanted6) -> u32 {
-    let [first, second] = wanted.buckets;
-    let found = in_bucket(tables, &wanted, first);
-    if found != NONE { found } else { in_bucket(tables, &wanted, second) }
+pub fn find<T: Lines + ?Sized>(tables: &T, source: &Address, step: u32) -> u32 {
+    let index = tables.sources();
+    let step = &index.steps6[step as usize % LENGTHS6_MAX];
+    let network = cut(source, step);
+    let [first, second] = bucket_choices(network.hash(step.salt), index.buckets6);
+    let found = in_bucket(tables, &network, step.length(), index.buckets6_at + first);
+    if found != NONE { found } else { in_bucket(tables, &network, step.length(), index.buckets6_at + second) }
 }
 
 #[inline(always)]
 #[expect(clippy::cast_possible_truncation, reason = "the fields of packed words are cut out of them")]
-fn in_bucket<T: Lines + ?Sized>(tables: &T, wanted: &Wanted6, at: u32) -> u32 {
+fn in_bucket<T: Lines + ?Sized>(tables: &T, network: &Address, length: u64, at: u32) -> u32 {
     let Some(line) = tables.line(at) else { return NONE };
-    let [high, low] = wanted.network.halves;
-    let meta = [line[6] & META_MASK, line[6] >> META_BITS & META_MASK, line[6] >> (2 * META_BITS) & META_MASK];
+    let [high, low] = network.halves;
+    let meta =
+        [line[6] & META_MASK, line[6] >> META_BITS & META_MASK, line[6] >> (2 * META_BITS) & META_MASK];
     let is_entry = |number: usize| {
-        line[2 * number] == high && line[2 * number + 1] == low && meta[number] & LENGTH_MASK == wanted.length
+        line[2 * number] == high && line[2 * number + 1] == low && meta[number] & LENGTH_MASK == length
     };
     let class = |number: usize| (meta[number] >> 8) as u32;
     if is_entry(0) {

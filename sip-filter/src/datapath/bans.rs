@@ -12,7 +12,7 @@ use aya::maps::{Array, HashMap, Map, MapData, MapError};
 use nix::libc;
 use sip_filter_common::{
     Address, Ban,
-    maps::{BAN_BUCKET_WIDTH, BAN_BUCKETS, BAN_BITS_WORDS, BanBucket, BanPlace, name},
+    maps::{BAN_BITS_WORDS, BAN_BUCKET_WIDTH, BAN_BUCKETS, BanBucket, BanPlace, name},
 };
 
 use super::{Datapath, DatapathError};
@@ -80,7 +80,9 @@ impl Datapath {
         match self.bans_mut()?.remove(&address) {
             Ok(()) => Ok(true),
             Err(MapError::KeyNotFound) => Ok(false),
-            Err(MapError::SyscallError(error)) if error.io_error.raw_os_error() == Some(libc::ENOENT) => Ok(false),
+            Err(MapError::SyscallError(error)) if error.io_error.raw_os_error() == Some(libc::ENOENT) => {
+                Ok(false)
+            }
             Err(error) => Err(error.into()),
         }
     }

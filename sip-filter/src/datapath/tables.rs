@@ -190,10 +190,12 @@ impl Datapath {
             let threads: Vec<_> = new
                 .iter()
                 .zip(places)
-                .map(|(chunk, place)| scope.spawn(move || -> Result<(), MapError> {
-                    let outer = Map::ArrayOfMaps(MapData::from_id(id)?);
-                    ArrayOfMaps::<_, ChunkTable>::try_from(outer)?.set(place, chunk, 0)
-                }))
+                .map(|(chunk, place)| {
+                    scope.spawn(move || -> Result<(), MapError> {
+                        let outer = Map::ArrayOfMaps(MapData::from_id(id)?);
+                        ArrayOfMaps::<_, ChunkTable>::try_from(outer)?.set(place, chunk, 0)
+                    })
+                })
                 .collect();
             let results = threads.into_iter().map(|thread| thread.join());
             // A thread that panics is a fault of this program, and ends it.
@@ -220,11 +222,8 @@ impl Datapath {
 
     /// Lets the packet path see what is said in [`Live`].
     pub(super) fn write_live(&mut self) -> Result<(), DatapathError> {
-        let mut map: Array<_, Live> = self
-            .ebpf
-            .map_mut(name::LIVE)
-            .ok_or(DatapathError::Missing(name::LIVE))?
-            .try_into()?;
+        let mut map: Array<_, Live> =
+            self.ebpf.map_mut(name::LIVE).ok_or(DatapathError::Missing(name::LIVE))?.try_into()?;
         Ok(map.set(0, &self.tables.live.0, 0)?)
     }
 

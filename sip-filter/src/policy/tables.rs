@@ -15,7 +15,9 @@ use std::{collections::HashMap, net::IpAddr};
 use ipnet::IpNet;
 use sip_filter_common::{
     Class, PolicyIndex,
-    maps::{CHUNK_LINES, CHUNKS_MAX, CLASSES_MAX, LINE_WORDS, LOCAL_ADDRESSES_MAX, PORT_SETS_MAX, PREFIXES_MAX},
+    maps::{
+        CHUNK_LINES, CHUNKS_MAX, CLASSES_MAX, LINE_WORDS, LOCAL_ADDRESSES_MAX, PORT_SETS_MAX, PREFIXES_MAX,
+    },
 };
 
 use self::{

@@ -89,7 +89,8 @@ impl Trial<'_> {
             kernel.apply(self.policy);
         }
         for _ in 0..2 + random.below(5) {
-            let until_ns = random.pick(&[started_ns + HOUR_NS, started_ns + HOUR_NS, started_ns - TICK_NS_MAX, 1]);
+            let until_ns =
+                random.pick(&[started_ns + HOUR_NS, started_ns + HOUR_NS, started_ns - TICK_NS_MAX, 1]);
             let address = random::source(random).to_canonical();
             host.ban(address, until_ns);
             model.bans.insert(address, until_ns);

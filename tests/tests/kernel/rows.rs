@@ -18,7 +18,7 @@ use sip_filter::policy::tables::Tables;
 use sip_filter::policy::{Policy, file};
 use sip_filter_common::{Mode, Reason, Verdict, judge};
 
-use super::loaded::{TICK_NS_MAX, FRAME_LEN_MIN, Loaded, may_use_the_kernel, now_ns};
+use super::loaded::{FRAME_LEN_MIN, Loaded, TICK_NS_MAX, may_use_the_kernel, now_ns};
 use super::model::Model;
 use super::packet::Packet;
 

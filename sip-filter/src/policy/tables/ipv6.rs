@@ -5,15 +5,17 @@ use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use ipnet::Ipv6Net;
 use sip_filter_common::{
     Address,
-    maps::{LENGTHS6_MAX, LINE_WORDS, SourceIndex, Step6},
-    sources::ipv6::{BUCKET_WIDTH, META_BITS, bucket_choices, filter_place},
+    maps::{FILTER6_WORDS_MAX, LENGTHS6_MAX, LINE_WORDS, SourceIndex, Step6},
+    sources::ipv6::{BUCKET_WIDTH, META_BITS, NEAR_BITS, bucket_choices, filter_place, near_place},
 };
 
 use super::memory::Memory;
 use crate::cuckoo::Cuckoo;
 
-/// How many bits of the filter an entry has: of strangers, one in thirty is looked for in vain.
+/// How many bits of the filter an entry has at least, where there is room: one stranger in thirty is looked for in vain.
 const FILTER_BITS: usize = 12;
+/// How many /32s the filter knows at most.
+const NEAR_MAX: u32 = 1 << 20;
 /// How full the buckets are, in hundredths.
 const FULL_PERCENT: usize = 85;
 
@@ -39,18 +41,27 @@ pub(super) fn compile(prefixes: Vec<(Ipv6Net, u16)>, index: &mut SourceIndex, me
     lengths.dedup();
     let entries = entries(prefixes, &lengths, index.class6);
     let buckets = (entries.len() * 100).div_ceil(BUCKET_WIDTH * FULL_PERCENT).max(1);
-    let filter_words = (entries.len() * FILTER_BITS).div_ceil(64).max(1);
+    let near = near(prefixes);
+    let in_filter = entries.len() + near.as_ref().map_or(0, Vec::len);
+    let filter_words = (in_filter * FILTER_BITS).div_ceil(64).next_power_of_two().clamp(2, FILTER6_WORDS_MAX);
     index.buckets6 = u32::try_from(buckets).unwrap_or(u32::MAX);
-    index.filter6_words = u32::try_from(filter_words).unwrap_or(u32::MAX);
-    let (filter, lines) = loop {
+    index.filter6_shift = 64 - filter_words.trailing_zeros();
+    let lines = loop {
         // Strangers cannot know which addresses' hashes meet; where too many do, others are drawn.
         let salt = RandomState::new().build_hasher().finish();
         plant(&lengths, 0, salt, &mut index.steps6);
-        if let Some(tables) = fill(&entries, salt, index) {
-            break tables;
+        if let Some(lines) = buckets_of(&entries, salt, index.buckets6) {
+            fill_filter(&entries, salt, index);
+            // Without a list of them, all are said to be there.
+            index.near6_salt = if near.is_some() { salt_of(salt, 0) } else { 0 };
+            for network in near.as_deref().unwrap_or(&[0]) {
+                let network = Address::from_number(u128::from(*network) << (u128::BITS - NEAR_BITS));
+                let (word, bits) = near_place(&network, index.near6_salt, index.filter6_shift);
+                index.filter6[word] |= bits;
+            }
+            break lines;
         }
     };
-    index.filter6_at = memory.place(filter);
     index.buckets6_at = u32::try_from(memory.lines.len()).unwrap_or(u32::MAX);
     memory.lines.extend(lines);
 }
@@ -80,7 +91,7 @@ fn without_length_1(prefixes: Vec<(Ipv6Net, u16)>) -> Vec<(Ipv6Net, u16)> {
 
 /// A salt for each length, so that a prefix and its first half have nothing in common.
 fn salt_of(salt: u64, length: u8) -> u64 {
-    salt ^ u64::from(length).wrapping_mul(0xd6e8_feb8_6659_fd93)
+    salt ^ u64::from(length).wrapping_mul(0xd6e8_feb8_6659_fd93) | 1
 }
 
 /// Makes a balanced search tree of sorted lengths, from step `next` on; returns the step that is free then.
@@ -94,7 +105,8 @@ fn plant(lengths: &[u8], next: u8, salt: u64, steps: &mut [Step6]) -> u8 {
     let end = u8::try_from(LENGTHS6_MAX - 1).unwrap_or(u8::MAX);
     let or_end = |lengths: &[u8], step: u8| if lengths.is_empty() { end } else { step };
     let link = Step6::link(length, or_end(shorter, next + 1), or_end(longer, behind_shorter));
-    steps[usize::from(next)] = Step6 { mask: Address::from_number(mask(length)).halves, salt: salt_of(salt, length), link };
+    steps[usize::from(next)] =
+        Step6 { mask: Address::from_number(mask(length)).halves, salt: salt_of(salt, length), link };
     behind_longer
 }
 
@@ -150,19 +162,43 @@ fn entries(prefixes: &[(Ipv6Net, u16)], lengths: &[u8], class6: u64) -> Vec<Entr
 
 type Line = [u64; LINE_WORDS];
 
-/// The filter and the buckets; none where some entry finds no place under this salt.
-fn fill(entries: &[Entry], salt: u64, index: &SourceIndex) -> Option<(Vec<u64>, Vec<Line>)> {
-    let hash = |entry: &Entry| Address::from_number(entry.network).hash(salt_of(salt, entry.length));
-    let mut filter = vec![0; index.filter6_words as usize];
+/// The /32s in which anybody is named; none where they are more than the filter is made for.
+fn near(prefixes: &[(Ipv6Net, u16)]) -> Option<Vec<u32>> {
+    let first_bits =
+        |address: std::net::Ipv6Addr| u32::try_from(u128::from(address) >> (u128::BITS - NEAR_BITS));
+    let mut near: Vec<u32> = Vec::new();
+    for (prefix, _) in prefixes {
+        // The first bits of 32 are no more than 32.
+        let (first, last) =
+            (first_bits(prefix.network()).unwrap_or(0), first_bits(prefix.broadcast()).unwrap_or(u32::MAX));
+        if last - first > NEAR_MAX || near.len() > NEAR_MAX as usize {
+            return None;
+        }
+        let first = near.last().map_or(first, |known| first.max(known.saturating_add(1)));
+        near.extend(first..=last);
+    }
+    Some(near)
+}
+
+fn fill_filter(entries: &[Entry], salt: u64, index: &mut SourceIndex) {
     for entry in entries {
-        let (word, bits) = filter_place(hash(entry), index.filter6_words);
-        filter[word as usize] |= bits;
+        let network = Address::from_number(entry.network);
+        let (word, bits) = filter_place(&network, salt_of(salt, entry.length), index.filter6_shift);
+        index.filter6[word] |= bits;
     }
-    let mut cuckoo = Cuckoo::new(index.buckets6 as usize, BUCKET_WIDTH);
+}
+
+/// The lines of the buckets; none where some entry finds no place under this salt.
+fn buckets_of(entries: &[Entry], salt: u64, buckets: u32) -> Option<Vec<Line>> {
+    let choices = |number: u32| {
+        let entry = &entries[number as usize];
+        bucket_choices(Address::from_number(entry.network).hash(salt_of(salt, entry.length)), buckets)
+    };
+    let mut cuckoo = Cuckoo::new(buckets as usize, BUCKET_WIDTH);
     for number in 0..u32::try_from(entries.len()).ok()? {
-        cuckoo.insert(number, |number| bucket_choices(hash(&entries[number as usize]), index.buckets6))?;
+        cuckoo.insert(number, choices)?;
     }
-    let lines = (0..index.buckets6).map(|bucket| {
+    let lines = (0..buckets).map(|bucket| {
         let mut line = [0; LINE_WORDS];
         for (place, item) in cuckoo.bucket(bucket).iter().enumerate() {
             let Some(entry) = item.map(|item| &entries[item as usize]) else { continue };
@@ -173,5 +209,5 @@ fn fill(entries: &[Entry], salt: u64, index: &SourceIndex) -> Option<(Vec<u64>, 
         }
         line
     });
-    Some((filter, lines.collect()))
+    Some(lines.collect())
 }

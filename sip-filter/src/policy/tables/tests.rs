@@ -26,28 +26,31 @@ fn sorted<P: Copy + Ord>(prefixes: Vec<(P, u16)>) -> Vec<(P, u16)> {
 
 /// Few enough addresses that prefixes meet, at lengths around every border of the tables.
 fn prefix4() -> impl Strategy<Value = (Ipv4Net, u16)> {
-    let address = (0..3_u32, 0..3_u32, any::<u16>())
-        .prop_map(|(a, b, low)| a << 30 | b << 17 | u32::from(low));
+    let address =
+        (0..3_u32, 0..3_u32, any::<u16>()).prop_map(|(a, b, low)| a << 30 | b << 17 | u32::from(low));
     let length = prop_oneof![0..=32_u8, 17..=19_u8, 23..=32_u8, 27..=32_u8];
     (address, length, 1..6_u16)
         .prop_map(|(address, length, class)| (Ipv4Net::new_assert(address.into(), length).trunc(), class))
 }
 
 fn prefix6() -> impl Strategy<Value = (Ipv6Net, u16)> {
-    let address = (0..4_u128, 0..3_u128, any::<u8>(), 0..4_u128).prop_map(|(top, middle, low, last)| {
-        top << 126 | middle << 80 | u128::from(low) << 60 | last
-    });
+    let address = (0..4_u128, 0..3_u128, any::<u8>(), 0..4_u128)
+        .prop_map(|(top, middle, low, last)| top << 126 | middle << 80 | u128::from(low) << 60 | last);
     (address, 0..=128_u8, 1..6_u16)
         .prop_map(|(address, length, class)| (Ipv6Net::new_assert(address.into(), length).trunc(), class))
 }
 
 fn edges4(prefixes: &[(Ipv4Net, u16)]) -> Vec<u32> {
-    let bounds = prefixes.iter().flat_map(|(prefix, _)| [prefix.network(), prefix.broadcast()].map(u32::from));
-    bounds.flat_map(|at| [at.wrapping_sub(1), at, at.wrapping_add(1), at ^ 8, at ^ 0x100, at ^ 0x4000]).collect()
+    let bounds =
+        prefixes.iter().flat_map(|(prefix, _)| [prefix.network(), prefix.broadcast()].map(u32::from));
+    bounds
+        .flat_map(|at| [at.wrapping_sub(1), at, at.wrapping_add(1), at ^ 8, at ^ 0x100, at ^ 0x4000])
+        .collect()
 }
 
 fn edges6(prefixes: &[(Ipv6Net, u16)]) -> Vec<u128> {
-    let bounds = prefixes.iter().flat_map(|(prefix, _)| [prefix.network(), prefix.broadcast()].map(u128::from));
+    let bounds =
+        prefixes.iter().flat_map(|(prefix, _)| [prefix.network(), prefix.broadcast()].map(u128::from));
     bounds.flat_map(|at| [at.wrapping_sub(1), at, at.wrapping_add(1), at ^ 1 << 64, at ^ 1 << 80]).collect()
 }
 
@@ -56,8 +59,11 @@ fn check4(prefixes: &[(Ipv4Net, u16)]) {
     ipv4::compile(prefixes, &mut index.sources, &mut memory);
     let tables = read(index, memory);
     for address in edges4(prefixes) {
-        let expected =
-            longest(prefixes, |prefix| prefix.contains(&std::net::Ipv4Addr::from(address)), Ipv4Net::prefix_len);
+        let expected = longest(
+            prefixes,
+            |prefix| prefix.contains(&std::net::Ipv4Addr::from(address)),
+            Ipv4Net::prefix_len,
+        );
         let found = read4::class_number(&tables, address);
         assert_eq!(found, expected, "{} of {prefixes:?}", std::net::Ipv4Addr::from(address));
     }
@@ -132,17 +138,15 @@ ports = [5060]
 #[test]
 fn every_length_of_ipv6_at_once_is_told_apart() {
     let address = 0x2001_0db8_1234_5678_9abc_def0_1234_5678_u128;
-    let prefixes = (0..=128_u8).map(|length| {
-        (Ipv6Net::new_assert(address.into(), length).trunc(), u16::from(length) + 1)
-    });
+    let prefixes = (0..=128_u8)
+        .map(|length| (Ipv6Net::new_assert(address.into(), length).trunc(), u16::from(length) + 1));
     check6(&sorted(prefixes.collect()));
 }
 
 #[test]
 fn a_part_with_many_classes_is_written_out() {
-    let prefixes = (0..16_u16).map(|host| {
-        (Ipv4Net::new_assert((0xc000_0210 | u32::from(host)).into(), 32), host + 1)
-    });
+    let prefixes =
+        (0..16_u16).map(|host| (Ipv4Net::new_assert((0xc000_0210 | u32::from(host)).into(), 32), host + 1));
     check4(&sorted(prefixes.collect()));
 }
 
