@@ -128,10 +128,32 @@ pub struct Status {
     pub config: PathBuf,
     /// How many live changes are not in the policy file.
     pub unsaved_changes: usize,
+    /// How much memory the filter takes.
+    pub memory_bytes: MemoryBytes,
     /// The daemon's version.
     pub version: String,
     /// What the operator should know.
     pub warnings: Vec<String>,
+}
+
+/// Memory, in bytes.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct MemoryBytes {
+    /// The kernel's maps.
+    pub kernel: u64,
+    /// What the daemon has of the machine's memory for itself (`RssAnon` of proc_pid_status(5)).
+    pub daemon: u64,
+}
+
+/// How long a policy took on its way, in microseconds.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+pub struct Timing {
+    /// To be read and validated.
+    pub read: u64,
+    /// To be compiled into tables.
+    pub compile: u64,
+    /// To be written into the kernel's memory and put in force on every CPU.
+    pub kernel: u64,
 }
 
 /// One interface of the policy.
@@ -179,6 +201,8 @@ pub struct Applied {
     pub difference: Difference,
     /// Live changes that the file does not have and that end with it.
     pub dropped_changes: Vec<ListChange>,
+    /// How long it took; the kernel's part is 0 in a dry run.
+    pub timing_us: Timing,
     /// What the operator should know.
     pub warnings: Vec<String>,
 }
@@ -188,6 +212,8 @@ pub struct Applied {
 pub struct Changed {
     /// The policy in force now.
     pub generation: u64,
+    /// Microseconds from the request to the change being in force.
+    pub in_force_us: u64,
     /// The file that was changed too.
     pub saved_to: Option<PathBuf>,
     /// What the change does not do.

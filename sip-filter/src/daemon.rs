@@ -2,8 +2,10 @@
 //!
 //! Owns the datapath. Everything that can change what the kernel does comes through `Event`.
 
+mod memory;
 mod requests;
 mod save;
+mod settling;
 mod start;
 
 pub use start::{NoInterface, Unreadable, read};
@@ -25,8 +27,10 @@ use crate::{
 };
 use sip_filter_common::Mode;
 
-/// How often expired bans are taken out of the map.
-const SWEEP_INTERVAL: Duration = Duration::from_secs(10);
+/// How often the daemon looks whether there is something to tidy up.
+const TICK_INTERVAL: Duration = Duration::from_secs(1);
+/// How many ticks pass until expired bans are taken out of the map.
+const SWEEP_TICKS: u64 = 10;
 /// How many events may wait; senders wait beyond that.
 const EVENTS_MAX: usize = 64;
 
@@ -55,8 +59,10 @@ enum Event {
     Interface(String),
     /// SIGHUP: apply the policy file.
     Reload,
-    /// Time to tidy up.
-    Sweep,
+    /// Time to tidy up; counts from 0.
+    Tick(u64),
+    /// The policy in force was compiled anew.
+    Compiled(Box<settling::Compiled>),
     /// SIGTERM or SIGINT.
     Stop,
 }
@@ -75,6 +81,7 @@ struct Daemon {
     policy: Policy,
     /// Changes that the policy file does not have.
     unsaved: Vec<ListChange>,
+    settling: settling::Settling,
     /// Held for its file, which is to go with the daemon.
     _socket: server::SocketFile,
 }
@@ -114,7 +121,12 @@ impl Daemon {
                 self.reattach(&name).await;
             }
             Event::Reload => self.reload().await,
-            Event::Sweep => {
+            Event::Compiled(compiled) => self.settle(*compiled),
+            Event::Tick(number) => {
+                self.settle_in_time();
+                if number % SWEEP_TICKS != 0 {
+                    return Next::Continue;
+                }
                 self.sweep();
                 // The kernel drops news of interfaces when too many come at once.
                 for name in self.policy.interfaces.clone() {
@@ -195,6 +207,9 @@ impl Daemon {
                 tracing::warn!("the expired ban of {address} stays in the map: {error}");
             }
         }
+        if let Err(error) = self.datapath.tidy_bans() {
+            tracing::warn!("the bits of ended bans stay in the map: {error}");
+        }
     }
 
     /// Leaves the kernel as `on_exit` says.
@@ -224,15 +239,16 @@ fn start_sources(
     listener: tokio::net::UnixListener,
     clients: server::Places,
     mut interface_changes: futures_util::stream::BoxStream<'static, String>,
-) -> anyhow::Result<mpsc::Receiver<Event>> {
-    let (events, receiver) = mpsc::channel(EVENTS_MAX);
+    events: mpsc::Sender<Event>,
+) -> anyhow::Result<()> {
     let (calls, mut calls_receiver) = mpsc::channel(EVENTS_MAX);
     tokio::spawn(server::serve(listener, clients, calls));
     let mut stop = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut reload = signal(SignalKind::hangup())?;
-    let mut sweep = tokio::time::interval(SWEEP_INTERVAL);
+    let mut tick = tokio::time::interval(TICK_INTERVAL);
     tokio::spawn(async move {
+        let mut ticks = 0..;
         loop {
             let event = tokio::select! {
                 Some((request, reply)) = calls_receiver.recv() => Event::Request(request, reply),
@@ -240,12 +256,12 @@ fn start_sources(
                 _ = stop.recv() => Event::Stop,
                 _ = interrupt.recv() => Event::Stop,
                 _ = reload.recv() => Event::Reload,
-                _ = sweep.tick() => Event::Sweep,
+                _ = tick.tick() => Event::Tick(ticks.next().unwrap_or(0)),
             };
             if events.send(event).await.is_err() {
                 return;
             }
         }
     });
-    Ok(receiver)
+    Ok(())
 }

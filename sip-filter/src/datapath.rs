@@ -26,6 +26,7 @@ use sip_filter_common::{
 
 pub use attach::{AttachError, AttachMode, program_name};
 pub use pins::{Pins, PinsError, is_in_own_mount_namespace};
+pub use tables::Written;
 
 /// The loaded program with its maps and links.
 pub struct Datapath {

@@ -38,7 +38,7 @@ pub(super) fn run(global: &Global, arguments: &Arguments) -> anyhow::Result<()> 
     if global.json {
         return output::json(&applied);
     }
-    let Applied { applied, generation, difference, dropped_changes, warnings } = applied;
+    let Applied { applied, generation, difference, dropped_changes, warnings, .. } = applied;
     for warning in warnings {
         output::print(&format!("warning: {warning}"))?;
     }

@@ -19,6 +19,13 @@ pub(super) fn run(global: &Global) -> anyhow::Result<()> {
     };
     output::print(&format!("mode {}, generation {}{unsaved}", status.mode, status.generation))?;
     output::print(&format!("policy {}", status.config.display()))?;
+    let mebibytes = |bytes: u64| format!("{:.1} MiB", bytes as f64 / f64::from(1 << 20));
+    let memory = &status.memory_bytes;
+    output::print(&format!(
+        "memory {} kernel, {} daemon",
+        mebibytes(memory.kernel),
+        mebibytes(memory.daemon)
+    ))?;
     let mut interfaces = output::table(&["interface", "attached", "program", "VLAN tags"]);
     for interface in &status.interfaces {
         let attached = match interface.attached {

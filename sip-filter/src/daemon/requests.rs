@@ -1,18 +1,25 @@
 //! What the daemon does when it is asked.
 
-use std::{collections::BTreeMap, net::IpAddr, path::Path, time::Duration};
+use std::{
+    collections::BTreeMap,
+    net::IpAddr,
+    path::Path,
+    time::{Duration, Instant},
+};
 
 use anyhow::{Context as _, bail};
+use ipnet::IpNet;
 use serde::Serialize;
 use sip_filter_common::{Ban, Reason, Transport, maps::BAN_CAUSE_LEN};
 use tokio::sync::oneshot;
 
-use super::{Daemon, Next, save, start};
+use super::{Daemon, Next, memory::memory_bytes, save, start};
 use crate::{
     control::{
         Applied, BanEntry, Banned, Cause, Changed, CounterStatus, Entry, Explanation, Fault, InterfaceStatus,
-        ListKind, Question, Request, Response, Status, TransportName, TrunkEntry, VlanTags,
+        ListKind, Question, Request, Response, Status, Timing, TransportName, TrunkEntry, VlanTags,
     },
+    datapath::{DatapathError, Written},
     explain,
     interfaces::Interface,
     policy::{
@@ -20,9 +27,13 @@ use crate::{
         change::{ChangeError, List, ListChange},
         difference::Difference,
         mistake::Mistakes,
-        tables::{Full, Tables},
+        prefix::canonical,
+        tables::{Full, Tables, classes_within},
     },
 };
+
+/// How many prefixes a live change may put before the tables.
+const CHANGE_PREFIXES_MAX: usize = 1_024;
 
 /// A request that asks for what cannot be.
 #[derive(Debug, thiserror::Error)]
@@ -49,6 +60,10 @@ fn response(result: anyhow::Result<serde_json::Value>) -> Response {
             Response::Error { fault, message: format!("{error:#}") }
         }
     }
+}
+
+fn micros(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
 }
 
 /// CLOCK_BOOTTIME, by which bans are kept.
@@ -125,6 +140,7 @@ impl Daemon {
             on_exit: self.policy.on_exit,
             config: self.options.config.clone(),
             unsaved_changes: self.unsaved.len(),
+            memory_bytes: memory_bytes(&self.datapath),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             warnings,
         })
@@ -138,18 +154,22 @@ impl Daemon {
     }
 
     async fn apply(&mut self, path: &Path, text: &str, dry_run: bool) -> anyhow::Result<Applied> {
+        let started = Instant::now();
         let policy = self.options.parse(path, text)?;
+        let read = started.elapsed();
         let difference = Difference::between(&self.policy, &policy);
         let program_id = self.datapath.program_id()?;
         let is_ours =
             |interface: &Interface| interface.runs(program_id) || self.datapath.is_attached(&interface.name);
         let in_force = &self.policy.interfaces;
         let interfaces = start::describe_all(&self.interfaces, &policy, in_force, is_ours).await?;
+        let started = Instant::now();
         let mut tables = Tables::compile(&policy)?;
+        let mut timing_us = Timing { read: micros(read), compile: micros(started.elapsed()), kernel: 0 };
         let dropped_changes =
             self.unsaved.iter().filter(|change| !policy.agrees_with(change)).cloned().collect();
         if !dry_run {
-            self.put_in_force(policy, &mut tables, &interfaces)?;
+            timing_us.kernel = self.put_in_force(policy, &mut tables, &interfaces)?.kernel_us;
             self.options.config = path.to_path_buf();
             self.unsaved.clear();
         }
@@ -158,6 +178,7 @@ impl Daemon {
             generation: self.datapath.generation(),
             difference,
             dropped_changes,
+            timing_us,
             warnings: self.warnings(),
         })
     }
@@ -168,7 +189,7 @@ impl Daemon {
         policy: Policy,
         tables: &mut Tables,
         interfaces: &[Interface],
-    ) -> anyhow::Result<()> {
+    ) -> anyhow::Result<Written> {
         let program_id = self.datapath.program_id()?;
         let is_judged = |daemon: &Self, interface: &Interface| {
             interface.runs(program_id) && daemon.datapath.is_attached(&interface.name)
@@ -176,23 +197,25 @@ impl Daemon {
         let unjudged: Vec<_> = interfaces.iter().filter(|interface| !is_judged(self, interface)).collect();
         let attached = unjudged.iter().try_for_each(|interface| self.attach(interface));
         let applied = attached.and_then(|()| Ok(self.datapath.apply(tables)?));
-        if let Err(error) = applied {
+        let written = applied.or_else(|error| {
             let new = |interface: &&Interface| !self.policy.interfaces.contains(&interface.name);
             for interface in unjudged.into_iter().filter(|interface| interface.xdp.is_none()).filter(new) {
                 self.datapath.detach(&interface.name)?;
             }
-            return Err(error);
-        }
+            Err(error)
+        })?;
+        self.settling.settled();
         let on_exit = policy.on_exit;
         self.policy = policy;
         // The policy is in force whatever becomes of the pins.
         self.datapath.hold(on_exit == OnExit::Hold).context("in force, but it ends with the daemon")?;
         self.datapath.pin()?;
         self.let_go_of_others()?;
-        Ok(())
+        Ok(written)
     }
 
     fn change(&mut self, change: ListChange, save: bool) -> anyhow::Result<Changed> {
+        let started = Instant::now();
         // A change that is in force already may still be saved, and one that the file has may still be put in force.
         let next = match self.policy.with(&change) {
             Err(ChangeError::AlreadyThere { .. } | ChangeError::NotThere { covering: None, .. })
@@ -205,16 +228,16 @@ impl Daemon {
         // What cannot be saved is refused before it is in force.
         let edited = if save { save::edited(&self.options.config, &change)? } else { None };
         if let Some(mut policy) = next {
-            let mut tables = Tables::compile(&policy)?;
-            self.datapath.apply(&mut tables)?;
+            self.put_change_in_force(&policy, change.prefix)?;
             policy.warnings = std::mem::take(&mut self.policy.warnings);
             self.policy = policy;
             self.note_unsaved(change.clone());
         }
+        let in_force_us = micros(started.elapsed());
         let generation = self.datapath.generation();
         let note = self.media_note(&change);
         if !save {
-            return Ok(Changed { generation, saved_to: None, note });
+            return Ok(Changed { generation, in_force_us, saved_to: None, note });
         }
         if let Some(text) = edited
             && let Err(error) = save::replace(&self.options.config, &text)
@@ -223,7 +246,25 @@ impl Daemon {
             bail!("in force, but not saved: cannot write {path}: {error}");
         }
         self.unsaved.retain(|unsaved| *unsaved != change);
-        Ok(Changed { generation, saved_to: Some(self.options.config.clone()), note })
+        Ok(Changed { generation, in_force_us, saved_to: Some(self.options.config.clone()), note })
+    }
+
+    /// Puts what a policy says about the addresses of a prefix before the tables in force; all of it anew where that is
+    /// too much.
+    fn put_change_in_force(&mut self, policy: &Policy, prefix: IpNet) -> anyhow::Result<()> {
+        if let Some(classes) = classes_within(policy, canonical(prefix), CHANGE_PREFIXES_MAX) {
+            match self.datapath.change(&classes) {
+                Err(DatapathError::NoRoom { .. }) => {}
+                changed => {
+                    changed?;
+                    self.settling.changed();
+                    return Ok(());
+                }
+            }
+        }
+        self.datapath.apply(&mut Tables::compile(policy)?)?;
+        self.settling.settled();
+        Ok(())
     }
 
     /// A trunk with a media list of its own does not follow its allow list.

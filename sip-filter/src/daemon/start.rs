@@ -7,7 +7,7 @@ use caps::{CapSet, Capability};
 use sip_filter_common::Transport;
 use tokio::sync::mpsc;
 
-use super::{Daemon, Event, Options, start_sources};
+use super::{Daemon, EVENTS_MAX, Event, Options, settling::Settling, start_sources};
 use crate::{
     control::server,
     datapath::{AttachError, Datapath, Pins, is_in_own_mount_namespace, program_name},
@@ -41,7 +41,16 @@ impl Daemon {
         let mut tables = Tables::compile(&policy)?;
 
         let datapath = Datapath::load(pins, options.is_verbose)?;
-        let mut daemon = Self { options, datapath, interfaces, policy, unsaved: Vec::new(), _socket: socket };
+        let (sender, events) = mpsc::channel(EVENTS_MAX);
+        let mut daemon = Self {
+            options,
+            datapath,
+            interfaces,
+            policy,
+            unsaved: Vec::new(),
+            settling: Settling::new(sender.clone()),
+            _socket: socket,
+        };
         daemon.datapath.start_kernel_log();
         // An earlier daemon's policy stays in force until nothing can fail any more but the tables themselves.
         let has_earlier_policy = daemon.datapath.has_policy();
@@ -69,7 +78,7 @@ impl Daemon {
             daemon.policy.listeners.len(),
             daemon.policy.trunks.len()
         );
-        let events = start_sources(listener, clients, changes)?;
+        start_sources(listener, clients, changes, sender)?;
         Ok((daemon, events))
     }
 

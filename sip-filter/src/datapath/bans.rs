@@ -40,6 +40,13 @@ impl Default for Placed {
     }
 }
 
+impl Placed {
+    /// How many bans there are.
+    pub(super) fn len(&self) -> usize {
+        self.numbers.len()
+    }
+}
+
 impl Datapath {
     /// Bans an address until a time of CLOCK_BOOTTIME, or changes its ban.
     ///

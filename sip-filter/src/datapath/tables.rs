@@ -5,10 +5,10 @@ use std::{net::IpAddr, thread, time::Instant};
 use aya::maps::{Array, ArrayOfMaps, HashMap, LpmTrie, Map, MapData, MapError, lpm_trie::Key};
 use ipnet::IpNet;
 use sip_filter_common::{
-    Address, Class, PolicyIndex,
+    Address, Ban, Class, FragmentDecision, FragmentKey, PolicyIndex,
     maps::{
-        CHUNK_LINES, CHUNKS_MAX, ChangeKey, ChangedClass, LINE_WORDS, LOCAL_ADDRESSES_MAX, Live,
-        POLICY_SLOTS, name,
+        BAN_BUCKETS, BanBucket, CHUNK_LINES, CHUNKS_MAX, ChangeKey, ChangedClass, FRAGMENTS_MAX, LINE_WORDS,
+        LOCAL_ADDRESSES_MAX, Live, POLICY_SLOTS, name,
     },
 };
 
@@ -241,10 +241,19 @@ impl Datapath {
         self.map_mut(name::CHANGES)
     }
 
-    /// Bytes of kernel memory that the tables take, those of the policy before included.
-    pub fn table_bytes(&self) -> u64 {
+    /// Bytes of kernel memory that the maps take, the tables of the policy before included: they stay for the next.
+    ///
+    /// What the kernel needs for itself, such as pointers and locks, is not counted, and of a map whose entries come
+    /// and go what they take now.
+    pub fn memory_bytes(&self) -> u64 {
         let chunks: usize = self.tables.chunks.iter().map(Vec::len).sum();
-        (chunks * size_of::<Chunk>() + SLOTS * size_of::<PolicyIndex>()) as u64
+        let fixed = SLOTS * size_of::<PolicyIndex>()
+            + size_of::<Live>()
+            + BAN_BUCKETS as usize * size_of::<BanBucket>()
+            + FRAGMENTS_MAX as usize * (size_of::<FragmentKey>() + size_of::<FragmentDecision>());
+        let bans = self.bans.len() * (size_of::<Address>() + size_of::<Ban>());
+        let changes = self.tables.changes.len() * (size_of::<ChangeKey>() + size_of::<ChangedClass>());
+        (chunks * size_of::<Chunk>() + fixed + bans + changes) as u64
     }
 }
 
