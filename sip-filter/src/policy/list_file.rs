@@ -106,7 +106,9 @@ pub(super) struct ListFile {
     mistakes: Vec<Note<Range<usize>>>,
     /// How many more lines are mistakes, and where the first of them stands.
     more: Option<(usize, Range<usize>)>,
+    /// Of the clashes those that are shown, and one more.
     clashes: Vec<Note<IpNet>>,
+    clash_count: usize,
     warnings: Vec<Note<IpNet>>,
 }
 
@@ -129,6 +131,7 @@ impl ListFile {
             mistakes: Vec::new(),
             more: None,
             clashes: Vec::new(),
+            clash_count: 0,
             warnings: Vec::new(),
         };
         let repeated = file.read_lines()?;
@@ -181,8 +184,12 @@ impl ListFile {
     }
 
     /// Notes a mistake about a prefix of this file; the first are shown, the rest are counted.
-    pub(super) fn clash(&mut self, prefix: IpNet, message: String, remedy: String) {
-        self.clashes.push(Note { place: prefix, message, remedy });
+    pub(super) fn clash(&mut self, prefix: IpNet, what: impl FnOnce() -> (String, String)) {
+        self.clash_count += 1;
+        if self.clashes.len() <= MISTAKES_SHOWN {
+            let (message, remedy) = what();
+            self.clashes.push(Note { place: prefix, message, remedy });
+        }
     }
 
     /// Notes what is valid but hardly meant about a prefix of this file.
@@ -191,21 +198,18 @@ impl ListFile {
     }
 
     /// Hands over all that was noted, each with its line and column in this file.
-    pub(super) fn report(mut self, policy_report: &mut Report) {
-        self.clashes.sort_by_key(|note| note.place);
-        let surplus = self.clashes.len().saturating_sub(MISTAKES_SHOWN);
-        let shown = self.clashes.iter().take(MISTAKES_SHOWN + 1);
-        let wanted = shown.chain(&self.warnings).map(|note| note.place);
+    pub(super) fn report(self, policy_report: &mut Report) {
+        let wanted = self.clashes.iter().chain(&self.warnings).map(|note| note.place);
         let places = places(&self.text, wanted.collect());
         let place = |prefix: &IpNet| places.get(prefix).cloned().unwrap_or(0..0);
         let mut report = Report::new(&self.path, &self.text);
         for Note { place, message, remedy } in self.mistakes {
             report.mistake(place, message, remedy);
         }
-        for (index, note) in self.clashes.into_iter().enumerate().take(MISTAKES_SHOWN + 1) {
+        for (index, note) in self.clashes.into_iter().enumerate() {
             match index < MISTAKES_SHOWN {
                 true => report.mistake(place(&note.place), note.message, note.remedy),
-                false => more(&mut report, place(&note.place), surplus),
+                false => more(&mut report, place(&note.place), self.clash_count - MISTAKES_SHOWN),
             }
         }
         for Note { place: prefix, message, remedy } in self.warnings {

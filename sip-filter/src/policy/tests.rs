@@ -157,6 +157,27 @@ fn a_live_change_must_not_bring_trunks_into_conflict() {
 }
 
 #[test]
+fn what_other_denies_settle_is_no_conflict_when_a_live_change_comes_near_it() {
+    let trunk = |name: &str, lists: &str| format!("[[trunk]]\nname = \"{name}\"\n{lists}\n");
+    let sip = "[[listener]]\nname = \"sip\"\nkind = \"signalling\"\ntransport = \"udp\"\nports = [5060]\n";
+    let denies = "[deny]\nsources = [\"10.0.0.0/9\", \"10.128.0.0/9\"]\n";
+    let wide = "allow = [\"10.0.0.0/8\"]";
+    let upper = format!("{wide}\ndeny = [\"10.128.0.0/9\"]");
+    let text = format!("{sip}{denies}{}{}{}", trunk("a", wide), trunk("b", &upper), trunk("c", ""));
+    let policy = parsed(&text);
+    let check = |list: List, action: Action, prefix: &str, is_refused: bool| {
+        let change = ListChange { list, prefix: parse_prefix(prefix).unwrap(), action };
+        assert_eq!(policy.check_change(&change).is_err(), is_refused, "{change}");
+    };
+    let third = || List::Trunk("c".to_owned());
+    check(List::Deny, Action::Remove, "10.128.0.0/9", false);
+    check(List::Deny, Action::Remove, "10.0.0.0/9", true);
+    check(third(), Action::Add, "10.1.0.0/16", false);
+    check(third(), Action::Add, "10.0.0.0/8", false);
+    check(third(), Action::Add, "10.0.0.0/7", false);
+}
+
+#[test]
 fn a_media_list_by_default_follows_the_allow_list() {
     let mut policy = parsed(POLICY);
     let change = ListChange {

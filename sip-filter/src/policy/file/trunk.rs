@@ -149,18 +149,23 @@ fn report_clash(
 ) {
     let Clash { listener, first, first_entry, second, second_entry } = clash;
     let listener = &policy.listeners[*listener];
-    let message = format!(
-        "trunk \"{}\" already claims {first_entry} at listener \"{}\", so trunk \"{}\" cannot have {second_entry}",
-        policy.trunks[*first].name, listener.name, policy.trunks[*second].name
-    );
+    // A million clashes in a list file need no million words.
+    let words = || {
+        let message = format!(
+            "trunk \"{}\" already claims {first_entry} at listener \"{}\", so trunk \"{}\" cannot have {second_entry}",
+            policy.trunks[*first].name, listener.name, policy.trunks[*second].name
+        );
+        (message, "take it from one of the two, or give the trunks different listeners".to_owned())
+    };
     let entries = match &places[*second] {
         Places { media: Some(media), .. } if listener.kind == ListenerKind::Media => media,
         Places { allow, .. } => allow,
     };
-    let remedy = "take it from one of the two, or give the trunks different listeners".to_owned();
-    match entries.place(second_entry, lists) {
-        Some(Place::Here(span)) => report.mistake(span, message, remedy),
-        Some(Place::ListFile(number)) => lists.file_mut(number).clash(*second_entry, message, remedy),
-        None => report.mistake(given[*second].name.span(), message, remedy),
-    }
+    let span = match entries.place(second_entry, lists) {
+        Some(Place::ListFile(number)) => return lists.file_mut(number).clash(*second_entry, words),
+        Some(Place::Here(span)) => span,
+        None => given[*second].name.span(),
+    };
+    let (message, remedy) = words();
+    report.mistake(span, message, remedy);
 }

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use ipnet::IpNet;
 use proptest::prelude::*;
+use proptest::sample::Index;
 
 use super::{POLICY, parsed};
 use crate::policy::change::{Action, ChangeError, List, ListChange};
@@ -118,11 +119,15 @@ proptest! {
     #[test]
     fn a_change_is_refused_for_an_overlap_exactly_where_there_would_be_one(
         policy in any_policy(),
-        changes in proptest::collection::vec(any_change(), 1..12),
+        changes in proptest::collection::vec((any_change(), any::<Index>(), any::<bool>()), 1..12),
     ) {
         prop_assume!(policy.overlap().is_none());
         let mut policy = policy;
-        for change in changes {
+        for (mut change, index, takes_a_deny) in changes {
+            if takes_a_deny && !policy.deny.is_empty() {
+                let prefix = *index.get(&policy.deny);
+                change = ListChange { list: List::Deny, prefix, action: Action::Remove };
+            }
             let mut forced = policy.clone();
             let list = match &change.list {
                 List::Deny => Some(&mut forced.deny),
