@@ -148,11 +148,16 @@ impl ListFile {
         // Sorted as numbers, which takes a fraction of what it takes to compare them as prefixes.
         let (mut v4, mut v6): (Vec<u64>, Vec<IpNet>) = (Vec::new(), Vec::new());
         let text = std::mem::take(&mut self.text);
-        for (place, entry) in entries(&text) {
-            match parse_prefix(entry) {
-                Ok(IpNet::V4(prefix)) => v4.push(packed(prefix)),
-                Ok(prefix) => v6.push(prefix),
-                Err(error) => self.mistake(place, || (error.message(), error.remedy())),
+        for (line_start, line) in lines(&text) {
+            // Most lines are nothing but an IPv4 prefix, which takes a third of the time this way.
+            if let Some(number) = plain(line.as_bytes()) {
+                v4.push(number);
+            } else if let Some((place, entry)) = entry(line_start, line) {
+                match parse_prefix(entry) {
+                    Ok(IpNet::V4(prefix)) => v4.push(packed(prefix)),
+                    Ok(prefix) => v6.push(prefix),
+                    Err(error) => self.mistake(place, || (error.message(), error.remedy())),
+                }
             }
             if v4.len() + v6.len() > PREFIXES_MAX as usize {
                 return Err(ListFileError::TooMany { path: self.path.clone() });
@@ -248,17 +253,22 @@ fn text_of(path: &Path, bytes: Vec<u8>) -> Result<String, ListFileError> {
     Ok(text)
 }
 
-/// What stands on each line, without spaces and comment, and where.
-fn entries(text: &str) -> impl Iterator<Item = (Range<usize>, &str)> {
+/// The lines, each with the place where it begins.
+fn lines(text: &str) -> impl Iterator<Item = (usize, &str)> {
     let mut next_line = 0;
-    text.split('\n').filter_map(move |line| {
+    text.split('\n').map(move |line| {
         let line_start = next_line;
         next_line += line.len() + 1;
-        let entry = line.split('#').next().unwrap_or_default().trim_end();
-        let start = line_start + entry.len() - entry.trim_start().len();
-        let entry = entry.trim_start();
-        (!entry.is_empty()).then(|| (start..start + entry.len(), entry))
+        (line_start, line)
     })
+}
+
+/// What stands on a line, without spaces and comment, and where.
+fn entry(line_start: usize, line: &str) -> Option<(Range<usize>, &str)> {
+    let entry = line.split('#').next().unwrap_or_default().trim_end();
+    let start = line_start + entry.len() - entry.trim_start().len();
+    let entry = entry.trim_start();
+    (!entry.is_empty()).then(|| (start..start + entry.len(), entry))
 }
 
 /// Where these prefixes stand first; reads the text again, which costs nothing where nothing is wrong.
@@ -269,7 +279,7 @@ fn places(text: &str, mut wanted: Vec<IpNet>) -> HashMap<IpNet, Range<usize>> {
     }
     wanted.sort_unstable();
     wanted.dedup();
-    for (place, entry) in entries(text) {
+    for (place, entry) in lines(text).filter_map(|(line_start, line)| entry(line_start, line)) {
         if let Ok(prefix) = parse_prefix(entry)
             && wanted.binary_search(&prefix).is_ok()
         {
@@ -277,6 +287,39 @@ fn places(text: &str, mut wanted: Vec<IpNet>) -> HashMap<IpNet, Range<usize>> {
         }
     }
     places
+}
+
+/// The packed prefix of a line that is an IPv4 address or prefix and nothing else; what is not that simple, or wrong, is
+/// left to [`parse_prefix`].
+fn plain(line: &[u8]) -> Option<u64> {
+    let mut rest = line.strip_suffix(b"\r").unwrap_or(line);
+    let mut address = decimal(&mut rest)?;
+    for _ in 0..3 {
+        rest = rest.strip_prefix(b".")?;
+        address = address << 8 | decimal(&mut rest)?;
+    }
+    let length = match rest {
+        [] => u32::BITS,
+        _ => {
+            rest = rest.strip_prefix(b"/")?;
+            decimal(&mut rest)?
+        }
+    };
+    let host_bits = address & u32::MAX.checked_shr(length).unwrap_or(0);
+    (rest.is_empty() && length <= u32::BITS && host_bits == 0)
+        .then_some(u64::from(address) << 8 | u64::from(length))
+}
+
+/// Takes a number of at most 255 off the front, written without leading zeros.
+fn decimal(rest: &mut &[u8]) -> Option<u32> {
+    let length = rest.iter().take(4).take_while(|byte| byte.is_ascii_digit()).count();
+    let (digits, behind) = rest.split_at(length);
+    if length == 0 || (length > 1 && digits[0] == b'0') {
+        return None;
+    }
+    *rest = behind;
+    let number = digits.iter().fold(0, |number, digit| number * 10 + u32::from(digit - b'0'));
+    (number <= 255).then_some(number)
 }
 
 /// A number that orders as the prefix does.

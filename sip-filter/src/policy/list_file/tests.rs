@@ -66,6 +66,34 @@ fn a_line_is_a_prefix_with_or_without_comment_and_spaces() {
 }
 
 #[test]
+fn a_line_is_read_the_short_way_only_where_the_long_way_says_the_same() {
+    let check = |line: &str, expected: bool| assert_eq!(plain(line.as_bytes()).is_some(), expected, "{line}");
+    for line in ["0.0.0.0/0", "10.0.0.1", "255.255.255.255/32", "10.0.0.0/8\r", "128.0.0.0/1"] {
+        check(line, true);
+    }
+    for line in
+        ["", "10.0.0.1 ", "10.0.0.01", "10.0.0.1/8", "10.0.0.0/33", "10.0.0.0/08", "10.0.0.1#", "1.1.1.256"]
+    {
+        check(line, false);
+    }
+}
+
+proptest::proptest! {
+    #[test]
+    fn the_short_way_agrees_with_the_long_way(
+        line in "[0-9]{1,3}(\\.[0-9]{1,3}){3}(/[0-9]{1,2})?",
+        address: u32,
+        length in 0_u8..=32,
+    ) {
+        let read = plain(line.as_bytes()).map(unpacked);
+        proptest::prop_assert!(read.is_none() || read == parse_prefix(&line).ok(), "{}", line);
+        let prefix = Ipv4Net::new_assert(address.into(), length).trunc();
+        proptest::prop_assert_eq!(plain(prefix.to_string().as_bytes()), Some(packed(prefix)));
+        proptest::prop_assert_eq!(unpacked(packed(prefix)), IpNet::V4(prefix));
+    }
+}
+
+#[test]
 fn every_list_takes_list_files_beside_its_own_entries() {
     let policy = "\
 admin = [\"file:x\", \"192.0.2.10\"]
