@@ -98,13 +98,16 @@ pub(super) struct Clash {
 pub(super) fn clashes(policy: &Policy) -> Vec<Clash> {
     let mut seen = HashSet::new();
     let mut found = Vec::new();
-    for (listener, trunks) in alike(policy) {
+    let groups = alike(policy);
+    // A million clashes at one group of listeners are not to be remembered twice.
+    let is_alone = groups.len() == 1;
+    for (listener, trunks) in groups {
         for clash in clashes_at(policy, listener, &trunks) {
             // The same entries on an explicit media list are another mistake, to be mended at another place.
             let from_media = policy.listeners[listener].kind == ListenerKind::Media
                 && policy.trunks[clash.second].media.is_some();
             let key = (clash.first, clash.first_entry, clash.second, clash.second_entry, from_media);
-            if seen.insert(key) {
+            if is_alone || seen.insert(key) {
                 found.push(clash);
             }
         }
