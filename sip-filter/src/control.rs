@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     interfaces::Attached,
-    policy::{OnExit, because::Because, change::ListChange, difference::Difference},
+    policy::{OnExit, because::Because, change::ListChange, difference::Difference, sources::ListSource},
 };
 
 /// How long a line may be: a policy file with a million prefixes fits.
@@ -221,15 +221,51 @@ pub struct Changed {
     pub note: Option<String>,
 }
 
-/// One entry of an allow or deny list.
+/// One row of an allow or deny list.
 #[derive(Debug, Serialize, Deserialize)]
-pub struct Entry {
-    /// What.
-    pub prefix: IpNet,
-    /// Whose list; none: the plain one.
-    pub trunk: Option<String>,
-    /// Whether the policy file has it.
-    pub saved: bool,
+#[serde(untagged)]
+pub enum Entry {
+    /// An entry of the policy file itself, or of a live change.
+    Prefix {
+        /// What.
+        prefix: IpNet,
+        /// Whose list; none: the plain one.
+        trunk: Option<String>,
+        /// Whether the policy file has it.
+        saved: bool,
+    },
+    /// A list file, for all its prefixes.
+    File {
+        /// Which, and how many.
+        #[serde(flatten)]
+        source: ListSource,
+        /// Whose list; none: the plain one.
+        trunk: Option<String>,
+    },
+    /// A prefix of a list file that a live change took off the list.
+    Removed {
+        /// What.
+        removed: IpNet,
+        /// Whose list; none: the plain one.
+        trunk: Option<String>,
+        /// Whether the files agree.
+        saved: bool,
+    },
+}
+
+/// What stands on a trunk's list.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Listed {
+    /// An entry of the policy file itself, or of a live change.
+    Prefix(IpNet),
+    /// A list file, for all its prefixes.
+    File(ListSource),
+    /// A prefix of a list file that a live change took off the list.
+    Removed {
+        /// What.
+        removed: IpNet,
+    },
 }
 
 /// One ban.
@@ -260,11 +296,11 @@ pub struct TrunkEntry {
     /// Its name.
     pub name: String,
     /// Who may signal.
-    pub allow: Vec<IpNet>,
+    pub allow: Vec<Listed>,
     /// Who may not.
-    pub deny: Vec<IpNet>,
+    pub deny: Vec<Listed>,
     /// Who may send media.
-    pub media: Vec<IpNet>,
+    pub media: Vec<Listed>,
     /// Where we send calls.
     pub outbound_proxies: Vec<String>,
     /// What it may reach.

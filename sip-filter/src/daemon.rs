@@ -2,6 +2,7 @@
 //!
 //! Owns the datapath. Everything that can change what the kernel does comes through `Event`.
 
+mod listing;
 mod memory;
 mod requests;
 mod save;

@@ -10,5 +10,6 @@ pub mod datapath;
 pub mod explain;
 pub mod host_tables;
 pub mod interfaces;
+pub mod list_files;
 pub mod policy;
 pub mod replay;

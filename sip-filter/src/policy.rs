@@ -8,9 +8,11 @@ pub mod change;
 pub mod difference;
 pub mod edit;
 pub mod file;
+pub mod list_file;
 pub mod mistake;
 pub mod overlap;
 pub mod prefix;
+pub mod sources;
 mod suggestion;
 pub mod tables;
 
@@ -23,6 +25,7 @@ use serde::{Deserialize, Serialize};
 use sip_filter_common::{Mode, Transport};
 
 use self::mistake::Mistakes;
+use self::sources::ListSources;
 
 /// What the operator means, free of contradictions.
 ///
@@ -45,7 +48,9 @@ pub struct Policy {
     pub listeners: Vec<Listener>,
     /// The provisioned peers, in the order of the file.
     pub trunks: Vec<Trunk>,
-    /// What the file says that is valid but hardly meant; empty for a policy that a live change made.
+    /// For every list that names list files: which, and what stands beside them.
+    pub sources: Vec<ListSources>,
+    /// What the file says that is valid but hardly meant.
     pub warnings: Mistakes,
 }
 

@@ -8,6 +8,7 @@ mod bans;
 mod configuration;
 mod endings;
 mod explanations;
+mod list_files;
 mod lists;
 mod printing;
 mod replays;

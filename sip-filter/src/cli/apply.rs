@@ -32,8 +32,8 @@ pub(super) fn run(global: &Global, arguments: &Arguments) -> anyhow::Result<()> 
     }
     let path = std::path::absolute(&arguments.config)?;
     let text = daemon::read(&path)?;
-    // Mistakes are shown with the path as it was given, whether or not a daemon answers.
-    file::parse(&arguments.config, &text)?;
+    // Mistakes are shown with the path as it was given, whether or not a daemon answers; list files are for the daemon.
+    file::check_alone(&arguments.config, &text)?;
     let applied: Applied = call(&global.socket, &Request::Apply { path, text, dry_run: arguments.dry_run })?;
     if global.json {
         return output::json(&applied);

@@ -7,6 +7,7 @@ use serde::Serialize;
 use super::{AlreadyTold, DEFAULT_CONFIG, Global, output};
 use crate::{
     daemon,
+    list_files::OnDisk,
     policy::{file, mistake::Mistakes, tables::Tables},
 };
 
@@ -29,7 +30,7 @@ pub(super) fn run(global: &Global, arguments: &Arguments) -> anyhow::Result<()> 
     let path = &arguments.config;
     let text = daemon::read(path)?;
     let none = Mistakes::default();
-    match file::parse(path, &text) {
+    match file::parse_with(path, &text, &OnDisk) {
         Ok(policy) => {
             Tables::compile(&policy)?;
             if global.json {

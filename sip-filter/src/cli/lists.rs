@@ -98,12 +98,16 @@ fn show(global: &Global, list: ListKind) -> anyhow::Result<()> {
         return output::json(&entries);
     }
     let mut table = output::table(&["prefix", "trunk", "saved"]);
-    for Entry { prefix, trunk, saved } in entries {
-        table.add_row([
-            prefix.to_string(),
-            trunk.unwrap_or_else(|| "-".to_owned()),
-            if saved { "yes" } else { "no" }.into(),
-        ]);
+    for entry in entries {
+        let yes_or_no = |saved| if saved { "yes" } else { "no" };
+        let (what, trunk, saved) = match entry {
+            Entry::Prefix { prefix, trunk, saved } => (prefix.to_string(), trunk, yes_or_no(saved)),
+            Entry::File { source, trunk } => (output::source(&source), trunk, "yes"),
+            Entry::Removed { removed, trunk, saved } => {
+                (format!("{removed} removed"), trunk, yes_or_no(saved))
+            }
+        };
+        table.add_row([what, trunk.unwrap_or_else(|| "-".to_owned()), saved.into()]);
     }
     output::print(&table.to_string())
 }

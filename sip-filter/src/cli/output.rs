@@ -5,6 +5,8 @@ use std::{io::Write as _, time::Duration};
 use comfy_table::{Cell, Color, Table, presets};
 use serde::Serialize;
 
+use crate::policy::{difference::thousands, sources::ListSource};
+
 /// Prints one JSON document.
 pub(super) fn json(value: &impl Serialize) -> anyhow::Result<()> {
     print(&serde_json::to_string_pretty(value)?)
@@ -42,6 +44,11 @@ pub(super) fn verdict(verdict: &str) -> Cell {
 /// A number, to the right.
 pub(super) fn number(number: impl ToString) -> Cell {
     Cell::new(number).set_alignment(comfy_table::CellAlignment::Right)
+}
+
+/// A list file in one line, whatever its length.
+pub(super) fn source(source: &ListSource) -> String {
+    format!("file:{}  {} prefixes", source.file.display(), thousands(source.prefixes))
 }
 
 /// Half a minute or so, for people.

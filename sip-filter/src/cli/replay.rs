@@ -8,6 +8,7 @@ use sip_filter_common::Verdict;
 use super::{DEFAULT_CONFIG, Usage, output};
 use crate::{
     daemon,
+    list_files::OnDisk,
     policy::file,
     replay::{Counts, ReplayError, Report, replay},
 };
@@ -27,7 +28,7 @@ pub(super) struct Arguments {
 }
 
 pub(super) fn run(arguments: &Arguments, json: bool) -> anyhow::Result<()> {
-    let policy = file::parse(&arguments.config, &daemon::read(&arguments.config)?)?;
+    let policy = file::parse_with(&arguments.config, &daemon::read(&arguments.config)?, &OnDisk)?;
     let path = arguments.file.display().to_string();
     let capture =
         File::open(&arguments.file).map_err(|error| Usage(format!("cannot open {path}: {error}")))?;

@@ -1,7 +1,7 @@
 //! `trunk`: what is known of trunks.
 
 use super::{Global, output};
-use crate::control::{Request, TrunkEntry, client::call};
+use crate::control::{Listed, Request, TrunkEntry, client::call};
 
 /// What `trunk` does.
 #[derive(Debug, clap::Subcommand)]
@@ -30,11 +30,16 @@ pub(super) fn run(global: &Global, Action::List: Action) -> anyhow::Result<()> {
 }
 
 /// A list of a million prefixes is not for the eye.
-fn in_short(prefixes: &[ipnet::IpNet]) -> String {
+fn in_short(entries: &[Listed]) -> String {
     const SHOWN: usize = 8;
-    let mut lines: Vec<_> = prefixes.iter().take(SHOWN).map(ToString::to_string).collect();
-    if prefixes.len() > SHOWN {
-        lines.push(format!("and {} more", prefixes.len() - SHOWN));
+    let line = |entry: &Listed| match entry {
+        Listed::Prefix(prefix) => prefix.to_string(),
+        Listed::File(source) => output::source(source),
+        Listed::Removed { removed } => format!("{removed} removed"),
+    };
+    let mut lines: Vec<_> = entries.iter().take(SHOWN).map(line).collect();
+    if entries.len() > SHOWN {
+        lines.push(format!("and {} more", entries.len() - SHOWN));
     }
     lines.join("\n")
 }

@@ -16,8 +16,8 @@ use tokio::sync::oneshot;
 use super::{Daemon, Next, memory::memory_bytes, save, start};
 use crate::{
     control::{
-        Applied, BanEntry, Banned, Cause, Changed, CounterStatus, Entry, Explanation, Fault, InterfaceStatus,
-        ListKind, Question, Request, Response, Status, Timing, TransportName, TrunkEntry, VlanTags,
+        Applied, BanEntry, Banned, Cause, Changed, CounterStatus, Explanation, Fault, InterfaceStatus,
+        Question, Request, Response, Status, Timing, TransportName, VlanTags,
     },
     datapath::{DatapathError, Written},
     explain,
@@ -55,7 +55,8 @@ fn response(result: anyhow::Result<serde_json::Value>) -> Response {
                 || error.is::<Mistakes>()
                 || error.is::<Full>()
                 || error.is::<start::NoInterface>()
-                || error.is::<start::Unreadable>();
+                || error.is::<start::Unreadable>()
+                || error.is::<save::InListFile>();
             let fault = if is_usage { Fault::Usage } else { Fault::Failed };
             Response::Error { fault, message: format!("{error:#}") }
         }
@@ -217,20 +218,23 @@ impl Daemon {
     fn change(&mut self, change: ListChange, save: bool) -> anyhow::Result<Changed> {
         let started = Instant::now();
         // A change that is in force already may still be saved, and one that the file has may still be put in force.
-        let next = match self.policy.with(&change) {
+        let is_new = match self.policy.check_change(&change) {
             Err(ChangeError::AlreadyThere { .. } | ChangeError::NotThere { covering: None, .. })
                 if save && self.unsaved.contains(&change) =>
             {
-                None
+                false
             }
-            next => Some(next.map_err(Misuse::new)?),
+            checked => checked.map(|()| true).map_err(Misuse::new)?,
         };
         // What cannot be saved is refused before it is in force.
         let edited = if save { save::edited(&self.options.config, &change)? } else { None };
-        if let Some(mut policy) = next {
-            self.put_change_in_force(&policy, change.prefix)?;
-            policy.warnings = std::mem::take(&mut self.policy.warnings);
-            self.policy = policy;
+        if is_new {
+            self.policy.change(&change).map_err(Misuse::new)?;
+            if let Err(error) = self.put_change_in_force(change.prefix) {
+                // The policy says again what is in force.
+                self.policy.change(&change.opposite()).map_err(Misuse::new)?;
+                return Err(error);
+            }
             self.note_unsaved(change.clone());
         }
         let in_force_us = micros(started.elapsed());
@@ -249,10 +253,10 @@ impl Daemon {
         Ok(Changed { generation, in_force_us, saved_to: Some(self.options.config.clone()), note })
     }
 
-    /// Puts what a policy says about the addresses of a prefix before the tables in force; all of it anew where that is
-    /// too much.
-    fn put_change_in_force(&mut self, policy: &Policy, prefix: IpNet) -> anyhow::Result<()> {
-        if let Some(classes) = classes_within(policy, canonical(prefix), CHANGE_PREFIXES_MAX) {
+    /// Puts what the policy now says about the addresses of a prefix before the tables in force; all of it anew where
+    /// that is too much.
+    fn put_change_in_force(&mut self, prefix: IpNet) -> anyhow::Result<()> {
+        if let Some(classes) = classes_within(&self.policy, canonical(prefix), CHANGE_PREFIXES_MAX) {
             match self.datapath.change(&classes) {
                 Err(DatapathError::NoRoom { .. }) => {}
                 changed => {
@@ -262,7 +266,7 @@ impl Daemon {
                 }
             }
         }
-        self.datapath.apply(&mut Tables::compile(policy)?)?;
+        self.datapath.apply(&mut Tables::compile(&self.policy)?)?;
         self.settling.settled();
         Ok(())
     }
@@ -282,48 +286,6 @@ impl Daemon {
         if self.unsaved.len() == before {
             self.unsaved.push(change);
         }
-    }
-
-    fn list(&self, list: ListKind) -> Vec<Entry> {
-        let entry = |prefix, trunk: Option<&str>| {
-            let on = match (list, trunk) {
-                (ListKind::Deny, None) => Some(List::Deny),
-                (ListKind::Allow, None) => Some(List::Allow),
-                (ListKind::Allow, Some(trunk)) => Some(List::Trunk(trunk.to_owned())),
-                (ListKind::Deny, Some(_)) => None,
-            };
-            let is_unsaved = self
-                .unsaved
-                .iter()
-                .any(|change| Some(&change.list) == on.as_ref() && change.prefix == prefix);
-            Entry { prefix, trunk: trunk.map(str::to_owned), saved: !is_unsaved }
-        };
-        let own = match list {
-            ListKind::Allow => &self.policy.allow,
-            ListKind::Deny => &self.policy.deny,
-        };
-        let mut entries: Vec<_> = own.iter().map(|prefix| entry(*prefix, None)).collect();
-        for trunk in &self.policy.trunks {
-            let prefixes = match list {
-                ListKind::Allow => &trunk.allow,
-                ListKind::Deny => &trunk.deny,
-            };
-            entries.extend(prefixes.iter().map(|prefix| entry(*prefix, Some(&trunk.name))));
-        }
-        entries
-    }
-
-    fn trunks(&self) -> Vec<TrunkEntry> {
-        let name = |index: &usize| self.policy.listeners.get(*index).map(|listener| listener.name.clone());
-        let entries = self.policy.trunks.iter().map(|trunk| TrunkEntry {
-            name: trunk.name.clone(),
-            allow: trunk.allow.clone(),
-            deny: trunk.deny.clone(),
-            media: trunk.media().to_vec(),
-            outbound_proxies: trunk.outbound_proxies.iter().map(|proxy| proxy.text.clone()).collect(),
-            listeners: trunk.listeners.iter().filter_map(name).collect(),
-        });
-        entries.collect()
     }
 
     fn ban(&mut self, address: IpAddr, for_ms: u64, cause: &str) -> anyhow::Result<Banned> {

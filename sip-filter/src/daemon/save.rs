@@ -7,20 +7,50 @@ use std::{
 };
 
 use super::start;
-use crate::policy::{
-    change::ListChange,
-    edit::{self, EditError},
-    file,
+use crate::{
+    list_files::OnDisk,
+    policy::{
+        Policy,
+        change::ListChange,
+        edit::{self, EditError},
+        file,
+    },
 };
 
+/// To be taken off a list, but a list file has it.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "{change} cannot be saved: the prefix is in {files}; remove it there and apply, or remove it without --save"
+)]
+pub(super) struct InListFile {
+    change: ListChange,
+    files: String,
+}
+
 /// The policy file with a change made, checked to be a policy still; none where the file has it already.
+///
+/// # Errors
+///
+/// Where the file cannot be read or changed, is no policy then, or would not mean what the change says.
 pub(super) fn edited(path: &Path, change: &ListChange) -> anyhow::Result<Option<String>> {
-    let text = match edit::edit(&start::read(path)?, change) {
-        Err(EditError::AlreadyThere { .. } | EditError::NotThere { .. }) => return Ok(None),
-        text => text?,
+    let before = start::read(path)?;
+    let text = match edit::edit(&before, change) {
+        Err(EditError::AlreadyThere { .. } | EditError::NotThere { .. }) => None,
+        text => Some(text?),
     };
-    file::parse(path, &text)?;
-    Ok(Some(text))
+    let policy = file::parse_with(path, text.as_ref().unwrap_or(&before), &OnDisk)?;
+    if !policy.agrees_with(change) {
+        return Err(InListFile { change: change.clone(), files: files(&policy, change) }.into());
+    }
+    Ok(text)
+}
+
+/// The list files of the list that a change is about.
+fn files(policy: &Policy, change: &ListChange) -> String {
+    let (owner, list) = change.list.named();
+    let sources = policy.sources_of(owner.as_ref(), list);
+    let files = sources.into_iter().flat_map(|sources| &sources.files);
+    files.map(|source| source.file.display().to_string()).collect::<Vec<_>>().join(" or ")
 }
 
 /// Replaces a file whole, or not at all, keeping its owner and permissions and following a link to it.

@@ -12,6 +12,7 @@ use crate::{
     control::server,
     datapath::{AttachError, Datapath, Pins, is_in_own_mount_namespace, program_name},
     interfaces::{Attached, Interface, InterfaceError, Interfaces},
+    list_files::OnDisk,
     policy::{OnExit, Policy, file, tables::Tables},
 };
 
@@ -112,7 +113,10 @@ impl Daemon {
             .policy
             .warnings
             .iter()
-            .map(|warning| format!("{}:{}: {}", self.options.config.display(), warning.line, warning.message))
+            .map(|warning| {
+                let file = warning.file.as_ref().unwrap_or(&self.options.config);
+                format!("{}:{}: {}", file.display(), warning.line, warning.message)
+            })
             .collect();
         warnings.extend(local_ports_warning(&self.policy));
         if self.policy.on_exit == OnExit::Hold && is_in_own_mount_namespace() {
@@ -129,7 +133,7 @@ impl Daemon {
 impl Options {
     /// The policy that a file means under these options.
     pub(super) fn parse(&self, path: &Path, text: &str) -> anyhow::Result<Policy> {
-        let mut policy = file::parse(path, text)?;
+        let mut policy = file::parse_with(path, text, &OnDisk)?;
         if !self.interfaces.is_empty() {
             policy.interfaces.clone_from(&self.interfaces);
             // Said twice is meant once.

@@ -7,8 +7,8 @@ use ipnet::IpNet;
 use sip_filter_common::{
     Address, Ban, Class, FragmentDecision, FragmentKey, PolicyIndex,
     maps::{
-        BAN_BUCKETS, BanBucket, CHUNK_LINES, CHUNKS_MAX, ChangeKey, ChangedClass, FRAGMENTS_MAX, LINE_WORDS,
-        LOCAL_ADDRESSES_MAX, Live, POLICY_SLOTS, name,
+        BAN_BUCKETS, BanBucket, CHANGES_MAX, CHUNK_LINES, CHUNKS_MAX, ChangeKey, ChangedClass, FRAGMENTS_MAX,
+        LINE_WORDS, LOCAL_ADDRESSES_MAX, Live, POLICY_SLOTS, name,
     },
 };
 
@@ -105,12 +105,20 @@ impl Datapath {
     /// There is no room for so many; nothing is changed then, or [`apply`](Self::apply) can put it right.
     pub fn change(&mut self, classes: &[(IpNet, Class)]) -> Result<(), DatapathError> {
         let slot = self.slot();
+        let bytes = size_of::<ChangeKey>() * classes.len();
+        if self.tables.changes.len() + classes.len() > CHANGES_MAX as usize {
+            // Before anything is changed: half a change is none.
+            return Err(no_room("live changes", bytes)(MapError::OutOfBounds {
+                index: CHANGES_MAX,
+                max_entries: CHANGES_MAX,
+            }));
+        }
         // From the last to the first: what lies within stands before what is around it.
         for (prefix, class) in classes.iter().rev() {
             let key = change_key(slot, prefix);
             let is_known = self.tables.changes.iter().any(|other| same(other, &key));
             let inserted = self.changes_mut()?.insert(&key, ChangedClass::from(*class), 0);
-            inserted.map_err(no_room("live changes", size_of::<ChangeKey>() * classes.len()))?;
+            inserted.map_err(no_room("live changes", bytes))?;
             if !is_known {
                 self.tables.changes.push(key);
             }

@@ -7,10 +7,10 @@ use std::fmt;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
-use super::mistake::Mistakes;
-use super::overlap::Overlap;
+use super::difference::Owner;
+use super::overlap::{Overlap, Pending};
 use super::prefix::{canonical, longest_cover};
-use super::{Policy, Trunk};
+use super::{ListName, Policy, Trunk};
 
 /// One prefix, added to or removed from one list.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -125,6 +125,29 @@ fn covered_by(covering: &Option<IpNet>) -> String {
     }
 }
 
+impl List {
+    /// The owner and the name by which a policy file knows this list.
+    pub fn named(&self) -> (Option<Owner>, ListName) {
+        match self {
+            List::Deny => (None, ListName::Deny),
+            List::Allow => (None, ListName::Allow),
+            List::Trunk(name) => (Some(Owner::Trunk(name.clone())), ListName::Allow),
+        }
+    }
+}
+
+impl ListChange {
+    /// The change that takes this one back.
+    #[must_use]
+    pub fn opposite(&self) -> Self {
+        let action = match self.action {
+            Action::Add => Action::Remove,
+            Action::Remove => Action::Add,
+        };
+        ListChange { action, ..self.clone() }
+    }
+}
+
 impl Policy {
     /// Whether the policy has what this change brings about.
     pub fn agrees_with(&self, change: &ListChange) -> bool {
@@ -139,41 +162,77 @@ impl Policy {
         has == (change.action == Action::Add)
     }
 
-    /// The policy with this change made; the one at hand stays as it is.
+    /// Whether [`Policy::change`] would make this change; takes time logarithmic in the number of entries.
+    ///
+    /// What the prefix holds on other lists is looked at one by one.
     ///
     /// # Errors
     ///
     /// A [`ChangeError`] when the list does not exist, nothing would change, or two trunks would come into conflict.
-    pub fn with(&self, change: &ListChange) -> Result<Policy, ChangeError> {
+    pub fn check_change(&self, change: &ListChange) -> Result<(), ChangeError> {
         let ListChange { list, action, .. } = change;
         let prefix = canonical(change.prefix);
-        let mut policy = Policy { warnings: Mistakes::default(), ..self.clone() };
-        let entries = match list {
-            List::Deny => &mut policy.deny,
-            List::Allow => &mut policy.allow,
+        let (entries, pending) = match list {
+            // To remove a deny can bring an overlap to light as well.
+            List::Deny => (&self.deny, (*action == Action::Remove).then_some(Pending::Undenied { prefix })),
+            List::Allow => (&self.allow, None),
             List::Trunk(name) => {
-                let trunk = policy.trunks.iter_mut().find(|trunk| trunk.name == *name);
-                let trunk = trunk.ok_or_else(|| self.unknown_trunk(name))?;
+                let index = self.trunks.iter().position(|trunk| trunk.name == *name);
+                let index = index.ok_or_else(|| self.unknown_trunk(name))?;
+                let trunk = &self.trunks[index];
                 if *action == Action::Remove {
                     refuse_proxy(trunk, list, prefix)?;
                 }
-                &mut trunk.allow
+                let claimed = Pending::Claimed { trunk: index, prefix };
+                (&trunk.allow, (*action == Action::Add).then_some(claimed))
             }
         };
         match (action, entries.binary_search(&prefix)) {
-            (Action::Add, Err(place)) => entries.insert(place, prefix),
-            (Action::Remove, Ok(place)) => drop(entries.remove(place)),
+            (Action::Add, Err(_)) | (Action::Remove, Ok(_)) => {}
             (Action::Add, Ok(_)) => return Err(ChangeError::AlreadyThere { list: list.clone(), prefix }),
             (Action::Remove, Err(_)) => {
                 let covering = longest_cover(entries, &prefix).copied();
                 return Err(ChangeError::NotThere { list: list.clone(), prefix, covering });
             }
         }
-        // To remove a deny can bring an overlap to light as well.
-        match policy.overlap() {
+        match pending.and_then(|pending| self.overlap_by(&pending)) {
             Some(overlap) => Err(ChangeError::Overlap(overlap)),
-            None => Ok(policy),
+            None => Ok(()),
         }
+    }
+
+    /// Makes a change; its [opposite](ListChange::opposite) takes it back.
+    ///
+    /// # Errors
+    ///
+    /// As [`Policy::check_change`]; nothing is changed then.
+    pub fn change(&mut self, change: &ListChange) -> Result<(), ChangeError> {
+        self.check_change(change)?;
+        let prefix = canonical(change.prefix);
+        let entries = match &change.list {
+            List::Deny => Some(&mut self.deny),
+            List::Allow => Some(&mut self.allow),
+            List::Trunk(name) => {
+                self.trunks.iter_mut().find(|trunk| trunk.name == *name).map(|trunk| &mut trunk.allow)
+            }
+        };
+        let (owner, list) = change.list.named();
+        let mut sources = self.sources.iter_mut();
+        let sources = sources.find(|sources| sources.owner == owner && sources.list == list);
+        // The check above has found the list, and the prefix on it or not, as the action needs.
+        if let Some(entries) = entries {
+            match (change.action, entries.binary_search(&prefix)) {
+                (Action::Add, Ok(_)) | (Action::Remove, Err(_)) => {}
+                (Action::Add, Err(place)) => entries.insert(place, prefix),
+                (Action::Remove, Ok(place)) => drop(entries.remove(place)),
+            }
+        }
+        match (sources, change.action) {
+            (Some(sources), Action::Add) => sources.added(prefix),
+            (Some(sources), Action::Remove) => sources.taken(prefix),
+            (None, _) => {}
+        }
+        Ok(())
     }
 
     fn unknown_trunk(&self, name: &str) -> ChangeError {

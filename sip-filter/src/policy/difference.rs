@@ -12,6 +12,9 @@ use sip_filter_common::{Mode, Transport};
 
 use super::{ListName, Listener, Policy, Trunk};
 
+/// How many prefixes of one list are listed one by one.
+const LISTED_MAX: usize = 1_000;
+
 /// All changes from one policy to another.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
@@ -42,6 +45,18 @@ pub enum Change {
         list: ListName,
         /// What.
         prefix: IpNet,
+    },
+    /// More prefixes come onto a list or leave it than are listed, each as a change of its own.
+    More {
+        /// Whose list; `None`: the policy's own.
+        #[serde(flatten)]
+        owner: Option<Owner>,
+        /// Which of its lists.
+        list: ListName,
+        /// How many come that are not listed.
+        inserted: usize,
+        /// How many leave that are not listed.
+        removed: usize,
     },
     /// A listener or trunk is new; its prefixes follow, each as an [`Change::Insert`].
     Added {
@@ -125,9 +140,9 @@ impl Difference {
             return;
         };
         let owner = Owner::Listener(name.clone());
-        let allow = |listener: Option<&Listener>| listener.map(|it| it.allow.clone()).unwrap_or_default();
+        let [old_allow, new_allow] = [old, new].map(|it| it.map(|it| &it.allow[..]).unwrap_or_default());
         self.owned(&owner, old.map(listener_settings), new.map(listener_settings), |difference, owner| {
-            difference.list(owner, ListName::Allow, &allow(old), &allow(new));
+            difference.list(owner, ListName::Allow, old_allow, new_allow);
         });
     }
 
@@ -139,11 +154,10 @@ impl Difference {
         let old_settings = old.map(|trunk| trunk_settings(old_policy, trunk));
         let new_settings = new.map(|trunk| trunk_settings(new_policy, trunk));
         self.owned(&owner, old_settings, new_settings, |difference, owner| {
-            let list = |trunk: Option<&Trunk>, name| {
-                trunk.map(|trunk| trunk_list(trunk, name)).unwrap_or_default().to_vec()
-            };
             for name in [ListName::Allow, ListName::Deny, ListName::Media] {
-                difference.list(owner, name, &list(old, name), &list(new, name));
+                let [old, new] =
+                    [old, new].map(|trunk| trunk.map(|it| trunk_list(it, name)).unwrap_or_default());
+                difference.list(owner, name, old, new);
             }
         });
     }
@@ -185,20 +199,39 @@ impl Difference {
     }
 
     fn list(&mut self, owner: Option<&Owner>, list: ListName, old: &[IpNet], new: &[IpNet]) {
-        let old: BTreeSet<&IpNet> = old.iter().collect();
-        let new: BTreeSet<&IpNet> = new.iter().collect();
-        let removed = old.difference(&new).map(|prefix| Change::Remove {
-            owner: owner.cloned(),
+        let (removed, inserted) = (only_in(old, new), only_in(new, old));
+        let both = removed.len() + inserted.len();
+        // Where there are too many of both, each has half of the room.
+        let shown = |these: usize, others: usize| match both > LISTED_MAX {
+            true => these.min((LISTED_MAX / 2).max(LISTED_MAX.saturating_sub(others))),
+            false => these,
+        };
+        let removed_shown = shown(removed.len(), inserted.len());
+        let inserted_shown = shown(inserted.len(), removed.len());
+        let owner = || owner.cloned();
+        let removals = removed[..removed_shown].iter();
+        self.changes.extend(removals.map(|prefix| Change::Remove { owner: owner(), list, prefix: *prefix }));
+        let insertions = inserted[..inserted_shown].iter();
+        self.changes.extend(insertions.map(|prefix| Change::Insert {
+            owner: owner(),
             list,
-            prefix: **prefix,
-        });
-        let inserted = new.difference(&old).map(|prefix| Change::Insert {
-            owner: owner.cloned(),
-            list,
-            prefix: **prefix,
-        });
-        self.changes.extend(removed.chain(inserted));
+            prefix: *prefix,
+        }));
+        if both > LISTED_MAX {
+            let (inserted, removed) = (inserted.len() - inserted_shown, removed.len() - removed_shown);
+            self.changes.push(Change::More { owner: owner(), list, inserted, removed });
+        }
     }
+}
+
+/// What the first of two sorted lists has and the second does not.
+fn only_in(these: &[IpNet], others: &[IpNet]) -> Vec<IpNet> {
+    let mut others = others.iter().peekable();
+    let is_missing = |prefix: &&IpNet| {
+        while others.next_if(|other| other < prefix).is_some() {}
+        others.next_if_eq(prefix).is_none()
+    };
+    these.iter().filter(is_missing).copied().collect()
 }
 
 /// Keys and values, the same keys in the same order for the same kind of owner; an empty value is not worth a word.
@@ -263,6 +296,13 @@ fn joined(values: impl Iterator<Item = String>) -> String {
     values.collect::<Vec<_>>().join(",")
 }
 
+/// A number with its thousands set apart: "998,000".
+pub fn thousands(number: usize) -> String {
+    let digits = number.to_string();
+    let groups = digits.as_bytes().rchunks(3).rev().map(|group| String::from_utf8_lossy(group).into_owned());
+    groups.collect::<Vec<_>>().join(",")
+}
+
 impl fmt::Display for Owner {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -283,6 +323,12 @@ impl fmt::Display for Change {
             }
             Change::Remove { owner, list, prefix } => {
                 write!(formatter, "- {}{list} {prefix}", prefixed(owner))
+            }
+            Change::More { owner, list, inserted, removed } => {
+                let counts = [(inserted, "come"), (removed, "leave")];
+                let counts = counts.iter().filter(|(count, _)| **count > 0);
+                let counts = counts.map(|(count, verb)| format!("{} more {verb}", thousands(**count)));
+                write!(formatter, "… {}{list}: {}", prefixed(owner), counts.collect::<Vec<_>>().join(" and "))
             }
             Change::Added { owner, settings } => write!(formatter, "+ {owner}: {settings}"),
             Change::Removed { owner } => write!(formatter, "- {owner}"),

@@ -1,6 +1,6 @@
 //! A live change written into the text of the policy file, with its comments and layout kept.
 //!
-//! Changes text only: that the change makes sense is for [`Policy::with`](super::Policy::with) to say, and the file is written elsewhere.
+//! Changes text only: that the change makes sense is for [`Policy::change`](super::Policy::change) to say, and the file is written elsewhere.
 
 use ipnet::IpNet;
 use toml_edit::{Array, DocumentMut, Item, TableLike, Value};

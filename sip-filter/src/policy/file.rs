@@ -1,10 +1,11 @@
 //! The policy file: its text, its shape, and the way from there to a validated [`Policy`].
 //!
 //! The only place that reads TOML.
-//! It is given the text, never a path to open, and resolves no names.
+//! It is given the text, and what reads the list files that the text names; it opens nothing itself, and resolves no names.
 
 mod entries;
 mod listener;
+mod lists;
 mod syntax;
 mod trunk;
 
@@ -17,6 +18,9 @@ use serde::{Deserialize, de};
 use sip_filter_common::Mode;
 use toml::Spanned;
 
+use self::entries::Denied;
+use self::lists::Lists;
+use super::list_file::{ListFileError, ListFiles};
 use super::mistake::{Mistakes, Report};
 use super::{ListName, OnExit, Policy, suggestion};
 
@@ -26,15 +30,53 @@ const INTERFACE_NAME_LENGTH_MAX: usize = 15;
 /// The longest name of a listener or trunk, in bytes: what a table can still show.
 const NAME_LENGTH_MAX: usize = 64;
 
-/// Reads the text of a policy file; `name` is what messages call it.
+/// Reads the text of a policy file that names no list files; `name` is what messages call it.
+///
+/// # Errors
+///
+/// As [`parse_with`]; a list file is a mistake.
+pub fn parse(name: &Path, text: &str) -> Result<Policy, Mistakes> {
+    struct NoFiles;
+    impl ListFiles for NoFiles {
+        fn read(&self, path: &Path) -> Result<Option<Vec<u8>>, ListFileError> {
+            Err(ListFileError::Missing { path: path.to_owned() })
+        }
+    }
+    parse_with(name, text, &NoFiles)
+}
+
+/// Finds the mistakes that show without a look at the list files.
+///
+/// # Errors
+///
+/// As [`parse_with`].
+pub fn check_alone(name: &Path, text: &str) -> Result<(), Mistakes> {
+    struct Unread;
+    impl ListFiles for Unread {
+        fn read(&self, _: &Path) -> Result<Option<Vec<u8>>, ListFileError> {
+            Ok(None)
+        }
+    }
+    // A policy without its list files is never to be used.
+    parse_with(name, text, &Unread).map(drop)
+}
+
+/// Reads the text of a policy file and its list files; `name` is what messages call it.
+///
+/// Relative paths of list files are relative to the directory of `name`.
 ///
 /// # Errors
 ///
 /// Every mistake with its place; one in the syntax, a key or a type may hide those after it.
-pub fn parse(name: &Path, text: &str) -> Result<Policy, Mistakes> {
+pub fn parse_with(name: &Path, text: &str, files: &dyn ListFiles) -> Result<Policy, Mistakes> {
     let mut report = Report::new(name, text);
     let policy = match toml::from_str::<PolicyFile>(text) {
-        Ok(file) => Some(validated(&file, &mut report)),
+        Ok(file) => {
+            let mut lists = Lists::of(name, files);
+            let policy = validated(&file, &mut lists, &mut report);
+            lists.report(&mut report);
+            Some(policy)
+        }
         Err(error) => {
             syntax::report(&error, text, &mut report);
             None
@@ -173,16 +215,19 @@ impl<'de> Deserialize<'de> for MediaText {
     }
 }
 
-fn validated(file: &PolicyFile, report: &mut Report) -> Policy {
-    let deny = entries::list(&file.deny.sources, ListName::Deny, report);
-    let allow = entries::list(&file.allow.sources, ListName::Allow, report);
-    entries::warn_of_denied(&allow, &[&deny], report);
-    let admin = entries::list(&file.admin, ListName::Admin, report);
+fn validated(file: &PolicyFile, lists: &mut Lists, report: &mut Report) -> Policy {
+    let deny = entries::list(&file.deny.sources, ListName::Deny, lists, report);
+    let allow = entries::list(&file.allow.sources, ListName::Allow, lists, report);
+    let denied = Denied::by(deny, lists);
+    entries::warn_of_denied(&allow, &denied, None, lists, report);
+    let admin = entries::list(&file.admin, ListName::Admin, lists, report);
     if file.admin.is_empty() {
         let remedy = "name the addresses you administer this host from: admin = [\"192.0.2.10\"]".to_owned();
         report.warning(0..0, "admin is empty: nothing guards you against locking yourself out", remedy);
     }
-    let listeners = listener::listeners(&file.listener, report);
+    let named = [(ListName::Admin, &admin), (ListName::Deny, &denied.entries), (ListName::Allow, &allow)];
+    let mut sources = named.iter().filter_map(|(name, list)| list.sources(None, *name, lists)).collect();
+    let listeners = listener::listeners(&file.listener, &mut sources, lists, report);
     if listeners.is_empty() {
         let remedy = "add a [[listener]] for each port to protect".to_owned();
         report.warning(0..0, "the policy has no listener: it protects nothing", remedy);
@@ -192,14 +237,15 @@ fn validated(file: &PolicyFile, report: &mut Report) -> Policy {
         interfaces: interfaces(&file.interfaces, report),
         mode: mode(file.mode.as_ref(), report),
         on_exit: on_exit(file.on_exit.as_ref(), report),
-        admin: admin.sorted(),
-        deny: deny.sorted(),
-        allow: allow.sorted(),
+        admin: admin.sorted(lists),
+        deny: denied.entries.sorted(lists),
+        allow: allow.sorted(lists),
         listeners,
         trunks: Vec::new(),
+        sources,
         warnings: Mistakes::default(),
     };
-    trunk::add_trunks(&mut policy, &file.trunk, &deny, report);
+    trunk::add_trunks(&mut policy, &file.trunk, &denied, lists, report);
     policy
 }
 

@@ -1,4 +1,4 @@
-//! Mistakes in a policy file, each with its place, the text it is about and the remedy.
+//! Mistakes in a policy file and the list files that it names, each with its place, the text it is about and the remedy.
 //!
 //! Knows lines and columns, but neither TOML nor what a policy is.
 
@@ -14,6 +14,9 @@ const EXCERPT_WIDTH: usize = 120;
 /// One mistake, or one thing that is valid but hardly meant.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Mistake {
+    /// Where it is another file than the policy file: which.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub file: Option<PathBuf>,
     /// From 1.
     pub line: usize,
     /// From 1, in characters.
@@ -46,7 +49,7 @@ struct Excerpt {
     underlined: Range<usize>,
 }
 
-/// All mistakes of one file, by place; empty when there is none.
+/// All mistakes of one policy file, by place, and then those of its list files; empty when there is none.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 #[serde(transparent)]
 pub struct Mistakes {
@@ -56,7 +59,7 @@ pub struct Mistakes {
 }
 
 impl Mistakes {
-    /// By line and column.
+    /// By line and column, the policy file first.
     pub fn iter(&self) -> std::slice::Iter<'_, Mistake> {
         self.mistakes.iter()
     }
@@ -102,6 +105,7 @@ impl Mistake {
             Severity::Warning => "warning",
         };
         let Mistake { line, column, message, excerpt, .. } = self;
+        let file = self.file.as_deref().unwrap_or(file);
         let margin = " ".repeat(line.to_string().len());
         let before = " ".repeat(excerpt.underlined.start);
         let carets = "^".repeat(excerpt.underlined.len());
@@ -120,6 +124,8 @@ pub(super) struct Report<'a> {
     text: &'a str,
     mistakes: Vec<Note>,
     warnings: Vec<Note>,
+    /// What was found in other files.
+    elsewhere: Vec<Mistake>,
 }
 
 /// A mistake whose line and column are not worked out yet.
@@ -131,7 +137,7 @@ struct Note {
 
 impl<'a> Report<'a> {
     pub(super) fn new(file: &'a Path, text: &'a str) -> Self {
-        Report { file, text, mistakes: Vec::new(), warnings: Vec::new() }
+        Report { file, text, mistakes: Vec::new(), warnings: Vec::new(), elsewhere: Vec::new() }
     }
 
     /// Notes a mistake about the text in this byte range.
@@ -154,13 +160,26 @@ impl<'a> Report<'a> {
         self.warnings.push(Note { span, message: message.into(), remedy: remedy.into() });
     }
 
+    /// Takes over what was found in another file; its text is not needed any more.
+    pub(super) fn attach(&mut self, other: Report<'_>) {
+        let mistakes = located(other.text, other.mistakes, Severity::Error);
+        let warnings = located(other.text, other.warnings, Severity::Warning);
+        let file = other.file;
+        let named = |mistake| Mistake { file: Some(file.to_owned()), ..mistake };
+        self.elsewhere.extend(mistakes.into_iter().chain(warnings).map(named));
+    }
+
     /// The warnings, when there is no mistake.
     pub(super) fn finish(self) -> Result<Mistakes, Mistakes> {
-        let (severity, notes) = match self.mistakes.is_empty() {
+        let is_mistake = |mistake: &Mistake| mistake.severity == Severity::Error;
+        let is_sound = self.mistakes.is_empty() && !self.elsewhere.iter().any(is_mistake);
+        let (severity, notes) = match is_sound {
             true => (Severity::Warning, self.warnings),
             false => (Severity::Error, self.mistakes),
         };
-        let mistakes = Mistakes { file: self.file.to_owned(), mistakes: located(self.text, notes, severity) };
+        let mut mistakes = located(self.text, notes, severity);
+        mistakes.extend(self.elsewhere.into_iter().filter(|mistake| mistake.severity == severity));
+        let mistakes = Mistakes { file: self.file.to_owned(), mistakes };
         if severity == Severity::Warning { Ok(mistakes) } else { Err(mistakes) }
     }
 }
@@ -184,7 +203,7 @@ fn located(text: &str, mut notes: Vec<Note>, severity: Severity) -> Vec<Mistake>
         }
         reached = reached.max(start);
         let excerpt = Excerpt::of(text, line_start, start..span.end);
-        mistakes.push(Mistake { line, column, message, remedy, severity, excerpt });
+        mistakes.push(Mistake { file: None, line, column, message, remedy, severity, excerpt });
     }
     mistakes
 }

@@ -59,9 +59,24 @@ pub fn canonical(prefix: IpNet) -> IpNet {
     }
 }
 
-/// The longest entry that holds all of `prefix`.
+/// The longest of these sorted entries that holds all of `prefix`.
 pub(crate) fn longest_cover<'a>(entries: &'a [IpNet], prefix: &IpNet) -> Option<&'a IpNet> {
-    entries.iter().filter(|entry| entry.contains(prefix)).max_by_key(|entry| entry.prefix_len())
+    covers(entries, prefix).next()
+}
+
+/// Those of these sorted entries that hold all of `prefix`, the longest first.
+///
+/// Asks for each length there can be, which is logarithmic in the number of entries.
+pub(super) fn covers<'a>(entries: &'a [IpNet], prefix: &IpNet) -> impl Iterator<Item = &'a IpNet> {
+    let outer = std::iter::successors(Some(*prefix), IpNet::supernet);
+    outer.filter_map(|outer| entries.binary_search(&outer).ok().map(|place| &entries[place]))
+}
+
+/// Those of these sorted entries that lie inside `prefix` and are longer than it, in order.
+pub(super) fn parts<'a>(entries: &'a [IpNet], prefix: &IpNet) -> &'a [IpNet] {
+    // The order puts a prefix before all that it holds, and nothing else between them.
+    let behind = &entries[entries.partition_point(|entry| entry <= prefix)..];
+    &behind[..behind.partition_point(|entry| prefix.contains(entry))]
 }
 
 fn unreadable(text: &str) -> PrefixError {
@@ -135,7 +150,9 @@ impl PrefixError {
             PrefixError::HostBits { text, .. } => format!("\"{text}\" has bits set behind its prefix length"),
             PrefixError::DnsName { text } => format!("the DNS name \"{text}\" is not supported yet"),
             PrefixError::Preset { text } => format!("the preset \"{text}\" is not supported yet"),
-            PrefixError::File { text } => format!("the file entry \"{text}\" is not supported yet"),
+            PrefixError::File { text } => {
+                format!("\"{text}\" cannot stand here: only the lists of the policy file name list files")
+            }
         }
     }
 
@@ -172,7 +189,8 @@ impl Cover {
     /// Merges nested and neighbouring prefixes, so that a prefix lies in the union exactly when it lies in one member.
     pub(super) fn of<'a>(prefixes: impl IntoIterator<Item = &'a IpNet>) -> Self {
         let mut sorted: Vec<IpNet> = prefixes.into_iter().copied().collect();
-        sorted.sort_unstable();
+        // Lists come sorted, and this sort only merges them then.
+        sorted.sort();
         let mut merged: Vec<IpNet> = Vec::new();
         for prefix in sorted {
             if merged.last().is_some_and(|last| last.contains(&prefix)) {
@@ -194,6 +212,17 @@ impl Cover {
     pub(super) fn holds(&self, prefix: &IpNet) -> bool {
         let behind = self.0.partition_point(|member| member <= prefix);
         behind.checked_sub(1).is_some_and(|index| self.0[index].contains(prefix))
+    }
+
+    /// Those of these sorted prefixes that the union holds, in linear time.
+    pub(super) fn held<'a>(&'a self, sorted: &'a [IpNet]) -> impl Iterator<Item = &'a IpNet> {
+        let mut behind = 0;
+        sorted.iter().filter(move |prefix| {
+            while self.0.get(behind).is_some_and(|member| member <= *prefix) {
+                behind += 1;
+            }
+            behind.checked_sub(1).is_some_and(|index| self.0[index].contains(*prefix))
+        })
     }
 }
 

@@ -1,14 +1,15 @@
-//! What holds for every policy, and rows for what single ones answer.
+//! Rows for what single policies answer.
+
+mod properties;
 
 use std::path::Path;
 
-use proptest::prelude::*;
 use serde_json::json;
 use sip_filter_common::Reason;
 
 use super::change::{Action, List, ListChange};
 use super::difference::Difference;
-use super::prefix::{canonical, parse_prefix};
+use super::prefix::parse_prefix;
 use super::*;
 
 fn parsed(text: &str) -> Policy {
@@ -94,7 +95,7 @@ fn the_entry_that_decided_is_named() {
 }
 
 #[test]
-fn a_live_change_makes_a_new_policy_or_says_why_not() {
+fn a_live_change_changes_the_policy_or_says_why_not() {
     let policy = parsed(POLICY);
     let change = |list: &List, action, prefix: &str| ListChange {
         list: list.clone(),
@@ -102,8 +103,13 @@ fn a_live_change_makes_a_new_policy_or_says_why_not() {
         action,
     };
     let check = |list: List, action: Action, prefix: &str, expected: &str| {
-        let outcome = policy.with(&change(&list, action, prefix));
-        let outcome = outcome.map(|changed| Difference::between(&policy, &changed).to_string());
+        let mut changed = policy.clone();
+        let change = change(&list, action, prefix);
+        let outcome = changed.change(&change).map(|()| Difference::between(&policy, &changed).to_string());
+        if outcome.is_ok() {
+            changed.change(&change.opposite()).unwrap();
+        }
+        assert_eq!(changed, policy, "refused or taken back, it leaves nothing behind");
         assert_eq!(outcome.unwrap_or_else(|error| error.to_string()), expected);
     };
     let (add, remove) = (Action::Add, Action::Remove);
@@ -139,8 +145,8 @@ fn a_live_change_must_not_bring_trunks_into_conflict() {
     let deny = "[deny]\nsources = [\"10.1.0.0/16\"]\n";
     let policy = parsed(&format!("{sip}{deny}{}{}", trunk("a", "10.0.0.0/8"), trunk("b", "10.1.0.0/16")));
     let check = |list: List, action: Action, prefix: &str, second: &str| {
-        let refused =
-            policy.with(&ListChange { list, prefix: parse_prefix(prefix).unwrap(), action }).unwrap_err();
+        let change = ListChange { list, prefix: parse_prefix(prefix).unwrap(), action };
+        let refused = policy.check_change(&change).unwrap_err();
         let expected = format!(
             "trunk \"a\" (10.0.0.0/8) and trunk \"b\" ({second}) claim the same addresses at listener \"sip\"; take the address from one of them first"
         );
@@ -151,15 +157,36 @@ fn a_live_change_must_not_bring_trunks_into_conflict() {
 }
 
 #[test]
+fn what_other_denies_settle_is_no_conflict_when_a_live_change_comes_near_it() {
+    let trunk = |name: &str, lists: &str| format!("[[trunk]]\nname = \"{name}\"\n{lists}\n");
+    let sip = "[[listener]]\nname = \"sip\"\nkind = \"signalling\"\ntransport = \"udp\"\nports = [5060]\n";
+    let denies = "[deny]\nsources = [\"10.0.0.0/9\", \"10.128.0.0/9\"]\n";
+    let wide = "allow = [\"10.0.0.0/8\"]";
+    let upper = format!("{wide}\ndeny = [\"10.128.0.0/9\"]");
+    let text = format!("{sip}{denies}{}{}{}", trunk("a", wide), trunk("b", &upper), trunk("c", ""));
+    let policy = parsed(&text);
+    let check = |list: List, action: Action, prefix: &str, is_refused: bool| {
+        let change = ListChange { list, prefix: parse_prefix(prefix).unwrap(), action };
+        assert_eq!(policy.check_change(&change).is_err(), is_refused, "{change}");
+    };
+    let third = || List::Trunk("c".to_owned());
+    check(List::Deny, Action::Remove, "10.128.0.0/9", false);
+    check(List::Deny, Action::Remove, "10.0.0.0/9", true);
+    check(third(), Action::Add, "10.1.0.0/16", false);
+    check(third(), Action::Add, "10.0.0.0/8", false);
+    check(third(), Action::Add, "10.0.0.0/7", false);
+}
+
+#[test]
 fn a_media_list_by_default_follows_the_allow_list() {
-    let policy = parsed(POLICY);
+    let mut policy = parsed(POLICY);
     let change = ListChange {
         list: List::Trunk("b".to_owned()),
         prefix: parse_prefix("192.0.2.7").unwrap(),
         action: Action::Add,
     };
-    let changed = policy.with(&change).unwrap();
-    assert_eq!(changed.trunks[1].media(), changed.trunks[1].allow);
+    policy.change(&change).unwrap();
+    assert_eq!(policy.trunks[1].media(), policy.trunks[1].allow);
 }
 
 #[test]
@@ -215,136 +242,25 @@ fn the_json_of_a_difference_names_owner_list_and_prefix() {
     assert_eq!(json, expected);
 }
 
-/// Prefixes out of a small space, so that they meet often.
-fn prefix() -> impl Strategy<Value = IpNet> {
-    let v4 =
-        (0u8..8, 24u8..=32).prop_map(|(low, length)| IpNet::new(IpAddr::from([10, 0, 0, low << 4]), length));
-    let v6 = (0u16..4, 120u8..=128)
-        .prop_map(|(low, length)| IpNet::new(IpAddr::from([0x2001, 0xdb8, 0, 0, 0, 0, 0, low << 5]), length));
-    prop_oneof![3 => v4, 1 => v6].prop_map(|net| canonical(net.unwrap()))
-}
-
-fn prefixes(count_max: usize) -> impl Strategy<Value = Vec<IpNet>> {
-    proptest::collection::btree_set(prefix(), 0..=count_max).prop_map(|set| set.into_iter().collect())
-}
-
-fn trunk() -> impl Strategy<Value = (Vec<IpNet>, Vec<IpNet>, Option<Vec<IpNet>>, Vec<usize>)> {
-    let listeners = proptest::sample::subsequence(vec![0usize, 1, 2], 1..=3);
-    (prefixes(4), prefixes(1), proptest::option::of(prefixes(3)), listeners)
-}
-
-/// A policy whose trunks may well overlap.
-fn any_policy() -> impl Strategy<Value = Policy> {
-    let trunks = proptest::collection::vec(trunk(), 0..4);
-    (prefixes(1), prefixes(2), prefixes(3), trunks).prop_map(|(admin, deny, allow, trunks)| {
-        let mut policy = Policy { admin, deny, allow, ..parsed(POLICY) };
-        policy.warnings = Mistakes::default();
-        let named = trunks.into_iter().enumerate().map(|(index, (allow, deny, media, listeners))| Trunk {
-            name: format!("trunk{index}"),
-            allow,
-            deny,
-            media,
-            outbound_proxies: Vec::new(),
-            listeners,
-        });
-        policy.trunks = named.collect();
-        policy
-    })
-}
-
-/// The text of a policy of [`any_policy`].
-fn written(policy: &Policy, multi_line: bool) -> String {
-    let list = |prefixes: &[IpNet]| {
-        let quoted: Vec<String> = prefixes.iter().map(|prefix| format!("\"{prefix}\"")).collect();
-        if multi_line {
-            format!("[\n    {},  # last\n]", quoted.join(", # one\n    "))
-        } else {
-            format!("[{}]", quoted.join(", "))
-        }
+#[test]
+fn a_difference_lists_no_more_than_can_be_read_and_counts_the_rest() {
+    let addresses = |range: std::ops::Range<u32>| -> Vec<IpNet> {
+        range.map(|low| IpNet::from(IpAddr::from((0x0a00_0000 + low).to_be_bytes()))).collect()
     };
-    let list = |prefixes: &[IpNet]| if prefixes.is_empty() { "[]".to_owned() } else { list(prefixes) };
-    let (head, rest) = POLICY.split_once("[deny]").unwrap();
-    assert!(rest.contains("[allow]"));
-    let mut text = head.replace("[\"192.0.2.10\"]", &list(&policy.admin));
-    text +=
-        &format!("[deny]\nsources = {}\n[allow]\nsources = {}\n", list(&policy.deny), list(&policy.allow));
-    for trunk in &policy.trunks {
-        let names: Vec<&str> =
-            trunk.listeners.iter().map(|index| policy.listeners[*index].name.as_str()).collect();
-        text += &format!(
-            "[[trunk]]\nname = \"{}\"\nallow = {}\ndeny = {}\n",
-            trunk.name,
-            list(&trunk.allow),
-            list(&trunk.deny)
-        );
-        text += &format!("listeners = {names:?}\n");
-        if let Some(media) = &trunk.media {
-            text += &format!("media = {}\n", list(media));
-        }
-    }
-    text
-}
-
-/// Every address for itself: the spaces of [`prefix`] are small enough for that.
-fn overlaps_naively(policy: &Policy) -> bool {
-    let v4 = (0u8..=255).map(|low| IpAddr::from([10, 0, 0, low]));
-    let v6 = (0u16..256).map(|low| IpAddr::from([0x2001, 0xdb8, 0, 0, 0, 0, 0, low]));
-    v4.chain(v6).any(|address| {
-        let holds = |list: &[IpNet]| list.iter().any(|entry| entry.contains(&address));
-        (0..policy.listeners.len()).any(|listener| {
-            let kind = policy.listeners[listener].kind;
-            let trunks = || policy.trunks.iter().filter(|trunk| trunk.listeners.contains(&listener));
-            let settled =
-                holds(&policy.admin) || holds(&policy.deny) || trunks().any(|trunk| holds(&trunk.deny));
-            !settled && trunks().filter(|trunk| holds(trunk.allow_at(kind))).count() > 1
-        })
-    })
-}
-
-fn any_change() -> impl Strategy<Value = ListChange> {
-    let list = prop_oneof![
-        Just(List::Deny),
-        Just(List::Allow),
-        (0u8..3).prop_map(|index| List::Trunk(format!("trunk{index}")))
-    ];
-    let action = prop_oneof![Just(Action::Add), Just(Action::Remove)];
-    (list, prefix(), action).prop_map(|(list, prefix, action)| ListChange { list, prefix, action })
-}
-
-proptest! {
-    #[test]
-    fn overlaps_are_those_that_a_look_at_every_address_finds(policy in any_policy()) {
-        prop_assert_eq!(policy.overlap().is_some(), overlaps_naively(&policy));
-    }
-
-    #[test]
-    fn a_policy_differs_from_others_only(one in any_policy(), other in any_policy()) {
-        prop_assert!(Difference::between(&one, &one).is_empty());
-        prop_assert_eq!(Difference::between(&one, &other).is_empty(), one == other);
-    }
-
-    #[test]
-    fn a_changed_file_reads_as_the_changed_policy(
-        policy in any_policy(),
-        changes in proptest::collection::vec(any_change(), 1..8),
-        multi_line: bool,
-    ) {
-        prop_assume!(policy.overlap().is_none());
-        let mut text = written(&policy, multi_line);
-        let mut policy = Policy { warnings: Mistakes::default(), ..policy };
-        prop_assert_eq!(Policy { warnings: Mistakes::default(), ..parsed(&text) }, policy.clone());
-        for change in changes {
-            let Ok(changed) = policy.with(&change) else { continue };
-            text = edit::edit(&text, &change).unwrap();
-            policy = changed;
-            prop_assert_eq!(Policy { warnings: Mistakes::default(), ..parsed(&text) }, policy.clone(), "{}", text);
-        }
-    }
-
-    #[test]
-    fn no_text_makes_the_reader_panic(text in "(\\PC|\n|[a-z_]+ = |\\[\\[(trunk|listener)\\]\\]|\"10\\.0\\.0\\.0/8\"){0,30}") {
-        if let Err(mistakes) = file::parse(Path::new("test.toml"), &text) {
-            prop_assert!(!mistakes.is_empty());
-        }
-    }
+    let with_deny = |range| Policy { deny: addresses(range), ..parsed("") };
+    let check = |old: std::ops::Range<u32>, new: std::ops::Range<u32>, listed: usize, last: &str| {
+        let difference = Difference::between(&with_deny(old), &with_deny(new));
+        let printed = difference.to_string();
+        assert_eq!((printed.lines().count(), printed.lines().last()), (listed, Some(last)));
+        let json = serde_json::to_string(&difference).unwrap();
+        assert_eq!(serde_json::from_str::<Difference>(&json).unwrap(), difference);
+    };
+    check(0..0, 0..1_000, 1_000, "+ deny 10.0.3.231/32");
+    check(0..0, 0..1_001, 1_001, "… deny: 1 more come");
+    check(0..100_000, 0..0, 1_001, "… deny: 99,000 more leave");
+    check(0..5_000, 4_990..14_990, 1_001, "… deny: 9,490 more come and 4,490 more leave");
+    check(0..10, 5..5_000, 1_001, "… deny: 3,995 more come");
+    let more = Difference::between(&with_deny(0..0), &with_deny(0..1_500)).changes().last().cloned();
+    let expected = json!({"change": "more", "list": "deny", "inserted": 500, "removed": 0});
+    assert_eq!(serde_json::to_value(more).unwrap(), expected);
 }

@@ -45,7 +45,7 @@ const MISTAKES: [(&str, &str, &str, &str, &str); 23] = [
     ("no such listener", "[[trunk]]", "[[trunk]]\nlisteners = [\"sip-upd\"]", "\"sip-upd\"", "sip-udp"),
     ("DNS name", "\"198.51.100.20\"", "\"sip.example.com\"", "\"sip.example.com\"", "not supported yet"),
     ("preset", "\"198.51.100.20\"", "\"preset:x\"", "\"preset:x\"", "not supported yet"),
-    ("file entry", "\"198.51.100.20\"", "\"file:x\"", "\"file:x\"", "not supported yet"),
+    ("preset of a list", "\"203.0.113.0/24\"", "\"preset:x\"", "\"preset:x\"", "not supported yet"),
     ("registration", "[[trunk]]", "[[trunk]]\nrequire_registration = true", "true\n", "not supported yet"),
     ("registrations", "[[trunk]]", "[[trunk]]\nregistrations = [\"a\"]", "[\"a\"]", "not supported yet"),
     ("media of a trunk", "[[trunk]]", "[[trunk]]\nmedia = \"pinhole\"", "\"pinhole\"", "not supported yet"),

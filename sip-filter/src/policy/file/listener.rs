@@ -3,22 +3,41 @@
 use std::net::IpAddr;
 use std::ops::{Range, RangeInclusive};
 
+use ipnet::IpNet;
 use sip_filter_common::{LISTENERS_MAX, Transport};
 use toml::Spanned;
 
 use super::entries;
+use super::lists::Lists;
 use super::{ListenerFile, PortText, check_name, word};
+use crate::policy::difference::Owner;
 use crate::policy::mistake::Report;
+use crate::policy::sources::ListSources;
 use crate::policy::{ListName, Listener, ListenerKind};
 
 /// VLAN IDs 0 and 4095 are reserved (IEEE 802.1Q section 9.6).
 const VLAN_IDS: RangeInclusive<i64> = 1..=4094;
 
+/// What can run behind a listener.
+const KINDS: [(&str, ListenerKind); 3] = [
+    ("signalling", ListenerKind::Signalling),
+    ("media", ListenerKind::Media),
+    ("other", ListenerKind::Other),
+];
+
 /// Reads all listeners; one for each table, so that indices and names agree even where there are mistakes.
-pub(super) fn listeners(given: &[ListenerFile], report: &mut Report) -> Vec<Listener> {
+///
+/// What is to be remembered of their list files goes into `sources`.
+pub(super) fn listeners(
+    given: &[ListenerFile],
+    sources: &mut Vec<ListSources>,
+    lists: &mut Lists,
+    report: &mut Report,
+) -> Vec<Listener> {
     let mut listeners: Vec<Listener> = Vec::new();
     for file in given {
-        let listener = listener(file, &listeners, report);
+        let mut listener = listener(file, &listeners, report);
+        listener.allow = allow(file, listener.kind, sources, lists, report);
         listeners.push(listener);
     }
     if let Some(surplus) = given.get(LISTENERS_MAX) {
@@ -32,24 +51,10 @@ pub(super) fn listeners(given: &[ListenerFile], report: &mut Report) -> Vec<List
 
 fn listener(file: &ListenerFile, earlier: &[Listener], report: &mut Report) -> Listener {
     check_name("listener", &file.name, earlier.iter().map(|listener| listener.name.as_str()), report);
-    let kinds = [
-        ("signalling", ListenerKind::Signalling),
-        ("media", ListenerKind::Media),
-        ("other", ListenerKind::Other),
-    ];
     let transports = [("udp", Transport::Udp), ("tcp", Transport::Tcp)];
-    let kind = word("kind", &file.kind, &kinds, &[], report);
+    let kind = word("kind", &file.kind, &KINDS, &[], report);
     let transport = word("transport", &file.transport, &transports, &[], report);
     let ports = ports(&file.ports, report);
-    let allow = match &file.allow {
-        Some(allow) if matches!(kind, Some(ListenerKind::Signalling | ListenerKind::Media)) => {
-            let message = format!("allow does not go with a listener of kind \"{}\"", file.kind.get_ref());
-            report.mistake(allow.span(), message, "name its peers in a [[trunk]] or in [allow]".to_owned());
-            Vec::new()
-        }
-        Some(allow) => entries::list(allow.get_ref(), ListName::Allow, report).sorted(),
-        None => Vec::new(),
-    };
     Listener {
         name: file.name.get_ref().clone(),
         // With a mistake above, the values below only have to keep the further checks quiet: no port meets nothing.
@@ -59,8 +64,29 @@ fn listener(file: &ListenerFile, earlier: &[Listener], report: &mut Report) -> L
         encrypted: file.encrypted,
         vlans: vlans(&file.vlans, report),
         addresses: addresses(&file.addresses, report),
-        allow,
+        allow: Vec::new(),
     }
+}
+
+/// Who may reach a listener of kind `other`.
+fn allow(
+    file: &ListenerFile,
+    kind: ListenerKind,
+    sources: &mut Vec<ListSources>,
+    lists: &mut Lists,
+    report: &mut Report,
+) -> Vec<IpNet> {
+    let Some(allow) = &file.allow else { return Vec::new() };
+    // Where the kind is a mistake of its own, nothing more is said.
+    if kind != ListenerKind::Other && KINDS.iter().any(|(word, _)| word == file.kind.get_ref()) {
+        let message = format!("allow does not go with a listener of kind \"{}\"", file.kind.get_ref());
+        report.mistake(allow.span(), message, "name its peers in a [[trunk]] or in [allow]".to_owned());
+        return Vec::new();
+    }
+    let entries = entries::list(allow.get_ref(), ListName::Allow, lists, report);
+    let owner = Some(Owner::Listener(file.name.get_ref().clone()));
+    sources.extend(entries.sources(owner, ListName::Allow, lists));
+    entries.sorted(lists)
 }
 
 fn ports(given: &Spanned<Vec<Spanned<PortText>>>, report: &mut Report) -> Vec<RangeInclusive<u16>> {

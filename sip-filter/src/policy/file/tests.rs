@@ -171,10 +171,10 @@ fn later_capabilities_are_refused_by_name() {
     in_trunk("registrations = [\"100\"]", &["10:17 a list of registrations is not supported yet"]);
     in_trunk("registrations = []", &[]);
     in_trunk(
-        "allow = [\"sip.example.com\", \"file:allow.txt\"]",
+        "allow = [\"sip.example.com\", \"preset:a\"]",
         &[
             "10:10 the DNS name \"sip.example.com\" is not supported yet",
-            "10:29 the file entry \"file:allow.txt\" is not supported yet",
+            "10:29 the preset \"preset:a\" is not supported yet",
         ],
     );
     in_trunk(

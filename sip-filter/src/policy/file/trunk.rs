@@ -1,11 +1,11 @@
 //! The trunks of the file, one by one and against each other.
 
-use std::ops::Range;
-
 use toml::Spanned;
 
-use super::entries::{self, Entries};
+use super::entries::{self, Denied, Entries, Place};
+use super::lists::Lists;
 use super::{MediaText, TrunkFile, check_name, not_supported};
+use crate::policy::difference::Owner;
 use crate::policy::mistake::Report;
 use crate::policy::overlap::{self, Clash};
 use crate::policy::{ListName, Listener, ListenerKind, Policy, Trunk, suggestion};
@@ -17,54 +17,66 @@ struct Places {
     complete: bool,
 }
 
-/// Reads all trunks into the policy; `deny` is the policy's own deny list.
-pub(super) fn add_trunks(policy: &mut Policy, given: &[TrunkFile], deny: &Entries, report: &mut Report) {
+/// Reads all trunks into the policy; `denied` is the policy's own deny list.
+pub(super) fn add_trunks(
+    policy: &mut Policy,
+    given: &[TrunkFile],
+    denied: &Denied,
+    lists: &mut Lists,
+    report: &mut Report,
+) {
     let mut places = Vec::new();
     for file in given {
         check_name("trunk", &file.name, policy.trunks.iter().map(|trunk| trunk.name.as_str()), report);
-        let (trunk, place) = trunk(file, &policy.listeners, deny, report);
-        policy.trunks.push(trunk);
+        let place = add_trunk(policy, file, denied, lists, report);
         places.push(place);
     }
     // An entry that could not be read may be the deny that settles an overlap.
-    if !deny.complete || !places.iter().all(|place| place.complete) {
+    if !denied.entries.complete || !places.iter().all(|place| place.complete) {
         return;
     }
     for clash in overlap::clashes(policy) {
-        report_clash(policy, &clash, &places, given, report);
+        report_clash(policy, &clash, &places, given, lists, report);
     }
 }
 
-fn trunk(
+fn add_trunk(
+    policy: &mut Policy,
     file: &TrunkFile,
-    listeners: &[Listener],
-    policy_deny: &Entries,
+    denied: &Denied,
+    lists: &mut Lists,
     report: &mut Report,
-) -> (Trunk, Places) {
-    let mut allow = entries::list(&file.allow, ListName::Allow, report);
+) -> Places {
+    let mut allow = entries::list(&file.allow, ListName::Allow, lists, report);
     let outbound_proxies = allow.add_proxies(&file.outbound_proxies, report);
-    let deny = entries::list(&file.deny, ListName::Deny, report);
-    let media = file.media.as_ref().and_then(|media| media_list(media, report));
-    let denies = [policy_deny, &deny];
+    let deny = entries::list(&file.deny, ListName::Deny, lists, report);
+    let media = file.media.as_ref().and_then(|media| media_list(media, lists, report));
     for list in std::iter::once(&allow).chain(&media) {
-        entries::warn_of_denied(list, &denies, report);
+        entries::warn_of_denied(list, denied, Some(&deny), lists, report);
     }
     refuse_later_keys(file, report);
     let trunk = Trunk {
         name: file.name.get_ref().clone(),
-        allow: allow.sorted(),
-        deny: deny.sorted(),
-        media: media.as_ref().map(Entries::sorted),
+        allow: allow.sorted(lists),
+        deny: deny.sorted(lists),
+        media: media.as_ref().map(|media| media.sorted(lists)),
         outbound_proxies,
-        listeners: listener_indices(file, listeners, report),
+        listeners: listener_indices(file, &policy.listeners, report),
     };
+    let named =
+        [(ListName::Allow, Some(&allow)), (ListName::Deny, Some(&deny)), (ListName::Media, media.as_ref())];
+    for (name, entries) in named {
+        let owner = || Some(Owner::Trunk(trunk.name.clone()));
+        policy.sources.extend(entries.and_then(|entries| entries.sources(owner(), name, lists)));
+    }
+    policy.trunks.push(trunk);
     let complete = allow.complete && deny.complete && media.as_ref().is_none_or(|media| media.complete);
-    (trunk, Places { allow, media, complete })
+    Places { allow, media, complete }
 }
 
-fn media_list(media: &Spanned<MediaText>, report: &mut Report) -> Option<Entries> {
+fn media_list(media: &Spanned<MediaText>, lists: &mut Lists, report: &mut Report) -> Option<Entries> {
     match media.get_ref() {
-        MediaText::Entries(entries) => Some(entries::list(entries, ListName::Media, report)),
+        MediaText::Entries(entries) => Some(entries::list(entries, ListName::Media, lists, report)),
         MediaText::Word(word) if word == "pinhole" => {
             let remedy = "list who may send media, or leave the key out for the same peers as in allow";
             not_supported(media.span(), "media = \"pinhole\"", remedy, report);
@@ -127,18 +139,33 @@ fn unknown_listener_remedy(name: &str, listeners: &[Listener]) -> String {
     }
 }
 
-fn report_clash(policy: &Policy, clash: &Clash, places: &[Places], given: &[TrunkFile], report: &mut Report) {
+fn report_clash(
+    policy: &Policy,
+    clash: &Clash,
+    places: &[Places],
+    given: &[TrunkFile],
+    lists: &mut Lists,
+    report: &mut Report,
+) {
     let Clash { listener, first, first_entry, second, second_entry } = clash;
     let listener = &policy.listeners[*listener];
-    let message = format!(
-        "trunk \"{}\" already claims {first_entry} at listener \"{}\", so trunk \"{}\" cannot have {second_entry}",
-        policy.trunks[*first].name, listener.name, policy.trunks[*second].name
-    );
-    let span: Range<usize> = match &places[*second] {
-        Places { media: Some(media), .. } if listener.kind == ListenerKind::Media => media.span(second_entry),
-        Places { allow, .. } => allow.span(second_entry),
-    }
-    .unwrap_or(given[*second].name.span());
-    let remedy = "take it from one of the two, or give the trunks different listeners".to_owned();
+    // A million clashes in a list file need no million words.
+    let words = || {
+        let message = format!(
+            "trunk \"{}\" already claims {first_entry} at listener \"{}\", so trunk \"{}\" cannot have {second_entry}",
+            policy.trunks[*first].name, listener.name, policy.trunks[*second].name
+        );
+        (message, "take it from one of the two, or give the trunks different listeners".to_owned())
+    };
+    let entries = match &places[*second] {
+        Places { media: Some(media), .. } if listener.kind == ListenerKind::Media => media,
+        Places { allow, .. } => allow,
+    };
+    let span = match entries.place(second_entry, lists) {
+        Some(Place::ListFile(number)) => return lists.file_mut(number).clash(*second_entry, words),
+        Some(Place::Here(span)) => span,
+        None => given[*second].name.span(),
+    };
+    let (message, remedy) = words();
     report.mistake(span, message, remedy);
 }
