@@ -190,10 +190,10 @@ shared! {
         pub sources: SourceIndex,
     }
 
-    /// A prefix of live changes: the slot of the policy that it changes, then the network.
+    /// A prefix of live changes: which policy it changes and in which address family, then the network.
     pub struct ChangeKey: 20 {
-        /// The slot, as a number.
-        pub slot: u32,
+        /// Twice the slot; one more for IPv6, whose `::/0` would hold the IPv4-mapped addresses too.
+        pub space: u32,
         /// The network, as an [`Address`] in network byte order.
         pub network: [u8; 16],
     }
@@ -367,14 +367,20 @@ impl Step6 {
 
 impl ChangeKey {
     /// How many bits stand before the network's.
-    pub const SLOT_BITS: u32 = u32::BITS;
+    pub const SPACE_BITS: u32 = u32::BITS;
     /// All bits.
-    pub const BITS: u32 = Self::SLOT_BITS + u128::BITS;
+    pub const BITS: u32 = Self::SPACE_BITS + u128::BITS;
 
     /// The key of one address, or of a network's first one.
     #[inline(always)]
     pub const fn of(slot: u32, address: &Address) -> Self {
-        Self { slot, network: address.number().to_be_bytes() }
+        let space = slot << 1 | address.ipv4().is_none() as u32;
+        Self { space, network: address.number().to_be_bytes() }
+    }
+
+    /// The slot of the policy that is changed.
+    pub const fn slot(&self) -> u32 {
+        self.space >> 1
     }
 }
 

@@ -9,3 +9,4 @@ mod object;
 pub(crate) mod packet;
 pub(crate) mod random;
 pub(crate) mod rows;
+mod switching;

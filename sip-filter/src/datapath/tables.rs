@@ -1,6 +1,11 @@
 //! The tables of the policy: written where no packet looks, then switched with one pointer; and live changes to them.
 
-use std::{net::IpAddr, thread, time::Instant};
+use std::{
+    collections::{BTreeSet, HashSet},
+    net::IpAddr,
+    thread,
+    time::Instant,
+};
 
 use aya::maps::{Array, ArrayOfMaps, HashMap, LpmTrie, Map, MapData, MapError, lpm_trie::Key};
 use ipnet::IpNet;
@@ -18,6 +23,9 @@ use crate::policy::tables::Tables;
 const SLOTS: usize = POLICY_SLOTS as usize;
 const CHUNK_WORDS: usize = CHUNK_LINES * LINE_WORDS;
 
+/// The bits before an IPv4 address in an [`Address`].
+const MAPPED_BITS: u32 = 96;
+
 type Chunk = [u64; CHUNK_WORDS];
 type ChunkTable = Array<MapData, Chunk>;
 type AddressTable = HashMap<MapData, Address, u64>;
@@ -30,11 +38,9 @@ pub(super) struct InForce {
     /// What stands in the tables of local addresses, where that is known.
     local_addresses: [Option<Vec<(IpAddr, u64)>>; SLOTS],
     /// Live changes to the policy in force.
-    changes: Vec<ChangeKeyOf>,
+    changes: BTreeSet<IpNet>,
     pub(super) live: Box<LiveState>,
 }
-
-type ChangeKeyOf = Key<ChangeKey>;
 
 /// [`Live`], with a default.
 pub(super) struct LiveState(pub(super) Live);
@@ -86,8 +92,8 @@ impl Datapath {
         self.write_live()?;
         self.wait_for_packets()?;
         // No packet looks at the changes to the policy before any more.
-        for key in std::mem::take(&mut self.tables.changes) {
-            self.changes_mut()?.remove(&key)?;
+        for prefix in std::mem::take(&mut self.tables.changes) {
+            self.changes_mut()?.remove(&key(before, &prefix))?;
         }
         self.tables.live.0.is_changed = [0; SLOTS];
         self.write_live()?;
@@ -115,13 +121,19 @@ impl Datapath {
         }
         // From the last to the first: what lies within stands before what is around it.
         for (prefix, class) in classes.iter().rev() {
-            let key = change_key(slot, prefix);
-            let is_known = self.tables.changes.iter().any(|other| same(other, &key));
-            let inserted = self.changes_mut()?.insert(&key, ChangedClass::from(*class), 0);
+            let inserted = self.changes_mut()?.insert(&key(slot, prefix), ChangedClass::from(*class), 0);
             inserted.map_err(no_room("live changes", bytes))?;
-            if !is_known {
-                self.tables.changes.push(key);
-            }
+            self.tables.changes.insert(*prefix);
+        }
+        // What earlier changes said there, and this one does not, goes last.
+        let new: HashSet<IpNet> = classes.iter().map(|(prefix, _)| *prefix).collect();
+        let around = classes.first().map(|(prefix, _)| *prefix);
+        let is_stale =
+            |prefix: &&IpNet| around.is_some_and(|around| around.contains(*prefix)) && !new.contains(*prefix);
+        let stale: Vec<IpNet> = self.tables.changes.iter().filter(is_stale).copied().collect();
+        for prefix in stale {
+            self.changes_mut()?.remove(&key(slot, &prefix))?;
+            self.tables.changes.remove(&prefix);
         }
         self.tables.live.0.generation += 1;
         self.tables.live.0.is_changed[slot as usize % SLOTS] = 1;
@@ -158,12 +170,13 @@ impl Datapath {
             self.tables.chunks[slot as usize] = chunks.collect();
         }
         let changes: LpmTrie<_, ChangeKey, ChangedClass> = self.map(name::CHANGES)?;
+        let keys: Vec<_> = changes.keys().flatten().collect();
         let (current, stale): (Vec<_>, Vec<_>) =
-            changes.keys().flatten().partition(|key| key.data().slot == self.slot());
+            keys.into_iter().partition(|key| key.data().slot() == self.slot());
         for key in stale {
             self.changes_mut()?.remove(&key)?;
         }
-        self.tables.changes = current;
+        self.tables.changes = current.iter().filter_map(prefix_of).collect();
         Ok(())
     }
 
@@ -269,14 +282,16 @@ fn no_room(what: &'static str, bytes: usize) -> impl FnOnce(MapError) -> Datapat
     move |source| DatapathError::NoRoom { what, bytes, source }
 }
 
-fn change_key(slot: u32, prefix: &IpNet) -> ChangeKeyOf {
-    let (network, length) = match prefix {
-        IpNet::V4(prefix) => (IpAddr::V4(prefix.network()), 96 + prefix.prefix_len()),
-        IpNet::V6(prefix) => (IpAddr::V6(prefix.network()), prefix.prefix_len()),
-    };
-    Key::new(ChangeKey::SLOT_BITS + u32::from(length), ChangeKey::of(slot, &Address::from(network)))
+fn key(slot: u32, prefix: &IpNet) -> Key<ChangeKey> {
+    let bits_before = if matches!(prefix, IpNet::V4(_)) { MAPPED_BITS } else { 0 };
+    let length = ChangeKey::SPACE_BITS + bits_before + u32::from(prefix.prefix_len());
+    Key::new(length, ChangeKey::of(slot, &Address::from(prefix.network())))
 }
 
-fn same(one: &ChangeKeyOf, other: &ChangeKeyOf) -> bool {
-    (one.prefix_len(), one.data()) == (other.prefix_len(), other.data())
+/// Back from [`key`].
+fn prefix_of(key: &Key<ChangeKey>) -> Option<IpNet> {
+    let address = IpAddr::from(Address::from_ipv6(key.data().network));
+    let bits_before = if address.is_ipv4() { MAPPED_BITS } else { 0 };
+    let length = key.prefix_len().checked_sub(ChangeKey::SPACE_BITS + bits_before)?;
+    IpNet::new(address, u8::try_from(length).ok()?).ok()
 }

@@ -4,10 +4,12 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::net::IpAddr;
 use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use sip_filter::host_tables::HostTables;
+use sip_filter::policy::change::ListChange;
 use sip_filter::policy::tables::Tables;
 use sip_filter::policy::{Policy, file};
 use sip_filter_common::{Reason, judge};
@@ -80,32 +82,69 @@ struct Trial<'a> {
 
 impl Trial<'_> {
     fn run(&self, random: &mut Random, mut kernel: Option<&mut Loaded>) -> Vec<Reason> {
-        let mut host = HostTables::new(Tables::compile(self.policy).unwrap());
-        let mut model = Model::new(self.policy);
-        let started_ns = now_ns();
-        host.set_now_ns(started_ns);
-        model.now_ns = started_ns;
+        let now_ns = now_ns();
+        let bans: Vec<(IpAddr, u64)> = (0..2 + random.below(5))
+            .map(|_| {
+                let ends = [now_ns + HOUR_NS, now_ns + HOUR_NS, now_ns - TICK_NS_MAX, 1];
+                (random::source(random).to_canonical(), random.pick(&ends))
+            })
+            .collect();
         if let Some(kernel) = kernel.as_mut() {
             kernel.apply(self.policy);
+            bans.iter().for_each(|(address, until_ns)| kernel.ban(*address, *until_ns));
         }
-        for _ in 0..2 + random.below(5) {
-            let until_ns =
-                random.pick(&[started_ns + HOUR_NS, started_ns + HOUR_NS, started_ns - TICK_NS_MAX, 1]);
-            let address = random::source(random).to_canonical();
-            host.ban(address, until_ns);
-            model.bans.insert(address, until_ns);
+        let mut reasons = self.judge(self.policy, &bans, FRAMES / 2, random, kernel.as_deref_mut());
+        // The host compiles what the kernel is told piece by piece.
+        let mut policy = self.policy.clone();
+        let changes: Vec<ListChange> =
+            (0..1 + random.below(4)).map(|_| random::change(random, &policy)).collect();
+        for change in &changes {
+            if policy.change(change).is_err() {
+                continue;
+            }
+            // What the test harness shows of a run that fails.
+            println!("policy {}: {change}", self.number);
             if let Some(kernel) = kernel.as_mut() {
-                kernel.ban(address, until_ns);
+                kernel.change(&policy, change.prefix);
             }
         }
+        reasons.extend(self.judge(&policy, &bans, FRAMES / 4, random, kernel.as_deref_mut()));
+        if let Some(kernel) = kernel.as_mut() {
+            kernel.settle(&policy);
+        }
+        reasons.extend(self.judge(&policy, &bans, FRAMES / 4, random, kernel));
+        reasons
+    }
+
+    /// Random frames, judged by a policy that the kernel has already.
+    fn judge(
+        &self,
+        policy: &Policy,
+        bans: &[(IpAddr, u64)],
+        frames: usize,
+        random: &mut Random,
+        mut kernel: Option<&mut Loaded>,
+    ) -> Vec<Reason> {
+        let mut host = HostTables::new(Tables::compile(policy).unwrap());
+        let mut model = Model::new(policy);
+        let now_ns = now_ns();
+        host.set_now_ns(now_ns);
+        model.now_ns = now_ns;
+        for (address, until_ns) in bans {
+            host.ban(*address, *until_ns);
+            model.bans.insert(*address, *until_ns);
+        }
+        if let Some(kernel) = kernel.as_mut() {
+            kernel.forget_fragments();
+        }
         let mut reasons = Vec::new();
-        for _ in 0..FRAMES {
-            let frame = random::frame(random, self.policy);
+        for _ in 0..frames {
+            let frame = random::frame(random, policy);
             let by_model = model.judge(&frame);
             let by_host = judge(&*frame, &host);
             let by_kernel =
                 kernel.as_mut().filter(|_| frame.len() >= FRAME_LEN_MIN).map(|kernel| kernel.judge(&frame));
-            let expected = Ok((by_model, action(self.policy.mode, by_model)));
+            let expected = Ok((by_model, action(policy.mode, by_model)));
             if by_host != by_model || by_kernel.as_ref().is_some_and(|answer| *answer != expected) {
                 self.disagree(&frame, by_model, by_host, &by_kernel, &model);
             }

@@ -9,10 +9,11 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use aya::maps::{HashMap, Map, MapData, MapInfo};
 use aya::programs::loaded_programs;
+use ipnet::IpNet;
 use nix::time::{ClockId, clock_gettime};
 use sip_filter::datapath::{Datapath, Pins};
 use sip_filter::policy::Policy;
-use sip_filter::policy::tables::Tables;
+use sip_filter::policy::tables::{Tables, classes_within};
 use sip_filter_common::maps::{BAN_CAUSE_LEN, name};
 use sip_filter_common::{Ban, Counter, FragmentDecision, FragmentKey, Reason};
 
@@ -54,7 +55,7 @@ pub(crate) struct Loaded {
     counters: Vec<(Reason, Counter)>,
     fragments: HashMap<MapData, FragmentKey, FragmentDecision>,
     // Dropped last.
-    _directory: PinDirectory,
+    directory: PinDirectory,
 }
 
 struct PinDirectory(PathBuf);
@@ -83,11 +84,21 @@ impl Loaded {
         let id =
             ids.find(|id| MapInfo::from_id(*id).unwrap().name_as_str() == Some(name::FRAGMENTS)).unwrap();
         let fragments = Map::LruHashMap(MapData::from_id(id).unwrap()).try_into().unwrap();
-        Self { datapath, counters, fragments, _directory: directory }
+        Self { datapath, counters, fragments, directory: directory }
     }
 
     pub(crate) fn ban(&mut self, address: IpAddr, until_ns: u64) {
         self.datapath.ban(address, Ban { until_ns, cause: [0; BAN_CAUSE_LEN] }).unwrap();
+    }
+
+    /// Where something of this name is pinned, once it is.
+    pub(crate) fn pin(&self, name: &str) -> PathBuf {
+        self.directory.0.join(name)
+    }
+
+    /// Replaces the policy, and that alone.
+    pub(crate) fn switch(&mut self, policy: &Policy) {
+        self.datapath.apply(&mut Tables::compile(policy).unwrap()).unwrap();
     }
 
     /// Replaces the policy; nobody is banned and no datagram followed then.
@@ -97,6 +108,18 @@ impl Loaded {
             self.datapath.unban(address).unwrap();
         }
         self.forget_fragments();
+    }
+
+    /// Tells the kernel what a policy that was changed at this prefix says there.
+    pub(crate) fn change(&mut self, policy: &Policy, prefix: IpNet) {
+        let classes = classes_within(policy, prefix, usize::MAX).unwrap();
+        self.datapath.change(&classes).unwrap();
+    }
+
+    /// Puts the policy, to which all changes were made, into the tables.
+    pub(crate) fn settle(&mut self, policy: &Policy) {
+        self.datapath.settle(&mut Tables::compile(policy).unwrap()).unwrap();
+        assert!(!self.datapath.is_changed());
     }
 
     /// Gives up what was decided for first fragments.

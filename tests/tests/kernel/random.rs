@@ -5,6 +5,8 @@
 use std::net::{IpAddr, SocketAddr};
 
 use sip_filter::policy::Policy;
+use sip_filter::policy::change::{Action, List, ListChange};
+use sip_filter::policy::prefix::parse_prefix;
 use sip_filter_common::Transport;
 
 use super::packet::{
@@ -156,6 +158,15 @@ pub(crate) fn policy(random: &mut Random) -> String {
 /// An address that policies speak of.
 pub(crate) fn source(random: &mut Random) -> IpAddr {
     random.pick(SOURCES).parse().unwrap()
+}
+
+/// A live change, which need not be possible.
+pub(crate) fn change(random: &mut Random, policy: &Policy) -> ListChange {
+    let trunks = policy.trunks.iter().map(|trunk| List::Trunk(trunk.name.clone()));
+    let mut lists: Vec<List> = [List::Deny, List::Allow].into_iter().chain(trunks).collect();
+    let list = lists.swap_remove(random.below(lists.len()));
+    let prefix = parse_prefix(random.pick(PREFIXES)).unwrap();
+    ListChange { list, prefix, action: random.pick(&[Action::Add, Action::Add, Action::Remove]) }
 }
 
 /// A frame, sound more often than not.

@@ -1,0 +1,129 @@
+//! Policies that replace each other while the program runs as fast as it can: each packet is judged by one of them.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+
+use aya::programs::{TestRun as _, TestRunOptions, Xdp};
+use aya_obj::programs::XdpAttachType;
+use sip_filter_common::maps::program;
+use sip_filter_common::{Counter, Reason};
+
+use super::loaded::{Loaded, may_use_the_kernel};
+use super::packet::udp;
+use super::rows::parsed;
+
+const SWITCHES: usize = 200;
+const LIVE_CHANGES: usize = 200;
+/// How often one system call runs the program.
+const REPEAT: u32 = 20_000;
+const PORTS: [u16; 3] = [5060, 5070, 5080];
+const SOURCES: [&str; 3] = ["192.0.2.41", "192.0.2.42", "2001:db8::43"];
+const ALWAYS: &str = "192.0.2.20";
+
+/// Source `i` may reach port `i + turn` and no other; one source may reach the first port in every turn.
+///
+/// `first` is an address before all others, which gives the same rights other class numbers and the same sources
+/// other places in the tables.
+fn turned(turn: usize, first: &str) -> String {
+    let mut text = "mode = \"enforce\"\n".to_owned();
+    for port in PORTS {
+        text += &format!(
+            "[[listener]]\nname = \"at-{port}\"\nkind = \"signalling\"\ntransport = \"udp\"\nports = [{port}]\n"
+        );
+    }
+    text += &format!("[[trunk]]\nname = \"always\"\nallow = [\"{ALWAYS}\"]\n");
+    for (index, port) in PORTS.into_iter().enumerate() {
+        let source = SOURCES[(index + 3 - turn) % 3];
+        let first = if index == 2 { first } else { "" };
+        text += &format!(
+            "[[trunk]]\nname = \"to-{port}\"\nallow = [\"{source}\"{first}]\nlisteners = [\"at-{port}\"]\n"
+        );
+    }
+    text
+}
+
+fn frame(source: &str, port: u16) -> Vec<u8> {
+    let destination = if source.contains(':') { "[2001:db8:5060::1]" } else { "198.51.100.1" };
+    udp().from(source).to(&format!("{destination}:{port}")).build()
+}
+
+/// Runs frames until `is_done`, in turn; returns how many packets that were.
+fn run(frames: &[Vec<u8>], filter: &Xdp, is_done: &AtomicBool) -> u64 {
+    let mut packets = 0;
+    while !is_done.load(Ordering::Relaxed) {
+        for frame in frames {
+            let options = TestRunOptions { data_in: Some(frame), repeat: REPEAT, ..TestRunOptions::new() };
+            filter.test_run(options).unwrap();
+            packets += u64::from(REPEAT);
+        }
+    }
+    packets
+}
+
+fn packets(counters: &[(Reason, Counter)], reason: Reason) -> u64 {
+    counters.iter().find(|(other, _)| *other == reason).unwrap().1.packets
+}
+
+/// Whatever mixes two policies lets one of the sources reach a port that neither lets it reach, or refuses the one that
+/// every policy lets in.
+#[test]
+fn no_packet_is_judged_by_a_mixture_of_policies() {
+    if !may_use_the_kernel("policies that replace each other under load") {
+        return;
+    }
+    let policies = [parsed(&turned(0, "")), parsed(&turned(1, ", \"192.0.2.5\", \"2001:db8::5\""))];
+    let mut kernel = Loaded::with(&policies[0]);
+    kernel.datapath.pin().unwrap();
+    let filter = Xdp::from_pin(kernel.pin(program::FILTER), XdpAttachType::Interface).unwrap();
+    let never: Vec<Vec<u8>> = (0..3).map(|index| frame(SOURCES[index], PORTS[(index + 2) % 3])).collect();
+    let always = [frame(ALWAYS, PORTS[0])];
+    for (frames, reason) in [(&never[..], Reason::Stranger), (&always[..], Reason::Trunk)] {
+        let before = packets(&kernel.datapath.counters().unwrap(), reason);
+        let is_done = AtomicBool::new(false);
+        let sent = thread::scope(|scope| {
+            let runner = scope.spawn(|| run(frames, &filter, &is_done));
+            for switch in 1..=SWITCHES {
+                kernel.switch(&policies[switch % 2]);
+            }
+            is_done.store(true, Ordering::Relaxed);
+            runner.join().unwrap()
+        });
+        let after = kernel.datapath.counters().unwrap();
+        let judged = packets(&after, reason) - before;
+        assert_eq!(judged, sent, "of {sent} packets that are {} under each policy: {after:?}", reason.name());
+    }
+}
+
+#[test]
+fn a_live_change_is_never_half_in_force() {
+    if !may_use_the_kernel("live changes under load") {
+        return;
+    }
+    // What comes and goes is a prefix around the source; the source itself is let in by an entry of its own.
+    let policy = |allowed: &str| {
+        parsed(&format!(
+            "mode = \"enforce\"\n[[listener]]\nname = \"sip\"\nkind = \"signalling\"\ntransport = \"udp\"\n\
+             ports = [5060]\n[allow]\nsources = [\"{ALWAYS}\"{allowed}]\n"
+        ))
+    };
+    let around = "192.0.2.0/24".parse().unwrap();
+    let policies = [policy(""), policy(", \"192.0.2.0/24\"")];
+    let mut kernel = Loaded::with(&policies[0]);
+    kernel.datapath.pin().unwrap();
+    let filter = Xdp::from_pin(kernel.pin(program::FILTER), XdpAttachType::Interface).unwrap();
+    let frames = [frame(ALWAYS, 5060)];
+    let is_done = AtomicBool::new(false);
+    let sent = thread::scope(|scope| {
+        let runner = scope.spawn(|| run(&frames, &filter, &is_done));
+        for change in 1..=LIVE_CHANGES {
+            kernel.change(&policies[change % 2], around);
+            if change % 20 == 0 {
+                kernel.settle(&policies[change % 2]);
+            }
+        }
+        is_done.store(true, Ordering::Relaxed);
+        runner.join().unwrap()
+    });
+    let after = kernel.datapath.counters().unwrap();
+    assert_eq!(packets(&after, Reason::Trunk), sent, "{after:?}");
+}
