@@ -12,6 +12,8 @@ use sip_filter_common::{
     },
 };
 
+use crate::features;
+
 /// The frame behind an XDP context, linear or in fragments of memory.
 pub(crate) struct KernelFrame<'a> {
     ctx: &'a XdpContext,
@@ -26,6 +28,9 @@ impl<'a> KernelFrame<'a> {
     /// The length of the whole frame, memory fragments included.
     #[inline(always)]
     pub(crate) fn len_bytes(&self) -> u64 {
+        if !features::has_multi_buffer() {
+            return (self.ctx.data_end() - self.ctx.data()) as u64;
+        }
         // SAFETY: the context is the one this program was called with.
         unsafe { generated::bpf_xdp_get_buff_len(self.ctx.as_ptr().cast()) }
     }
@@ -33,6 +38,10 @@ impl<'a> KernelFrame<'a> {
     /// Reads from behind the linear part; drivers that split headers off may keep little there.
     #[inline(always)]
     fn read_far<const N: usize>(&self, offset: usize) -> Option<[u8; N]> {
+        // Without several buffers the linear part is all of the frame.
+        if !features::has_multi_buffer() {
+            return None;
+        }
         let mut bytes = MaybeUninit::<[u8; N]>::uninit();
         let (context, target) = (self.ctx.as_ptr().cast(), bytes.as_mut_ptr().cast());
         // SAFETY: the context is this call's own, and the target has room for the N bytes asked for.

@@ -4,6 +4,7 @@
 //! It knows no configuration file and takes no decision about a peer.
 
 mod attach;
+mod features;
 mod object;
 mod pins;
 
@@ -25,6 +26,7 @@ use sip_filter_common::{
 use crate::policy::tables::Tables;
 
 pub use attach::{AttachError, AttachMode, program_name};
+pub use features::Features;
 pub use pins::{Pins, PinsError, is_in_own_mount_namespace};
 
 /// `BPF_F_NO_PREALLOC`, which the kernel demands of every LPM trie (`linux/bpf.h`).
@@ -38,6 +40,7 @@ type IndexTable = Array<MapData, PolicyIndex>;
 pub struct Datapath {
     ebpf: Ebpf,
     pins: Pins,
+    features: Features,
     maps_are_pinned: bool,
     links: Vec<Attachment>,
     generation: u64,
@@ -62,7 +65,7 @@ pub enum DatapathError {
     #[error("cannot create the kernel maps{}", hint(.0))]
     Load(#[source] Box<aya::EbpfError>),
     /// The verifier or the kernel's version refused the program.
-    #[error("the kernel refused the program {program}{}\n{log}", kernel_hint())]
+    #[error("the kernel refused the program {program}{}\n{log}", features::hint())]
     Verifier {
         /// Which program.
         program: &'static str,
@@ -134,24 +137,9 @@ pub enum DatapathError {
 
 fn hint(error: &aya::EbpfError) -> String {
     match error {
-        aya::EbpfError::MapError(MapError::CreateError { name, .. }) => format!(" ({name}){}", kernel_hint()),
-        _ => kernel_hint(),
+        aya::EbpfError::MapError(MapError::CreateError { name, .. }) => format!(" ({name}){}", features::hint()),
+        _ => features::hint(),
     }
-}
-
-/// What the kernel lacks, where its version tells.
-fn kernel_hint() -> String {
-    let release = nix::sys::utsname::uname()
-        .map(|name| name.release().to_string_lossy().into_owned())
-        .unwrap_or_default();
-    let mut numbers = release.split(['.', '-']).map_while(|part| part.parse::<u32>().ok());
-    let version = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
-    if version < (5, 18) {
-        return format!(
-            ": kernel {release} lacks XDP multi-buffer support (frags) and bpf_xdp_load_bytes, which Linux has since 5.18"
-        );
-    }
-    String::new()
 }
 
 impl Datapath {
@@ -169,12 +157,13 @@ impl Datapath {
                 "the pinned maps have another version's layout: counters begin anew, bans are kept"
             );
         }
-        let mut ebpf = object::load(&pins, reused, is_verbose)?;
+        let features = Features::of_kernel();
+        let mut ebpf = object::load(&pins, reused, is_verbose, features)?;
         for program in [program::FILTER, program::EXPLAIN] {
             object::load_program(&mut ebpf, program)?;
         }
         let mut datapath =
-            Self { ebpf, pins, maps_are_pinned: reused, links: Vec::new(), generation: 0, slot: 0 };
+            Self { ebpf, pins, features, maps_are_pinned: reused, links: Vec::new(), generation: 0, slot: 0 };
         let policy: ArrayOfMaps<_, IndexTable> = datapath.map_mut(name::POLICY)?;
         if let Ok(index) = policy.get(&0, 0).and_then(|inner| inner.get(&0, 0)) {
             (datapath.generation, datapath.slot) = (index.generation, index.slot);
@@ -237,6 +226,11 @@ impl Datapath {
     /// Whether an earlier daemon's policy is in force in the maps.
     pub fn has_policy(&self) -> bool {
         self.generation > 0
+    }
+
+    /// What this kernel has of what the program can do without.
+    pub fn features(&self) -> Features {
+        self.features
     }
 
     /// How many policies were put in force, those of earlier daemons included.
