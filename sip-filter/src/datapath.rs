@@ -137,7 +137,9 @@ pub enum DatapathError {
 
 fn hint(error: &aya::EbpfError) -> String {
     match error {
-        aya::EbpfError::MapError(MapError::CreateError { name, .. }) => format!(" ({name}){}", features::hint()),
+        aya::EbpfError::MapError(MapError::CreateError { name, .. }) => {
+            format!(" ({name}){}", features::hint())
+        }
         _ => features::hint(),
     }
 }

@@ -51,7 +51,9 @@ impl FromStr for Choice {
         let find = |name: &str| {
             let names = || ALL.iter().map(|series| series.name).collect::<Vec<_>>().join(", ");
             let found = ALL.iter().find(|series| series.name == name);
-            found.ok_or_else(|| format!("no kernel is called {name}: use all, or of {} some with commas", names()))
+            found.ok_or_else(|| {
+                format!("no kernel is called {name}: use all, or of {} some with commas", names())
+            })
         };
         text.split(',').map(find).collect::<Result<_, _>>().map(Self)
     }

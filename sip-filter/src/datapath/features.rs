@@ -19,8 +19,10 @@ const SECTION_WITHOUT: &[u8] = b"xdp\0frags\0";
 const MULTI_BUFFER: &str = "MULTI_BUFFER";
 
 /// What the program cannot do without, and the version of Linux that has it.
-const INDISPENSABLE: &[((u32, u32), &str)] =
-    &[((5, 8), "the helper bpf_ktime_get_boot_ns and the capability CAP_BPF"), ((5, 9), "links for XDP programs")];
+const INDISPENSABLE: &[((u32, u32), &str)] = &[
+    ((5, 8), "the helper bpf_ktime_get_boot_ns and the capability CAP_BPF"),
+    ((5, 9), "links for XDP programs"),
+];
 
 /// What a kernel has of what the program can do without.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -84,8 +86,9 @@ fn hint_of(release: &str) -> String {
     let mut numbers = release.split(['.', '-']).map_while(|part| part.parse::<u32>().ok());
     let (Some(major), Some(minor)) = (numbers.next(), numbers.next()) else { return String::new() };
     let lacking = INDISPENSABLE.iter().filter(|(since, _)| (major, minor) < *since);
-    let lacking: Vec<_> =
-        lacking.map(|((major, minor), what)| format!("{what}, which Linux has since {major}.{minor}")).collect();
+    let lacking: Vec<_> = lacking
+        .map(|((major, minor), what)| format!("{what}, which Linux has since {major}.{minor}"))
+        .collect();
     match lacking[..] {
         [] => String::new(),
         _ => format!(": kernel {release} lacks {}", lacking.join("; ")),

@@ -12,16 +12,17 @@ use crate::wire::traffic::{assert_counts, assert_whole, flow};
 
 /// pktgen's files belong to a network namespace, and that to a thread.
 const PKTGEN: &str = "/proc/thread-self/net/pktgen";
-const PACKETS: u64 = 50_000;
+const PACKETS: u64 = 30_000;
 /// Between two packets: in front of the filter, a veth's ring of 256 would overflow and lose what no filter has seen.
-const PAUSE_NS: u64 = 20_000;
+const PAUSE_NS: u64 = 100_000;
 
 /// Gives pktgen's file in `host` its lines.
 fn tell(host: &Host, file: &str, lines: &[String]) -> Result<()> {
     host.in_namespace(|| {
         let path = Path::new(PKTGEN).join(file);
         lines.iter().try_for_each(|line| {
-            fs::write(&path, format!("{line}\n")).with_context(|| format!("write `{line}` to {}", path.display()))
+            fs::write(&path, format!("{line}\n"))
+                .with_context(|| format!("write `{line}` to {}", path.display()))
         })
     })?
 }

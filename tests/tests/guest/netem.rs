@@ -6,15 +6,16 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 use nix::sys::socket::{setsockopt, sockopt};
-use tests::{Family, Filter, Host, Lab, POLICY};
+use tests::{Family, Filter, Host, Lab, POLICY, PacedSender};
 
 use super::lab_with;
-use crate::wire::traffic::{WITHIN, assert_counts};
+use crate::wire::traffic::{WITHIN, assert_counts, let_pass};
 
 /// Three fragments at an MTU of 1500.
 const DATAGRAM_BYTES: usize = 3_000;
+const FRAGMENTS: u64 = 3;
 const DATAGRAMS: u64 = 100;
-const FRAGMENTS: u64 = 3 * DATAGRAMS;
+const EVERY: Duration = Duration::from_millis(4);
 const BUFFER_BYTES: usize = 16 << 20;
 
 /// Puts a network between a host and the switch.
@@ -31,6 +32,18 @@ fn reorder(lab: &Lab) -> Result<()> {
     [lab.trunk(), lab.stranger()].into_iter().try_for_each(|host| disturb(host, &["delay", "20ms", "15ms"]))
 }
 
+/// Every fifth fragment never arrives; the question for the hardware address, which may be lost too, need not be asked.
+fn lose(lab: &Lab) -> Result<()> {
+    let [address, hardware] = [
+        lab.pbx().address(Family::V4).to_string(),
+        lab.pbx().hardware_address().map(|byte| format!("{byte:02x}")).join(":"),
+    ];
+    let neighbour =
+        ["neighbour", "replace", &address, "lladdr", &hardware, "dev", "eth0", "nud", "permanent"];
+    lab.trunk().network(&neighbour)?;
+    disturb(lab.trunk(), &["delay", "20ms", "15ms", "loss", "20%"])
+}
+
 fn bound(host: &Host, at: SocketAddr) -> UdpSocket {
     let socket = host.in_namespace(|| UdpSocket::bind(at)).unwrap().unwrap();
     setsockopt(&socket, sockopt::RcvBufForce, &BUFFER_BYTES).unwrap();
@@ -38,22 +51,27 @@ fn bound(host: &Host, at: SocketAddr) -> UdpSocket {
     socket
 }
 
-/// Numbered datagrams that each leave as three fragments.
-fn send_large(from: &Host, to: SocketAddr, datagrams: u64) {
+/// Sends numbered datagrams that each leave as three fragments, and returns how many.
+///
+/// Apart in time, since reassembly gives a datagram up when 64 other fragments of its sender came meanwhile
+/// (`ipfrag_max_dist`).
+fn send_large(from: &Host, to: SocketAddr) -> u64 {
     let source = SocketAddr::new(from.address(Family::of(to.ip())), 0);
-    let socket = from.in_namespace(|| UdpSocket::bind(source)).unwrap().unwrap();
-    for number in 0..datagrams {
+    let datagram = |number: u64| {
         let mut datagram = number.to_be_bytes().to_vec();
         datagram.resize(DATAGRAM_BYTES, 0);
-        socket.send_to(&datagram, to).unwrap();
-    }
+        datagram
+    };
+    let flow = PacedSender::start(from, source, to, EVERY, datagram).unwrap();
+    let_pass(&flow, DATAGRAMS);
+    flow.stop().unwrap()
 }
 
 /// The numbers of whole datagrams of an address that arrive until there are `wanted` different ones.
-fn received(socket: &UdpSocket, from: &Host, family: Family, wanted: usize, within: Duration) -> BTreeSet<u64> {
+fn received(socket: &UdpSocket, from: &Host, family: Family, wanted: u64, within: Duration) -> BTreeSet<u64> {
     let (deadline, mut buffer) = (Instant::now() + within, [0; 65_536]);
     let mut numbers = BTreeSet::new();
-    while numbers.len() < wanted && Instant::now() < deadline {
+    while (numbers.len() as u64) < wanted && Instant::now() < deadline {
         let Ok((length, source)) = socket.recv_from(&mut buffer) else { continue };
         assert_eq!((length, source.ip()), (DATAGRAM_BYTES, from.address(family)));
         numbers.insert(u64::from_be_bytes(buffer[..8].try_into().unwrap()));
@@ -64,9 +82,9 @@ fn received(socket: &UdpSocket, from: &Host, family: Family, wanted: usize, with
 /// All fragments of a stranger are counted and none of its datagrams is whole.
 ///
 /// The counters tell when the last fragment is there: fragments are judged before any is put together.
-fn assert_nothing_of_the_stranger(filter: &Filter, socket: &UdpSocket, first: u64, later: u64) {
-    assert_counts(filter, "stranger", first);
-    assert_counts(filter, "fragment", later);
+fn assert_nothing_of_the_stranger(filter: &Filter, socket: &UdpSocket, datagrams: u64) {
+    assert_counts(filter, "stranger", datagrams);
+    assert_counts(filter, "fragment", (FRAGMENTS - 1) * datagrams);
     socket.set_nonblocking(true).unwrap();
     assert!(socket.recv_from(&mut [0; 1]).is_err(), "a datagram of a stranger arrived");
     socket.set_nonblocking(false).unwrap();
@@ -76,16 +94,22 @@ fn assert_nothing_of_the_stranger(filter: &Filter, socket: &UdpSocket, first: u6
 fn fragments_of_a_known_peer_pass_in_any_order_and_none_of_a_stranger_does() {
     let Some(lab) = lab_with("netem", reorder) else { return };
     let filter = Filter::start(&lab, POLICY).unwrap();
-    for (round, family) in (1..).zip(Family::ALL) {
+    let (mut of_trunk, mut of_stranger) = (0, 0);
+    for family in Family::ALL {
         let to = lab.pbx().sip(family);
         let socket = bound(lab.pbx(), to);
-        send_large(lab.trunk(), to, DATAGRAMS);
-        let numbers = received(&socket, lab.trunk(), family, DATAGRAMS as usize, WITHIN);
-        assert!(numbers.into_iter().eq(0..DATAGRAMS), "{family:?}: datagrams of the trunk are missing");
-        assert_counts(&filter, "trunk", round * FRAGMENTS);
-        send_large(lab.stranger(), to, DATAGRAMS);
-        assert_nothing_of_the_stranger(&filter, &socket, round * DATAGRAMS, round * 2 * DATAGRAMS);
-        assert_counts(&filter, "trunk", round * FRAGMENTS);
+        let sent = send_large(lab.trunk(), to);
+        of_trunk += FRAGMENTS * sent;
+        assert_counts(&filter, "trunk", of_trunk);
+        let numbers = received(&socket, lab.trunk(), family, sent, WITHIN);
+        assert!(
+            numbers.iter().copied().eq(0..sent),
+            "{family:?}: {} of {sent} datagrams arrived",
+            numbers.len()
+        );
+        of_stranger += send_large(lab.stranger(), to);
+        assert_nothing_of_the_stranger(&filter, &socket, of_stranger);
+        assert_counts(&filter, "trunk", of_trunk);
     }
 }
 
@@ -96,28 +120,32 @@ fn duplicated_fragments_of_a_known_peer_pass_as_often_as_they_come() {
     let filter = Filter::start(&lab, POLICY).unwrap();
     let to = lab.pbx().sip(Family::V4);
     let socket = bound(lab.pbx(), to);
-    send_large(lab.trunk(), to, DATAGRAMS);
-    let numbers = received(&socket, lab.trunk(), Family::V4, DATAGRAMS as usize, WITHIN);
-    assert!(numbers.into_iter().eq(0..DATAGRAMS), "datagrams of the trunk are missing");
-    assert_counts(&filter, "trunk", 2 * FRAGMENTS);
+    let sent = send_large(lab.trunk(), to);
+    assert_counts(&filter, "trunk", 2 * FRAGMENTS * sent);
     assert_counts(&filter, "fragment", 0);
     assert_counts(&filter, "stranger", 0);
+    let numbers = received(&socket, lab.trunk(), Family::V4, sent, WITHIN);
+    assert!(numbers.iter().copied().eq(0..sent), "{} of {sent} datagrams arrived", numbers.len());
 }
 
 #[test]
 fn where_fragments_are_lost_those_that_come_are_the_trunks_all_the_same() {
-    let lossy = |lab: &Lab| disturb(lab.trunk(), &["delay", "20ms", "15ms", "loss", "20%"]);
-    let Some(lab) = lab_with("netem", lossy) else { return };
+    let Some(lab) = lab_with("netem", lose) else { return };
     let filter = Filter::start(&lab, POLICY).unwrap();
     let to = lab.pbx().sip(Family::V4);
     let socket = bound(lab.pbx(), to);
-    send_large(lab.trunk(), to, DATAGRAMS);
-    tests::wait_until(WITHIN, "the network to empty itself", || Ok((backlog(lab.trunk())? == 0).then_some(())))
-        .unwrap();
-    let counted = filter.counter("trunk").unwrap();
-    let whole = received(&socket, lab.trunk(), Family::V4, DATAGRAMS as usize, Duration::from_secs(2)).len() as u64;
-    assert!(counted < FRAGMENTS && counted > FRAGMENTS / 2, "{counted} of {FRAGMENTS} came through a loss of 20 %");
-    assert!(whole > 0 && whole * 3 <= counted, "{whole} datagrams out of {counted} fragments");
+    let sent = send_large(lab.trunk(), to);
+    tests::wait_until(WITHIN, "the network to empty itself", || {
+        Ok((backlog(lab.trunk())? == 0).then_some(()))
+    })
+    .unwrap();
+    let came = filter.counter("trunk").unwrap();
+    let whole = received(&socket, lab.trunk(), Family::V4, sent, Duration::from_secs(1)).len() as u64;
+    assert!(
+        came < FRAGMENTS * sent && came > FRAGMENTS * sent / 2,
+        "{came} fragments of {sent} datagrams came"
+    );
+    assert!(whole > 0 && whole * FRAGMENTS <= came, "{whole} datagrams out of {came} fragments");
     assert_counts(&filter, "fragment", 0);
     assert_counts(&filter, "stranger", 0);
 }

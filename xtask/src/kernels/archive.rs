@@ -66,7 +66,8 @@ fn download(series: &Series, folder: &Path, root: &Path) -> Result<String> {
     })?;
     let package = format!("{PREFIX}{release}");
     // Since 7.0 image and modules are packages of their own, on which this one depends.
-    let depends = text(apt.command("apt-cache").args(["depends", "--no-recommends", "--no-suggests", &package]))?;
+    let depends =
+        text(apt.command("apt-cache").args(["depends", "--no-recommends", "--no-suggests", &package]))?;
     let parts = depends.lines().filter_map(|line| line.trim().strip_prefix("Depends: "));
     let parts = parts.filter(|name| name.starts_with("linux-") && name.contains(&release));
     let packages: Vec<&str> = [&*package].into_iter().chain(parts).collect();
@@ -94,7 +95,9 @@ fn index(root: &Path, release: &str) -> Result<()> {
 /// Of all package names the one with the highest version, without what surrounds it.
 fn newest(names: &str, prefix: &str) -> Option<String> {
     let releases = names.lines().filter_map(|name| name.trim().strip_prefix(PREFIX)).filter(|release| {
-        release.ends_with(SUFFIX) && release.starts_with(prefix) && release.starts_with(|first: char| first.is_ascii_digit())
+        release.ends_with(SUFFIX)
+            && release.starts_with(prefix)
+            && release.starts_with(|first: char| first.is_ascii_digit())
     });
     // Release candidates are no kernels that anybody runs.
     let releases = releases.filter(|release| !release.contains("rc"));
@@ -102,7 +105,10 @@ fn newest(names: &str, prefix: &str) -> Option<String> {
 }
 
 fn numbers(release: &str) -> Vec<u64> {
-    release.split(|character: char| !character.is_ascii_digit()).filter_map(|part| part.parse().ok()).collect()
+    release
+        .split(|character: char| !character.is_ascii_digit())
+        .filter_map(|part| part.parse().ok())
+        .collect()
 }
 
 /// The folder, empty.
@@ -137,13 +143,14 @@ impl Apt {
         fs::create_dir_all(folder.join("lists/partial"))?;
         fs::create_dir_all(folder.join("cache/archives/partial"))?;
         let mirror = mirror();
-        let sources = series.suites.iter().map(|suite| format!("deb [signed-by={KEYRING}] {mirror} {suite} main\n"));
+        let sources =
+            series.suites.iter().map(|suite| format!("deb [signed-by={KEYRING}] {mirror} {suite} main\n"));
         fs::write(folder.join("sources.list"), sources.collect::<String>())?;
         let at = folder.display();
         let configuration = format!(
             "Dir::State \"{at}\";\nDir::State::lists \"{at}/lists\";\nDir::State::status \"/dev/null\";\n\
-             Dir::Cache \"{at}/cache\";\nDir::Etc::sourcelist \"{at}/sources.list\";\nDir::Etc::sourceparts \"-\";\n\
-             Dir::Etc::preferencesparts \"-\";\nAPT::Architecture \"amd64\";\nAPT::Sandbox::User \"root\";\n\
+             Dir::Cache \"{at}/cache\";\nDir::Etc::sourcelist \"{at}/sources.list\";\nDir::Etc::sourceparts \"/dev/null\";\n\
+             Dir::Etc::preferencesparts \"/dev/null\";\nAPT::Architecture \"amd64\";\nAPT::Sandbox::User \"root\";\n\
              Acquire::Languages \"none\";\nAcquire::IndexTargets::deb::DEP-11::DefaultEnabled \"false\";\n\
              Acquire::Check-Valid-Until \"false\";\n"
         );

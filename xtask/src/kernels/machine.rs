@@ -12,7 +12,7 @@ use anyhow::{Context, Result};
 use super::archive::Kernel;
 
 /// For all of a guest's life; emulated it takes a minute or two.
-const LIFETIME_MAX: Duration = Duration::from_secs(600);
+const LIFETIME_MAX: Duration = Duration::from_secs(300);
 const POLL: Duration = Duration::from_millis(100);
 const MEMORY_MIB: &str = "1536";
 
@@ -50,11 +50,35 @@ pub(super) fn run(kernel: &Kernel, initramfs: File) -> Result<Run> {
         .with_context(|| format!("cannot write {}", kernel.console.display()))?;
     // setpriv has the kernel end QEMU when this program ends, in whatever way.
     let mut command = Command::new("setpriv");
-    command.args(["--pdeathsig", "KILL", "qemu-system-x86_64", "-accel", "tcg,thread=multi", "-cpu", "max", "-smp", "2"]);
-    command.args(["-m", MEMORY_MIB, "-display", "none", "-no-reboot", "-nodefaults", "-serial", "file:/dev/stdout"]);
+    command.args([
+        "--pdeathsig",
+        "KILL",
+        "qemu-system-x86_64",
+        "-accel",
+        "tcg,thread=multi",
+        "-cpu",
+        "max",
+        "-smp",
+        "2",
+    ]);
+    command.args([
+        "-m",
+        MEMORY_MIB,
+        "-display",
+        "none",
+        "-no-reboot",
+        "-nodefaults",
+        "-serial",
+        "file:/dev/stdout",
+    ]);
     command.arg("-kernel").arg(&kernel.image);
     // The initramfs has no name; QEMU reads it as its standard input.
-    command.args(["-initrd", "/dev/stdin", "-append", "console=ttyS0 quiet panic=-1 mitigations=off"]);
+    command.args([
+        "-initrd",
+        "/dev/stdin",
+        "-append",
+        "console=ttyS0 loglevel=5 panic=-1 softlockup_panic=1 mitigations=off",
+    ]);
     command.stdin(initramfs).stdout(console.try_clone()?).stderr(Stdio::from(console));
     let started = Instant::now();
     let mut guest = Guest(command.spawn().context("cannot start QEMU by setpriv")?);
@@ -67,7 +91,8 @@ pub(super) fn run(kernel: &Kernel, initramfs: File) -> Result<Run> {
         thread::sleep(POLL);
     }
     drop(guest);
-    let bytes = fs::read(&kernel.console).with_context(|| format!("cannot read {}", kernel.console.display()))?;
+    let bytes =
+        fs::read(&kernel.console).with_context(|| format!("cannot read {}", kernel.console.display()))?;
     // A serial line ends lines with both characters.
     let console = String::from_utf8_lossy(&bytes).replace('\r', "");
     Ok(Run { console, took: started.elapsed(), hung })

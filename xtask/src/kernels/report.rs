@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::machine::{MARKS, Run};
 
 /// How much of a console a failure shows.
-const TAIL_LINES: usize = 40;
+const TAIL_LINES: usize = 80;
 /// Printed by the test of the loaded object.
 const VERIFIED: &str = "sip_filter: Some(";
 /// Printed by the guest's own tests.
@@ -57,7 +57,8 @@ impl Report {
             || "no tests ended".to_owned(),
             |counts| format!("{} passed, {} failed", counts.passed, counts.failed),
         );
-        let verified = self.verified.map_or_else(String::new, |verified| format!(", {verified} instructions verified"));
+        let verified =
+            self.verified.map_or_else(String::new, |verified| format!(", {verified} instructions verified"));
         let attached = self.attached.as_ref().map_or_else(String::new, |attached| format!(", {attached}"));
         format!(
             "kernel {:<7} {:<30} {result}: {counts}{attached}{verified}, {:.0} s",
@@ -69,7 +70,11 @@ impl Report {
 
     /// What to show where it has not passed.
     pub(super) fn failure(&self) -> Option<String> {
-        let end = if self.hung { "it hung and was ended; its console ended with" } else { "its console ended with" };
+        let end = if self.hung {
+            "it hung and was ended; its console ended with"
+        } else {
+            "its console ended with"
+        };
         (!self.has_passed).then(|| format!("kernel {}: {end}\n{}", self.name, self.tail))
     }
 
@@ -111,7 +116,9 @@ mod tests {
     fn a_guest_passes_by_the_exit_code_of_its_tests_alone() {
         let passed = report(CONSOLE, false);
         assert_eq!(passed.failure(), None);
-        for word in ["6.1.0-47-cloud-amd64", "passed: 21 passed, 0 failed", "native with frags", "27976", "31 s"] {
+        for word in
+            ["6.1.0-47-cloud-amd64", "passed: 21 passed, 0 failed", "native with frags", "27976", "31 s"]
+        {
             assert!(passed.line().contains(word), "{word}: {}", passed.line());
         }
         let panicked = CONSOLE.replace("ended with 0", "ended with 101");

@@ -160,7 +160,12 @@ pub(super) const NEEDS: &[Need] = &[
     Need::tool("util-linux", "nsenter", "starts programs inside a namespace", &[&["util-linux"]]),
     Need {
         fedora: &["qemu-system-x86-core"],
-        ..Need::guest("qemu", "qemu-system-x86_64", "emulates a machine for each kernel", &[&["qemu-system-x86"]])
+        ..Need::guest(
+            "qemu",
+            "qemu-system-x86_64",
+            "emulates a machine for each kernel",
+            &[&["qemu-system-x86"]],
+        )
     },
     Need::guest("busybox", "busybox", "starts and ends a guest", &[&["busybox-static"]]),
     Need::guest("kmod", "depmod", "tells in which order a guest's modules go in", &[&["kmod"]]),
