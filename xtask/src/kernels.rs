@@ -114,7 +114,8 @@ impl Programs {
         let mut command = Command::new(cargo::program());
         command.current_dir(cargo::root()).stderr(Stdio::inherit());
         command.args(["test", "--release", "--locked", "--package", "tests", "--test", "all", "--no-run"]);
-        let output = command.arg("--message-format=json").output().context("cannot start cargo")?;
+        let output =
+            command.arg("--message-format=json-render-diagnostics").output().context("cannot start cargo")?;
         ensure!(output.status.success(), "`{}` failed", cargo::line(&command));
         let messages = String::from_utf8_lossy(&output.stdout);
         let executables = messages.lines().filter_map(|line| {

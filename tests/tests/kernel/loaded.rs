@@ -17,7 +17,9 @@ use sip_filter_common::maps::{BAN_CAUSE_LEN, name};
 use sip_filter_common::{Ban, Counter, FragmentDecision, FragmentKey, Reason};
 
 /// The shortest frame that BPF_PROG_TEST_RUN takes (`ETH_HLEN`).
-pub(crate) const FRAME_LEN_MIN: usize = 14;
+const FRAME_LEN_MIN: usize = 14;
+/// The longest where XDP has one buffer only: a page less headroom and the kernel's own data behind the frame.
+const FRAME_LEN_MAX_LINEAR: usize = 4_096 - 256 - 320;
 
 /// Whether a test of this name may use the kernel; in CI it must.
 pub(crate) fn may_use_the_kernel(what: &str) -> bool {
@@ -85,6 +87,12 @@ impl Loaded {
 
     pub(crate) fn ban(&mut self, address: IpAddr, until_ns: u64) {
         self.datapath.ban(address, Ban { until_ns, cause: [0; BAN_CAUSE_LEN] }).unwrap();
+    }
+
+    /// Whether the kernel lets this frame be tried.
+    pub(crate) fn takes(&self, frame: &[u8]) -> bool {
+        let fits = self.datapath.features().multi_buffer || frame.len() <= FRAME_LEN_MAX_LINEAR;
+        fits && frame.len() >= FRAME_LEN_MIN
     }
 
     /// Replaces the policy; nobody is banned and no datagram followed then.
