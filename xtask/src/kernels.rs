@@ -118,12 +118,12 @@ impl Programs {
             command.arg("--message-format=json-render-diagnostics").output().context("cannot start cargo")?;
         ensure!(output.status.success(), "`{}` failed", cargo::line(&command));
         let messages = String::from_utf8_lossy(&output.stdout);
-        let executables = messages.lines().filter_map(|line| {
+        let mut executables = messages.lines().filter_map(|line| {
             let message: serde_json::Value = serde_json::from_str(line).ok()?;
             let is_test = message["profile"]["test"].as_bool()?;
             message["executable"].as_str().filter(|_| is_test).map(PathBuf::from)
         });
-        let Some(tests) = executables.last() else { bail!("cargo names no test program") };
+        let Some(tests) = executables.next_back() else { bail!("cargo names no test program") };
         Ok(Self { tests, filter: cargo::target_dir()?.join("release/sip-filter") })
     }
 }

@@ -23,7 +23,7 @@ const SUFFIX: &str = "-cloud-amd64";
 pub(super) struct Kernel {
     /// As `uname -r` prints it.
     pub(super) release: String,
-    /// Debian's version of the package, which tells of security updates.
+    /// The compressed image that boots.
     pub(super) image: PathBuf,
     /// The folder with `modules.dep`.
     pub(super) modules: PathBuf,

@@ -204,6 +204,7 @@ fn init(modules: &[PathBuf], filters: &[String]) -> Result<String> {
          mount -t tmpfs tmpfs /run\nmount -t tmpfs tmpfs /tmp\nmount -t bpf bpf /sys/fs/bpf\n\
          for module in {modules}; do insmod /modules/$module; done\n\
          ip link set lo up\n\
+         cat /proc/version\n\
          echo '{begin}'\n\
          /tests/all {filters} --test-threads 1 --show-output\n\
          echo '{end}' $?\n\

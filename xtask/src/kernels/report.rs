@@ -8,12 +8,15 @@ use super::machine::{MARKS, Run};
 const TAIL_LINES: usize = 80;
 /// Printed by the test of the loaded object.
 const VERIFIED: &str = "sip_filter: Some(";
+/// In `/proc/version`, before the version of the package; the release alone hides updates.
+const PACKAGE: &str = " Debian ";
 /// Printed by the guest's own tests.
 const FACT: &str = "guest-fact: ";
 
 /// One kernel's result.
 pub(super) struct Report {
     name: &'static str,
+    /// As `uname -r` says, with the version of Debian's package.
     pub(super) release: String,
     counts: Option<Counts>,
     has_passed: bool,
@@ -36,10 +39,12 @@ impl Report {
         let console = &run.console;
         let code = after(console, MARKS.end).and_then(|code| code.trim().parse::<i32>().ok());
         let verified = after(console, VERIFIED).and_then(|rest| rest.split(')').next()?.parse().ok());
+        let version = console.lines().find(|line| line.starts_with("Linux version "));
+        let version = version.and_then(|line| line.rsplit_once(PACKAGE)?.1.split(' ').next());
         let lines: Vec<&str> = console.lines().filter(|line| !line.trim().is_empty()).collect();
         Self {
             name,
-            release: release.to_owned(),
+            release: version.map_or_else(|| release.to_owned(), |version| format!("{release} ({version})")),
             counts: counts(console),
             has_passed: code == Some(0) && !run.hung,
             attached: after(console, FACT).map(str::to_owned),
@@ -61,7 +66,7 @@ impl Report {
             self.verified.map_or_else(String::new, |verified| format!(", {verified} instructions verified"));
         let attached = self.attached.as_ref().map_or_else(String::new, |attached| format!(", {attached}"));
         format!(
-            "kernel {:<7} {:<30} {result}: {counts}{attached}{verified}, {:.0} s",
+            "kernel {:<7} {} {result}: {counts}{attached}{verified}, {:.0} s",
             self.name,
             self.release,
             self.took.as_secs_f64()
@@ -103,7 +108,8 @@ fn counts(console: &str) -> Option<Counts> {
 mod tests {
     use super::*;
 
-    const CONSOLE: &str = "sip_filter: Some(27976) instructions verified, at most 200000 are wanted\nguest-fact: native with frags\n\
+    const CONSOLE: &str = "Linux version 6.1.0-47-cloud-amd64 (a@b) (gcc (Debian 12.2.0) 12.2.0) #1 SMP PREEMPT_DYNAMIC Debian 6.1.170-3 (2026-05-08)\n\
+        sip_filter: Some(27976) instructions verified, at most 200000 are wanted\nguest-fact: native with frags\n\
         test result: ok. 21 passed; 0 failed; 0 ignored; 0 measured; 60 filtered out; finished in 9.20s\n\
         guest: the tests ended with 0\n";
 
@@ -116,9 +122,13 @@ mod tests {
     fn a_guest_passes_by_the_exit_code_of_its_tests_alone() {
         let passed = report(CONSOLE, false);
         assert_eq!(passed.failure(), None);
-        for word in
-            ["6.1.0-47-cloud-amd64", "passed: 21 passed, 0 failed", "native with frags", "27976", "31 s"]
-        {
+        for word in [
+            "6.1.0-47-cloud-amd64 (6.1.170-3)",
+            "passed: 21 passed, 0 failed",
+            "native with frags",
+            "27976",
+            "31 s",
+        ] {
             assert!(passed.line().contains(word), "{word}: {}", passed.line());
         }
         let panicked = CONSOLE.replace("ended with 0", "ended with 101");
