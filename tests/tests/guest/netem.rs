@@ -18,6 +18,13 @@ const DATAGRAMS: u64 = 100;
 const EVERY: Duration = Duration::from_millis(4);
 const BUFFER_BYTES: usize = 16 << 20;
 
+/// Has the PBX put together what comes however late: by itself it gives a datagram up when 64 other fragments of its
+/// sender came meanwhile, and that loss would look like the filter's.
+fn be_patient(lab: &Lab) -> Result<()> {
+    let path = "/proc/sys/net/ipv4/ipfrag_max_dist";
+    lab.pbx().in_namespace(|| std::fs::write(path, "0"))?.with_context(|| format!("write {path}"))
+}
+
 /// Puts a network between a host and the switch.
 fn disturb(host: &Host, how: &[&str]) -> Result<()> {
     let mut tc = host.command("tc");
@@ -29,7 +36,14 @@ fn disturb(host: &Host, how: &[&str]) -> Result<()> {
 
 /// Every fragment is late by another time: the later ones overtake the first.
 fn reorder(lab: &Lab) -> Result<()> {
+    be_patient(lab)?;
     [lab.trunk(), lab.stranger()].into_iter().try_for_each(|host| disturb(host, &["delay", "20ms", "15ms"]))
+}
+
+/// Every fragment comes twice, at different times.
+fn repeat(lab: &Lab) -> Result<()> {
+    be_patient(lab)?;
+    disturb(lab.trunk(), &["delay", "20ms", "15ms", "duplicate", "100%"])
 }
 
 /// Every fifth fragment never arrives; the question for the hardware address, which may be lost too, need not be asked.
@@ -52,9 +66,6 @@ fn bound(host: &Host, at: SocketAddr) -> UdpSocket {
 }
 
 /// Sends numbered datagrams that each leave as three fragments, and returns how many.
-///
-/// Apart in time, since reassembly gives a datagram up when 64 other fragments of its sender came meanwhile
-/// (`ipfrag_max_dist`).
 fn send_large(from: &Host, to: SocketAddr) -> u64 {
     let source = SocketAddr::new(from.address(Family::of(to.ip())), 0);
     let datagram = |number: u64| {
@@ -115,8 +126,7 @@ fn fragments_of_a_known_peer_pass_in_any_order_and_none_of_a_stranger_does() {
 
 #[test]
 fn duplicated_fragments_of_a_known_peer_pass_as_often_as_they_come() {
-    let twice = |lab: &Lab| disturb(lab.trunk(), &["delay", "20ms", "15ms", "duplicate", "100%"]);
-    let Some(lab) = lab_with("netem", twice) else { return };
+    let Some(lab) = lab_with("netem", repeat) else { return };
     let filter = Filter::start(&lab, POLICY).unwrap();
     let to = lab.pbx().sip(Family::V4);
     let socket = bound(lab.pbx(), to);
