@@ -12,6 +12,8 @@ use sip_filter_common::{
     },
 };
 
+use crate::features;
+
 /// The frame behind an XDP context, as far as it lies in one piece.
 ///
 /// Almost every frame does; one that does not is read again as a [`ScatteredFrame`].
@@ -48,6 +50,9 @@ impl<'a> LinearFrame<'a> {
 
     #[inline(always)]
     fn total_len_bytes(&self) -> u64 {
+        if !features::has_multi_buffer() {
+            return (self.end - self.start) as u64;
+        }
         // SAFETY: the context is the one this program was called with.
         unsafe { generated::bpf_xdp_get_buff_len(self.ctx.as_ptr().cast()) }
     }
@@ -88,6 +93,10 @@ impl<'a> ScatteredFrame<'a> {
     fn get<T: Copy>(&self, offset: usize) -> Option<T> {
         if let Some(value) = self.0.get(offset) {
             return Some(value);
+        }
+        // Without several buffers that piece is all of the frame.
+        if !features::has_multi_buffer() {
+            return None;
         }
         let mut value = MaybeUninit::<T>::uninit();
         let (context, target) = (self.0.ctx.as_ptr().cast(), value.as_mut_ptr().cast());

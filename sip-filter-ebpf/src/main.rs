@@ -6,6 +6,7 @@
 #![no_std]
 #![no_main]
 
+mod features;
 mod frame;
 mod tables;
 

@@ -5,6 +5,7 @@
 
 mod attach;
 mod bans;
+mod features;
 mod object;
 mod pins;
 mod tables;
@@ -25,6 +26,7 @@ use sip_filter_common::{
 };
 
 pub use attach::{AttachError, AttachMode, program_name};
+pub use features::Features;
 pub use pins::{Pins, PinsError, is_in_own_mount_namespace};
 pub use tables::Written;
 
@@ -32,6 +34,7 @@ pub use tables::Written;
 pub struct Datapath {
     ebpf: Ebpf,
     pins: Pins,
+    features: Features,
     maps_are_pinned: bool,
     links: Vec<Attachment>,
     tables: tables::InForce,
@@ -56,7 +59,7 @@ pub enum DatapathError {
     #[error("cannot create the kernel maps{}", hint(.0))]
     Load(#[source] Box<aya::EbpfError>),
     /// The verifier or the kernel's version refused the program.
-    #[error("the kernel refused the program {program}{}\n{log}", kernel_hint())]
+    #[error("the kernel refused the program {program}{}\n{log}", features::hint())]
     Verifier {
         /// Which program.
         program: &'static str,
@@ -128,24 +131,11 @@ pub enum DatapathError {
 
 fn hint(error: &aya::EbpfError) -> String {
     match error {
-        aya::EbpfError::MapError(MapError::CreateError { name, .. }) => format!(" ({name}){}", kernel_hint()),
-        _ => kernel_hint(),
+        aya::EbpfError::MapError(MapError::CreateError { name, .. }) => {
+            format!(" ({name}){}", features::hint())
+        }
+        _ => features::hint(),
     }
-}
-
-/// What the kernel lacks, where its version tells.
-fn kernel_hint() -> String {
-    let release = nix::sys::utsname::uname()
-        .map(|name| name.release().to_string_lossy().into_owned())
-        .unwrap_or_default();
-    let mut numbers = release.split(['.', '-']).map_while(|part| part.parse::<u32>().ok());
-    let version = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0));
-    if version < (5, 18) {
-        return format!(
-            ": kernel {release} lacks XDP multi-buffer support (frags) and bpf_xdp_load_bytes, which Linux has since 5.18"
-        );
-    }
-    String::new()
 }
 
 impl Datapath {
@@ -163,13 +153,15 @@ impl Datapath {
                 "the pinned maps have another version's layout: counters begin anew, bans are kept"
             );
         }
-        let mut ebpf = object::load(&pins, reused, is_verbose)?;
+        let features = Features::of_kernel();
+        let mut ebpf = object::load(&pins, reused, is_verbose, features)?;
         for program in [program::FILTER, program::EXPLAIN] {
             object::load_program(&mut ebpf, program)?;
         }
         let mut datapath = Self {
             ebpf,
             pins,
+            features,
             maps_are_pinned: reused,
             links: Vec::new(),
             tables: tables::InForce::default(),
@@ -178,6 +170,11 @@ impl Datapath {
         datapath.take_over_tables()?;
         datapath.take_over_bans(reused)?;
         Ok(datapath)
+    }
+
+    /// What this kernel has of what the program can do without.
+    pub fn features(&self) -> Features {
+        self.features
     }
 
     /// The kernel's number for the loaded program.

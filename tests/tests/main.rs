@@ -4,6 +4,8 @@
 #[cfg(test)]
 mod documents;
 #[cfg(test)]
+mod guest;
+#[cfg(test)]
 mod kernel;
 #[cfg(test)]
 mod lab;

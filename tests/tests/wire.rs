@@ -8,5 +8,5 @@ mod fragments;
 mod interfaces;
 mod lifetimes;
 mod switching;
-mod traffic;
+pub(crate) mod traffic;
 mod vlans;

@@ -4,6 +4,7 @@
 
 mod cargo;
 mod demo;
+mod kernels;
 mod lint;
 mod run;
 mod setup;

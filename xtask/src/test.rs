@@ -4,25 +4,38 @@ use anyhow::Result;
 use nix::unistd::geteuid;
 
 use crate::{
-    cargo,
+    cargo, kernels,
     setup::{self, Group},
 };
 
 /// Run all tests, release builds; as root also those that need the kernel or a laboratory of network namespaces.
 ///
 /// Without root these say what they skip and why.
+/// With --kernel, virtual machines with kernels of Debian's archive run those that depend on the kernel; needs no root.
 /// Examples: cargo xtask test -- --package tests
 ///           cargo xtask test -- stranger -- --nocapture
+///           cargo xtask test --kernel 6.1,newest -- guest::vlans
 #[derive(clap::Args)]
 #[command(verbatim_doc_comment)]
 pub(crate) struct Test {
-    /// Passed on to `cargo test`
+    /// Run in guests instead: `all`, or names with commas, of 5.10, 6.1, 6.12 and newest
+    #[arg(long, value_name = "NAMES")]
+    kernel: Option<kernels::Choice>,
+    /// Write the table of kernels in README.md anew from this run
+    #[arg(long, requires = "kernel")]
+    update_readme: bool,
+    /// Passed on to `cargo test`; with --kernel, parts of the names of tests
     #[arg(last = true)]
     arguments: Vec<String>,
 }
 
 impl Test {
     pub(crate) fn run(self) -> Result<()> {
+        if let Some(kernel) = &self.kernel {
+            setup::prepare(&[Group::Build, Group::Guest])?;
+            cargo::build_release()?;
+            return kernels::run(kernel, &self.arguments, self.update_readme);
+        }
         let laboratory = geteuid().is_root().then_some(Group::Lab);
         setup::prepare(&[Some(Group::Build), laboratory].into_iter().flatten().collect::<Vec<_>>())?;
         // The tests start the binary that operators start.

@@ -9,10 +9,10 @@ use aya::{
 };
 use sip_filter_common::maps::name;
 
-use super::{DatapathError, Pins};
+use super::{DatapathError, Pins, features::Features};
 
 /// Built by `build.rs` for the BPF target.
-static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/sip-filter"));
+pub(super) static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/sip-filter"));
 
 /// How much of a verifier log people are shown; all of it with `-v`.
 const LOG_LINES_SHOWN: usize = 12;
@@ -20,7 +20,12 @@ const LOG_LINES_SHOWN: usize = 12;
 const LOG_INTERVAL: Duration = Duration::from_millis(100);
 
 /// Loads maps and programs, with the pinned maps where they are to be reused.
-pub(super) fn load(pins: &Pins, reused: bool, is_verbose: bool) -> Result<Ebpf, DatapathError> {
+pub(super) fn load(
+    pins: &Pins,
+    reused: bool,
+    is_verbose: bool,
+    features: Features,
+) -> Result<Ebpf, DatapathError> {
     let mut loader = EbpfLoader::new();
     let paths: Vec<_> = name::ALL.iter().map(|map| (*map, pins.path(map))).collect();
     if reused {
@@ -31,7 +36,8 @@ pub(super) fn load(pins: &Pins, reused: bool, is_verbose: bool) -> Result<Ebpf, 
     // Without readers the verifier removes every trace of logging from a debug build's program.
     let level: u8 = if is_verbose { 4 } else { 0 };
     loader.override_global("AYA_LOG_LEVEL", &level, false);
-    loader.load(OBJECT).map_err(|error| DatapathError::Load(Box::new(error)))
+    let object = features.fit(OBJECT, &mut loader);
+    loader.load(&object).map_err(|error| DatapathError::Load(Box::new(error)))
 }
 
 /// Has the verifier check one program.

@@ -14,7 +14,7 @@ use sip_filter::policy::tables::Tables;
 use sip_filter::policy::{Policy, file};
 use sip_filter_common::{Reason, judge};
 
-use super::loaded::{FRAME_LEN_MIN, Loaded, TICK_NS_MAX, may_use_the_kernel, now_ns};
+use super::loaded::{Loaded, TICK_NS_MAX, may_use_the_kernel, now_ns};
 use super::model::Model;
 use super::random::{self, Random};
 use super::rows::action;
@@ -143,7 +143,7 @@ impl Trial<'_> {
             let by_model = model.judge(&frame);
             let by_host = judge(&*frame, &host);
             let by_kernel =
-                kernel.as_mut().filter(|_| frame.len() >= FRAME_LEN_MIN).map(|kernel| kernel.judge(&frame));
+                kernel.as_mut().filter(|kernel| kernel.takes(&frame)).map(|kernel| kernel.judge(&frame));
             let expected = Ok((by_model, action(policy.mode, by_model)));
             if by_host != by_model || by_kernel.as_ref().is_some_and(|answer| *answer != expected) {
                 self.disagree(&frame, by_model, by_host, &by_kernel, &model);

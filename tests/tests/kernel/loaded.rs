@@ -18,7 +18,9 @@ use sip_filter_common::maps::{BAN_CAUSE_LEN, name};
 use sip_filter_common::{Ban, Counter, FragmentDecision, FragmentKey, Reason};
 
 /// The shortest frame that BPF_PROG_TEST_RUN takes (`ETH_HLEN`).
-pub(crate) const FRAME_LEN_MIN: usize = 14;
+const FRAME_LEN_MIN: usize = 14;
+/// The longest where XDP has one buffer only: a page less headroom and the kernel's own data behind the frame.
+const FRAME_LEN_MAX_LINEAR: usize = 4_096 - 256 - 320;
 
 /// The kernel program reads its clock once a tick, so that a ban may hold for so much longer: 1 / `CONFIG_HZ` at most.
 pub(crate) const TICK_NS_MAX: u64 = 10_000_000;
@@ -99,6 +101,12 @@ impl Loaded {
     /// Replaces the policy, and that alone.
     pub(crate) fn switch(&mut self, policy: &Policy) {
         self.datapath.apply(&mut Tables::compile(policy).unwrap()).unwrap();
+    }
+
+    /// Whether the kernel lets this frame be tried.
+    pub(crate) fn takes(&self, frame: &[u8]) -> bool {
+        let fits = self.datapath.features().multi_buffer || frame.len() <= FRAME_LEN_MAX_LINEAR;
+        fits && frame.len() >= FRAME_LEN_MIN
     }
 
     /// Replaces the policy; nobody is banned and no datagram followed then.

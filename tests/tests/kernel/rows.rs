@@ -18,7 +18,7 @@ use sip_filter::policy::tables::Tables;
 use sip_filter::policy::{Policy, file};
 use sip_filter_common::{Mode, Reason, Verdict, judge};
 
-use super::loaded::{FRAME_LEN_MIN, Loaded, TICK_NS_MAX, may_use_the_kernel, now_ns};
+use super::loaded::{Loaded, TICK_NS_MAX, may_use_the_kernel, now_ns};
 use super::model::Model;
 use super::packet::Packet;
 
@@ -197,7 +197,8 @@ fn check_in_the_kernel(row: &Row, policy: &Policy, kernel: &mut Loaded) {
     }
     // What another row left behind.
     kernel.forget_fragments();
-    for (frame, reason) in row.frames().filter(|(frame, _)| frame.len() >= FRAME_LEN_MIN) {
+    let taken: Vec<_> = row.frames().filter(|(frame, _)| kernel.takes(frame)).collect();
+    for (frame, reason) in taken {
         let expected = Ok((*reason, action(policy.mode, *reason)));
         assert_eq!(kernel.judge(frame), expected, "by the kernel: {}", row.describe(frame));
     }

@@ -18,6 +18,8 @@ pub(crate) enum Group {
     Lint,
     /// SIP software and network tools for tests and demo.
     Lab,
+    /// Virtual machines with other kernels, and what goes into them.
+    Guest,
 }
 
 pub(super) struct Need {
@@ -156,6 +158,28 @@ pub(super) const NEEDS: &[Need] = &[
         ..Need::tool("bpftool", "bpftool", "detaches and pins behind the filter's back", &[&["bpftool"]])
     },
     Need::tool("util-linux", "nsenter", "starts programs inside a namespace", &[&["util-linux"]]),
+    Need {
+        fedora: &["qemu-system-x86-core"],
+        ..Need::guest(
+            "qemu",
+            "qemu-system-x86_64",
+            "emulates a machine for each kernel",
+            &[&["qemu-system-x86"]],
+        )
+    },
+    Need::guest("busybox", "busybox", "starts and ends a guest", &[&["busybox-static"]]),
+    Need::guest("kmod", "depmod", "tells in which order a guest's modules go in", &[&["kmod"]]),
+    Need {
+        fedora: &["xz"],
+        arch: &["xz"],
+        ..Need::guest("xz", "xz", "unpacks a guest's modules", &[&["xz-utils"]])
+    },
+    Need {
+        fedora: &["iproute", "iproute-tc"],
+        ..Need::guest("tc", "tc", "makes a guest's network lose and reorder", &[&["iproute2"]])
+    },
+    Need::guest("ethtool", "ethtool", "keeps VLAN tags in a guest's frames", &[&["ethtool"]]),
+    Need::guest("nsenter", "nsenter", "starts programs inside a guest's namespaces", &[&["util-linux"]]),
 ];
 
 impl Need {
@@ -176,6 +200,18 @@ impl Need {
             arch: package[0],
             elsewhere: name,
         }
+    }
+}
+
+impl Need {
+    /// A program for guests.
+    const fn guest(
+        name: &'static str,
+        program: &'static str,
+        why: &'static str,
+        package: &'static [&'static [&'static str]; 1],
+    ) -> Self {
+        Self { group: Group::Guest, ..Self::tool(name, program, why, package) }
     }
 }
 

@@ -9,9 +9,7 @@ use sip_filter::host_tables::HostTables;
 use sip_filter::policy::tables::Tables;
 use sip_filter_common::{Reason, judge};
 
-use super::{
-    FAMILIES, FRAME_LEN_MIN, HOUR_NS, Loaded, Model, Packet, STRANGER, action, may_use_the_kernel, parsed,
-};
+use super::{FAMILIES, HOUR_NS, Loaded, Model, Packet, STRANGER, action, may_use_the_kernel, parsed};
 use crate::kernel::packet::{AUTHENTICATION, DESTINATION_OPTIONS, HOP_BY_HOP, tcp, udp};
 
 /// Frames of a stranger, each with the length from which on it shows its ports.
@@ -46,7 +44,7 @@ fn a_frame_cut_before_its_ports_is_truncated_and_behind_them_is_judged() {
             let expected = if len < len_min { Reason::Truncated } else { Reason::Stranger };
             assert_eq!(judge(frame, &host), expected, "{packet:?} cut to {len} bytes");
             assert_eq!(model.judge(frame), expected, "{packet:?} cut to {len} bytes, by the model");
-            if let Some(kernel) = kernel.as_mut().filter(|_| len >= FRAME_LEN_MIN) {
+            if let Some(kernel) = kernel.as_mut().filter(|kernel| kernel.takes(frame)) {
                 let answer = kernel.judge(frame);
                 assert_eq!(
                     answer,
