@@ -22,8 +22,9 @@ const ALWAYS: &str = "192.0.2.20";
 
 /// Source `i` may reach port `i + turn` and no other; one source may reach the first port in every turn.
 ///
-/// `first` is an address before all others, which gives the same rights other class numbers and the same sources
-/// other places in the tables.
+/// The trunks of turn 1 stand the other way round: both the sources' class numbers and what a number means change, so
+/// that half of the one and half of the other is neither. `first` is an address before all others, which gives the
+/// same sources other places in the tables.
 fn turned(turn: usize, first: &str) -> String {
     let mut text = "mode = \"enforce\"\n".to_owned();
     for port in PORTS {
@@ -32,7 +33,8 @@ fn turned(turn: usize, first: &str) -> String {
         );
     }
     text += &format!("[[trunk]]\nname = \"always\"\nallow = [\"{ALWAYS}\"]\n");
-    for (index, port) in PORTS.into_iter().enumerate() {
+    for index in if turn == 0 { [0, 1, 2] } else { [2, 1, 0] } {
+        let port = PORTS[index];
         let source = SOURCES[(index + 3 - turn) % 3];
         let first = if index == 2 { first } else { "" };
         text += &format!(
