@@ -1,1 +1,11 @@
-//! x
+//! Measures what the filter costs, beside bare floors and beside what operators have today, all in one run on one machine.
+//!
+//! It measures and reports; it is part of no product, and nothing depends on it but tests of budgets.
+
+pub mod floors;
+pub mod generator;
+pub mod ground;
+pub mod inline;
+pub mod plan;
+pub mod traffic;
+
