@@ -23,6 +23,8 @@ use crate::{
 pub const CPU: usize = 0;
 /// Frames before the measurement: they fill caches and tell how many fit into it.
 const WARM_UP_FRAMES: u32 = 20_000;
+/// A turn is cut into so many parts, of which the least disturbed counts: neighbours of this machine take cache and memory away, never give any.
+const PARTS: u32 = 5;
 /// Frames that may be missing of those sent before a figure is no figure.
 const LOSS_MAX: f64 = 0.01;
 
@@ -39,14 +41,18 @@ pub fn ns_per_frame(generator: &mut Generator, wire: &Wire, length: Duration) ->
         let warm_up = Instant::now();
         aim.run(WARM_UP_FRAMES)?;
         let each = warm_up.elapsed().as_secs_f64() / f64::from(WARM_UP_FRAMES);
-        let frames = frames_in(length, each);
+        let frames = frames_in(length / PARTS, each);
         let softirq = softirq_thread(CPU)?;
-        let started = (thread_time()?, processor_time(softirq)?);
-        aim.run(frames)?;
-        let ended = (thread_time()?, processor_time(softirq)?);
-        Ok((frames, ended.0 - started.0 + ended.1 - started.1))
+        let mut least = Duration::MAX;
+        for _ in 0..PARTS {
+            let started = (thread_time()?, processor_time(softirq)?);
+            aim.run(frames)?;
+            let ended = (thread_time()?, processor_time(softirq)?);
+            least = least.min(ended.0 - started.0 + ended.1 - started.1);
+        }
+        Ok((frames, least))
     })??;
-    let sent = f64::from(frames) + f64::from(WARM_UP_FRAMES);
+    let sent = f64::from(frames) * f64::from(PARTS) + f64::from(WARM_UP_FRAMES);
     let received = (wire.received()? - before) as f64;
     ensure!(received > sent * (1.0 - LOSS_MAX), "of {sent} frames on {} only {received} arrived", wire.name());
     Ok(spent.as_secs_f64() * 1e9 / f64::from(frames))

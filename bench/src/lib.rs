@@ -2,10 +2,16 @@
 //!
 //! It measures and reports; it is part of no product, and nothing depends on it but tests of budgets.
 
+pub mod changes;
+pub mod contenders;
+pub mod costs;
+pub mod filter;
 pub mod floors;
 pub mod generator;
 pub mod ground;
 pub mod inline;
+pub mod machine;
+pub mod path;
 pub mod plan;
+pub mod results;
 pub mod traffic;
-

@@ -1,22 +1,20 @@
-//! thin
-use std::time::Duration;
-use bench::{floors::Floor, generator::Generator, ground::Ground, inline, plan::*, traffic::Traffic};
+//! `cargo xtask bench`
+use std::time::{Duration, Instant};
+use bench::{costs::*};
 
 fn main() -> anyhow::Result<()> {
-    let mut ground = Ground::new()?;
-    let mut generator = Generator::new(Traffic::short(Plan::new(Version::V4, Layout::Packed, 10).strangers))?;
-    let mut floors = vec![];
-    for floor in Floor::ALL {
-        let wire = ground.wire()?;
-        let object = floor.attach(&wire)?;
-        floors.push((floor, wire, object));
-    }
-    for _ in 0..5 {
-        for (floor, wire, _) in &floors {
-            if floor.name().contains('6') { continue; }
-            let ns = inline::ns_per_frame(&mut generator, wire, Duration::from_millis(100));
-            println!("{} {ns:?}", floor.name());
+    let sizes: Vec<usize> = std::env::args().skip(1).map(|a| a.parse().unwrap()).collect();
+    let floors = Floors::new()?;
+    for size in sizes {
+        let start = Instant::now();
+        let mut stage = Stage::new(size, &|_| true)?;
+        println!("up {:?} {:?}", start.elapsed(), stage.notes);
+        let manner = Manner { rounds: 5, slice: Duration::from_millis(60), deadline: start + Duration::from_secs(200) };
+        for cost in stage.measure(&floors, manner)? {
+            println!("{:22} {:14} {:?} {:?} {:7} added {:6.1} parse {:.2} headers {:.2} whole {:.2} ns {:.0}", cost.subject, cost.way.name(), cost.version, cost.layout, cost.size, cost.added_ns(), cost.to_parse(), cost.to_headers(), cost.whole_to_headers(), cost.median(|r| r.subject_ns));
         }
+        for c in &stage.changes { println!("{c:?}"); }
+        println!("done {:?} {:?}", start.elapsed(), stage.notes);
     }
     Ok(())
 }

@@ -9,6 +9,7 @@ mod ipv6;
 use std::net::IpAddr;
 
 use rand::{RngExt, SeedableRng, rngs::SmallRng};
+use serde::Serialize;
 
 use crate::traffic::Sources;
 
@@ -16,7 +17,8 @@ use crate::traffic::Sources;
 pub const SOURCES: usize = 1 << 18;
 
 /// How prefixes lie.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Layout {
     /// In one block, together with the strangers.
     Packed,
@@ -35,7 +37,8 @@ impl Layout {
 }
 
 /// The family of a plan.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Version {
     /// IPv4.
     V4,
