@@ -172,6 +172,13 @@ impl Stage {
         Ok(())
     }
 
+    /// Who can be asked by a known client over IPv4: the filter with its list packed, and the contenders.
+    pub fn dialogue_subjects(&self) -> Vec<(String, Wire)> {
+        let is_strangers =
+            |path: &&Path| (path.way, path.version, path.layout) == (Way::Stranger, Version::V4, Layout::Packed);
+        self.paths.iter().find(is_strangers).map(|path| path.subjects.clone()).unwrap_or_default()
+    }
+
     /// Measures all of it in rounds.
     pub fn measure(&mut self, floors: &Floors, manner: Manner) -> Result<Vec<Cost>> {
         for _ in 0..manner.rounds {

@@ -2,8 +2,8 @@
 //! The requests are written by the generator itself, so they meet the same ring as the flood; two CPUs, one for each side.
 
 use std::{
-    io::{ErrorKind, IoSliceMut},
-    net::{Ipv4Addr, SocketAddr, UdpSocket},
+    io::IoSliceMut,
+    net::{Ipv4Addr, UdpSocket},
     os::fd::AsRawFd,
     process::Command,
     sync::{
@@ -25,7 +25,7 @@ use nix::{
 
 use crate::{
     generator::{CLIENT_PORT, Generator, Pace},
-    ground::{Ground, Wire, run},
+    ground::Wire,
     inline::{CPU, find_thread, pin},
     results::{Dialogue, quantile},
     traffic::NUMBER_MARK,
@@ -93,7 +93,8 @@ impl Answers {
             }
             Ok(())
         })??;
-        drop_in(LAST_ANSWERS, &socket)?;
+        // No event says that nothing more will come.
+        thread::sleep(LAST_ANSWERS);
         drop(receiver);
         let (_, requests) = aim.sent()?;
         let departures = aim.departures_ns(requests)?;
@@ -114,22 +115,6 @@ impl Answers {
         }
         Ok(())
     }
-}
-
-/// Waits for what is under way: there is no event that says that nothing more will come.
-fn drop_in(time: Duration, socket: &UdpSocket) -> Result<()> {
-    let end = Instant::now() + time;
-    // The answers stay in the socket's buffer.
-    let mut byte = [0];
-    while Instant::now() < end {
-        match socket.peek(&mut byte) {
-            Ok(_) => {}
-            Err(error) if error.kind() == ErrorKind::WouldBlock => {}
-            Err(error) => return Err(error).context("wait for answers"),
-        }
-        thread::yield_now();
-    }
-    Ok(())
 }
 
 /// The number in the next answer and when it arrived; none where there is no more.
@@ -223,10 +208,7 @@ impl Receiver {
         set_threaded(wire, true)?;
         let receiver = Self { wire: wire.clone() };
         let name = format!("napi/{}-", wire.name());
-        let id = tests::wait_until(Duration::from_secs(2), "the receiving thread", || {
-            // Names repeat between grounds; the newest thread is this wire's.
-            newest_thread(&name)
-        })?;
+        let id = ::tests::wait_until(Duration::from_secs(2), "the receiving thread", || find_thread(&name))?;
         let id = i32::try_from(id)?;
         let mut command = Command::new("taskset");
         command.args(["-p", "-c", &PROTECTED_CPU.to_string(), &id.to_string()]);
@@ -242,10 +224,6 @@ impl Drop for Receiver {
             eprintln!("{} goes on receiving in a thread: {error:#}", self.wire.name());
         }
     }
-}
-
-fn newest_thread(name: &str) -> Result<Option<u32>> {
-    find_thread(name)
 }
 
 /// `/sys/class/net` is that of the namespace in which it was mounted, so this mounts its own, as `ip netns exec` does.

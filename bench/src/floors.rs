@@ -29,11 +29,13 @@ pub enum Floor {
     HeadersDrop,
     /// The filter's own parser, passes.
     HeadersPass,
+    /// Reads IPv4 and UDP at fixed offsets, lets one network through and drops the others: what a dialogue needs.
+    Known,
 }
 
 impl Floor {
     /// Every floor.
-    pub const ALL: [Floor; 8] = [
+    pub const ALL: [Floor; 9] = [
         Floor::Drop,
         Floor::Pass,
         Floor::ParseDrop,
@@ -42,6 +44,7 @@ impl Floor {
         Floor::Parse6Pass,
         Floor::HeadersDrop,
         Floor::HeadersPass,
+        Floor::Known,
     ];
 
     /// The program's name in the object, and in reports.
@@ -55,6 +58,7 @@ impl Floor {
             Floor::Parse6Pass => "floor_parse6_pass",
             Floor::HeadersDrop => "floor_headers_drop",
             Floor::HeadersPass => "floor_headers_pass",
+            Floor::Known => "floor_known",
         }
     }
 

@@ -1,7 +1,10 @@
 //! Where packets run: veth pairs between two network namespaces of a laboratory of their own. The laboratory removes all of it, whatever ends the program.
 //! What is attached to a wire is not decided here.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::{
+    net::{IpAddr, Ipv4Addr},
+    sync::atomic::{AtomicU16, Ordering},
+};
 
 use anyhow::{Context, Result};
 use nix::net::if_::if_nametoindex;
@@ -46,10 +49,13 @@ impl Ground {
         &self.lab
     }
 
-    /// Lays one more wire, named `wire0`, `wire1` and so on at both ends.
+    /// Lays one more wire.
     pub fn wire(&mut self) -> Result<Wire> {
+        static NUMBER: AtomicU16 = AtomicU16::new(0);
         let (sender, protected) = (self.lab.trunk(), self.lab.pbx());
-        let name = format!("wire{}", self.wires);
+        // The kernel names its threads by interface: no two wires of this machine may share a name.
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        let name = format!("w{:x}n{number}", std::process::id());
         // RFC 2544's own addresses: in no plan of prefixes.
         let [here, there] = [2, 1].map(|host| Ipv4Addr::new(198, 18, self.wires, host));
         self.wires += 1;

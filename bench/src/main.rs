@@ -1,20 +1,203 @@
-//! `cargo xtask bench`
-use std::time::{Duration, Instant};
-use bench::{costs::*};
+//! `cargo xtask bench`: measures this filter, bare floors and contenders in one run, and reports side by side.
+//! What is measured and how is the library's; here are the options and the order.
 
-fn main() -> anyhow::Result<()> {
-    let sizes: Vec<usize> = std::env::args().skip(1).map(|a| a.parse().unwrap()).collect();
-    let floors = Floors::new()?;
-    for size in sizes {
-        let start = Instant::now();
-        let mut stage = Stage::new(size, &|_| true)?;
-        println!("up {:?} {:?}", start.elapsed(), stage.notes);
-        let manner = Manner { rounds: 5, slice: Duration::from_millis(60), deadline: start + Duration::from_secs(200) };
-        for cost in stage.measure(&floors, manner)? {
-            println!("{:22} {:14} {:?} {:?} {:7} added {:6.1} parse {:.2} headers {:.2} whole {:.2} ns {:.0}", cost.subject, cost.way.name(), cost.version, cost.layout, cost.size, cost.added_ns(), cost.to_parse(), cost.to_headers(), cost.whole_to_headers(), cost.median(|r| r.subject_ns));
+use std::{
+    env, fs,
+    path::{Path, PathBuf},
+    process::ExitCode,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, Result};
+use bench::{
+    costs::{Floors, Manner, Stage},
+    dialogue::Answers,
+    floors::Floor,
+    generator::Generator,
+    goals,
+    machine::{Machine, Ticks},
+    plan::{Layout, Plan, Version},
+    plot, readme, report,
+    results::Results,
+    traffic::{Payload, Traffic},
+};
+use clap::Parser;
+
+/// The size at which known clients are heard under a flood.
+const DIALOGUE_SIZE: usize = 1_000;
+
+/// Measure what the filter costs, beside bare floors and what operators have today.
+///
+/// Packets run in network namespaces of their own; the machine's interfaces are left alone.
+/// Both CPUs are busy while it runs: what else runs makes the figures worse.
+#[derive(Parser)]
+#[command(name = "bench", bin_name = "cargo xtask bench --")]
+struct Options {
+    /// About a minute: one size, few rounds
+    #[arg(long)]
+    quick: bool,
+    /// Sizes of the policy, in prefixes
+    #[arg(long, value_delimiter = ',', default_value = "10,1000,100000,1000000")]
+    sizes: Vec<usize>,
+    /// How often everything has its turn
+    #[arg(long, default_value_t = 5)]
+    rounds: usize,
+    /// How long a turn is, in milliseconds
+    #[arg(long, default_value_t = 80)]
+    slice_ms: u64,
+    /// Only these packets and subjects: "stranger,trunk,sip-filter,nftables netdev"
+    #[arg(long, value_delimiter = ',', value_name = "NAMES")]
+    only: Vec<String>,
+    /// Rates of the flood in which a known client is heard, in packets/s; 0 is no flood
+    #[arg(long, value_delimiter = ',', default_value = "0,200000,1000000,2000000")]
+    floods: Vec<u64>,
+    /// No new round begins after so many seconds
+    #[arg(long, default_value_t = 1_400)]
+    budget_s: u64,
+    /// Where the figures go
+    #[arg(long, value_name = "FILE", default_value = "target/bench/bench.json")]
+    json: PathBuf,
+    /// Where the plot goes
+    #[arg(long, value_name = "FILE", default_value = "target/bench/bench.svg")]
+    svg: PathBuf,
+    /// Exit with 1 where a goal is missed
+    #[arg(long)]
+    strict: bool,
+    /// Write the figures into README.md, between its marks
+    #[arg(long)]
+    update_readme: bool,
+}
+
+impl Options {
+    fn wants(&self, name: &str) -> bool {
+        let ways = bench::path::Way::ALL.map(bench::path::Way::name);
+        let is_way = |name: &str| ways.contains(&name);
+        // Packets and subjects are two questions: naming only the one leaves the other open.
+        let named: Vec<&String> = self.only.iter().filter(|other| is_way(other) == is_way(name)).collect();
+        named.is_empty() || named.iter().any(|other| *other == name)
+    }
+
+    fn hastened(mut self) -> Self {
+        if self.quick {
+            self.sizes = vec![DIALOGUE_SIZE];
+            self.floods = vec![1_000_000];
+            (self.rounds, self.slice_ms) = (3, 30);
         }
-        for c in &stage.changes { println!("{c:?}"); }
-        println!("done {:?} {:?}", start.elapsed(), stage.notes);
+        self
+    }
+}
+
+fn main() -> ExitCode {
+    let options = Options::parse().hastened();
+    match run(&options) {
+        Ok(missed) if options.strict && missed > 0 => ExitCode::FAILURE,
+        Ok(_) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("bench: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// How many goals are missed.
+fn run(options: &Options) -> Result<usize> {
+    let results = measure(options)?;
+    println!("{}", report::text(&results));
+    write(&options.json, &serde_json::to_string_pretty(&results)?)?;
+    if let Some(svg) = plot::svg(&results) {
+        write(&options.svg, &svg)?;
+    }
+    if options.update_readme {
+        let readme = Path::new("README.md");
+        let document = fs::read_to_string(readme).context("read README.md: run this in the workspace")?;
+        write(readme, &readme::updated(&document, &results)?)?;
+    }
+    Ok(goals::of(&results).iter().filter(|goal| !goal.is_met()).count())
+}
+
+fn measure(options: &Options) -> Result<Results> {
+    let (started, ticks) = (Instant::now(), Ticks::now());
+    let floors = Floors::new()?;
+    let manner = Manner {
+        rounds: options.rounds,
+        slice: Duration::from_millis(options.slice_ms),
+        deadline: started + Duration::from_secs(options.budget_s),
+    };
+    let mut results = Results {
+        machine: Machine::default(),
+        command: command(),
+        costs: Vec::new(),
+        changes: Vec::new(),
+        dialogues: Vec::new(),
+        notes: Vec::new(),
+    };
+    for &size in &options.sizes {
+        let tell = |what: &str| eprintln!("{:>5.0} s  {size} prefixes: {what}", started.elapsed().as_secs_f64());
+        if Instant::now() > manner.deadline {
+            results.notes.push(format!("{size} prefixes: left out, the time was up"));
+            continue;
+        }
+        tell("setting up");
+        let mut stage = Stage::new(size, &|name| options.wants(name))?;
+        tell("measuring");
+        results.costs.extend(stage.measure(&floors, manner)?);
+        if size == DIALOGUE_SIZE {
+            tell("listening to a known client under a flood");
+            results.dialogues.extend(dialogues(options, &stage, &floors)?);
+        }
+        results.changes.append(&mut stage.changes);
+        results.notes.append(&mut stage.notes);
+    }
+    results.machine = Machine::observed_since(ticks);
+    Ok(results)
+}
+
+fn dialogues(options: &Options, stage: &Stage, floors: &Floors) -> Result<Vec<bench::results::Dialogue>> {
+    let plan = Plan::new(Version::V4, Layout::Packed, DIALOGUE_SIZE);
+    let traffic = Traffic { payload: Payload::Options, ..Traffic::short(plan.strangers) };
+    let mut generator = Generator::new(traffic)?;
+    let mut subjects = vec![(Floor::Known.name().to_owned(), floors.wire(Floor::Known)?.clone())];
+    subjects.extend(stage.dialogue_subjects());
+    let length = Duration::from_millis(options.slice_ms * 10);
+    let mut dialogues = Vec::new();
+    for &flood_per_s in &options.floods {
+        let mut answers: Vec<Answers> = subjects.iter().map(|_| Answers::default()).collect();
+        for _ in 0..options.rounds {
+            for ((_, wire), answers) in subjects.iter().zip(&mut answers) {
+                answers.add(&mut generator, wire, flood_per_s, length)?;
+            }
+        }
+        let reports = subjects.iter().zip(answers);
+        dialogues.extend(reports.map(|((name, _), answers)| answers.report(name, DIALOGUE_SIZE, flood_per_s)));
+    }
+    Ok(dialogues)
+}
+
+fn command() -> String {
+    let arguments: Vec<String> = env::args().skip(1).filter(|argument| argument != "--update-readme").collect();
+    let separator = if arguments.is_empty() { "" } else { " -- " };
+    format!("cargo xtask bench{separator}{}", arguments.join(" "))
+}
+
+fn write(path: &Path, text: &str) -> Result<()> {
+    if let Some(folder) = path.parent() {
+        fs::create_dir_all(folder).with_context(|| format!("create {}", folder.display()))?;
+    }
+    fs::write(path, text).with_context(|| format!("write {}", path.display()))?;
+    if path != Path::new("README.md") {
+        eprintln!("wrote {}", path.display());
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bench::costs::FILTER;
+
+    #[test]
+    fn naming_packets_leaves_the_subjects_open() {
+        let options = Options::parse_from(["bench", "--only", "trunk"]);
+        assert!(options.wants("trunk") && options.wants(FILTER) && !options.wants("stranger"));
+    }
 }

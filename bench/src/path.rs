@@ -37,6 +37,10 @@ pub enum Way {
 }
 
 impl Way {
+    /// Every one.
+    pub const ALL: [Way; 7] =
+        [Way::Stranger, Way::Denied, Way::Banned, Way::Trunk, Way::Other, Way::Fragment, Way::Tagged];
+
     /// The rows measured for one plan.
     pub fn of(version: Version, layout: Layout) -> &'static [Way] {
         match (version, layout) {

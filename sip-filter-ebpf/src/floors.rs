@@ -71,6 +71,16 @@ pub fn floor_headers_pass(ctx: XdpContext) -> u32 {
     if has_headers(&ctx) { xdp_action::XDP_PASS } else { unprotected() }
 }
 
+/// Reads IPv4 and UDP at fixed offsets, drops what is for SIP or RTP but for 198.18.0.0/15, where the known client is.
+#[xdp]
+pub fn floor_known(ctx: XdpContext) -> u32 {
+    if !is_protected4(&ctx) {
+        return xdp_action::XDP_PASS;
+    }
+    let Some(frame) = headers::<{ ETHERNET_LEN + 28 }>(&ctx) else { return xdp_action::XDP_PASS };
+    if frame[26] == 198 && frame[27] & 0xfe == 18 { xdp_action::XDP_PASS } else { xdp_action::XDP_DROP }
+}
+
 /// Packets over IPv4.
 #[xdp]
 pub fn generate(ctx: XdpContext) -> u32 {

@@ -143,8 +143,7 @@ pub(super) fn ipv4<const AT: usize>(ctx: &XdpContext) -> u32 {
         Turn::Wait => xdp_action::XDP_DROP,
         Turn::Request => request::<AT>(ctx, &mut run, headers),
         Turn::Flood => {
-            // A page that was never written has no source yet.
-            if headers[12] != 0 && run.reuses() {
+            if run.reuses() && is_of_flood(headers, run.settings) {
                 return run.send();
             }
             let index = run.next_source();
@@ -156,6 +155,13 @@ pub(super) fn ipv4<const AT: usize>(ctx: &XdpContext) -> u32 {
             run.send()
         }
     }
+}
+
+/// Whether this page carried a frame of the flood last time: not before it was ever written, nor after a request.
+#[inline(always)]
+fn is_of_flood(headers: &[u8; HEADERS4_LEN], settings: &Settings) -> bool {
+    let source = u32::from_ne_bytes([headers[12], headers[13], headers[14], headers[15]]);
+    source != 0 && source != settings[setting::CLIENT] as u32
 }
 
 /// One frame with an IPv6 packet behind an untagged Ethernet header.
