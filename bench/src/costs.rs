@@ -3,16 +3,15 @@
 
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
-use aya::Ebpf;
+use anyhow::Result;
 
 use crate::{
     contenders::{Contender, Standing},
     filter::{Listed, Running},
-    floors::Floor,
+    floors::Floors,
     generator::Generator,
-    ground::{Ground, Wire},
-    inline::ns_per_frame,
+    ground::Wire,
+    inline::{Target, ns_per_frame},
     path::{BANS, Way},
     plan::{Layout, Plan, Version},
     results::{Change, Cost, Round},
@@ -21,32 +20,6 @@ use crate::{
 
 /// The filter's name in reports.
 pub const FILTER: &str = "sip-filter";
-
-/// Every floor, each on a wire of its own.
-pub struct Floors {
-    wires: Vec<(Floor, Wire, Ebpf)>,
-    _ground: Ground,
-}
-
-impl Floors {
-    /// Loads and attaches them.
-    pub fn new() -> Result<Self> {
-        let mut ground = Ground::new()?;
-        let mut wires = Vec::new();
-        for floor in Floor::ALL {
-            let wire = ground.wire()?;
-            let object = floor.attach(&wire)?;
-            wires.push((floor, wire, object));
-        }
-        Ok(Self { wires, _ground: ground })
-    }
-
-    /// The wire at whose end this floor stands.
-    pub fn wire(&self, floor: Floor) -> Result<&Wire> {
-        let found = self.wires.iter().find(|(other, ..)| *other == floor);
-        found.map(|(_, wire, _)| wire).context("every floor has a wire")
-    }
-}
 
 /// How it is measured.
 #[derive(Clone, Copy, Debug)]
@@ -180,7 +153,7 @@ impl Stage {
     }
 
     /// Measures all of it in rounds.
-    pub fn measure(&mut self, floors: &Floors, manner: Manner) -> Result<Vec<Cost>> {
+    pub fn measure(&mut self, floors: &mut Floors, manner: Manner) -> Result<Vec<Cost>> {
         for _ in 0..manner.rounds {
             if Instant::now() > manner.deadline {
                 self.notes.push(format!("{} prefixes: fewer rounds than asked for, the time was up", self.size));
@@ -197,15 +170,15 @@ impl Stage {
 
 impl Path {
     /// One turn of everybody.
-    fn round(&mut self, floors: &Floors, slice: Duration) -> Result<Vec<Round>> {
-        let [bare, parse, headers] = self.way.floors(self.version);
-        let mut of_floor = |floor| ns_per_frame(&mut self.generator, floors.wire(floor)?, slice);
-        let (bare_ns, parse_ns, headers_ns) = (of_floor(bare)?, of_floor(parse)?, of_floor(headers)?);
-        let mut of_subject = |(_, wire): &(String, Wire)| {
-            let subject_ns = ns_per_frame(&mut self.generator, wire, slice)?;
-            Ok(Round { subject_ns, bare_ns, parse_ns, headers_ns })
-        };
-        self.subjects.iter().map(&mut of_subject).collect()
+    fn round(&mut self, floors: &mut Floors, slice: Duration) -> Result<Vec<Round>> {
+        let of_floors = self.way.floors(self.version).map(Target::Floor);
+        let of_subjects = self.subjects.iter().map(|(_, wire)| Target::Wire(wire));
+        let targets: Vec<Target<'_>> = of_floors.into_iter().chain(of_subjects).collect();
+        let figures = ns_per_frame(&mut self.generator, floors, &targets, slice)?;
+        let [bare_ns, parse_ns, headers_ns, subjects @ ..] = &figures[..] else { return Ok(Vec::new()) };
+        let (bare_ns, parse_ns, headers_ns) = (*bare_ns, *parse_ns, *headers_ns);
+        let of_subject = |&subject_ns: &f64| Round { subject_ns, bare_ns, parse_ns, headers_ns };
+        Ok(subjects.iter().map(of_subject).collect())
     }
 
     fn costs(&self, size: usize) -> Vec<Cost> {

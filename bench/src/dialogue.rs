@@ -51,6 +51,8 @@ const SIP_PORT: u16 = 5060;
 #[derive(Debug, Default)]
 pub struct Answers {
     sent: u64,
+    flooded: u64,
+    time: Duration,
     delays_us: Vec<f64>,
 }
 
@@ -61,6 +63,7 @@ impl Answers {
             subject: subject.to_owned(),
             size,
             flood_per_s,
+            flooded_per_s: self.flooded as f64 / self.time.as_secs_f64(),
             sent: self.sent,
             answered: self.delays_us.len() as u64,
             p50_us: quantile(self.delays_us.clone(), 0.5),
@@ -87,16 +90,18 @@ impl Answers {
         let mut aim = generator.aim(wire, pace)?;
         wire.sender().in_namespace(|| -> Result<()> {
             pin(CPU)?;
-            let end = Instant::now() + length;
-            while Instant::now() < end {
+            let started = Instant::now();
+            while started.elapsed() < length {
                 aim.run(CHUNK)?;
             }
+            self.time += started.elapsed();
             Ok(())
         })??;
         // No event says that nothing more will come.
         thread::sleep(LAST_ANSWERS);
         drop(receiver);
-        let (_, requests) = aim.sent()?;
+        let (flooded, requests) = aim.sent()?;
+        self.flooded += flooded;
         let departures = aim.departures_ns(requests)?;
         self.sent += requests;
         self.collect(&socket, &departures)

@@ -3,10 +3,10 @@
 use anyhow::{Context, Result};
 use aya::{
     Ebpf,
-    programs::{Xdp, XdpMode},
+    programs::{Xdp, XdpMode, xdp::XdpLinkId},
 };
 
-use crate::ground::Wire;
+use crate::ground::{Ground, Wire};
 
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/floors"));
 
@@ -61,15 +61,54 @@ impl Floor {
             Floor::Known => "floor_known",
         }
     }
+}
 
-    /// Loads it and attaches it in the driver to the protected end of `wire`, until the object is dropped.
-    pub fn attach(self, wire: &Wire) -> Result<Ebpf> {
+/// Every floor, taking turns on one wire: two wires are never quite alike, and the kernel reaches each attached XDP program by a search among all.
+pub struct Floors {
+    object: Ebpf,
+    standing: Option<(Floor, XdpLinkId)>,
+    wire: Wire,
+    _ground: Ground,
+}
+
+impl Floors {
+    /// Loads them all; none stands yet.
+    pub fn new() -> Result<Self> {
+        let (ground, wire) = Ground::with_wire()?;
         let mut object = load()?;
-        let program = program(&mut object, self.name())?;
-        let attached = wire.protected().in_namespace(|| program.attach(wire.name(), XdpMode::Driver))?;
-        attached.with_context(|| format!("attach {} to {}", self.name(), wire.name()))?;
-        Ok(object)
+        for floor in Floor::ALL {
+            program(&mut object, floor.name())?;
+        }
+        Ok(Self { object, standing: None, wire, _ground: ground })
     }
+
+    /// Their wire.
+    pub fn wire(&self) -> &Wire {
+        &self.wire
+    }
+
+    /// Puts this floor in the place of the one that stands, between two packets.
+    pub fn stand(&mut self, floor: Floor) -> Result<&Wire> {
+        let id = match self.standing.take() {
+            Some((standing, id)) if standing == floor => id,
+            Some((standing, id)) => {
+                let link = loaded(&mut self.object, standing)?.take_link(id)?;
+                loaded(&mut self.object, floor)?.attach_to_link(link)?
+            }
+            None => {
+                let program = loaded(&mut self.object, floor)?;
+                let attach = || program.attach(self.wire.name(), XdpMode::Driver);
+                self.wire.protected().in_namespace(attach)?.context("attach the first floor")?
+            }
+        };
+        self.standing = Some((floor, id));
+        Ok(&self.wire)
+    }
+}
+
+fn loaded(object: &mut Ebpf, floor: Floor) -> Result<&mut Xdp> {
+    let program = object.program_mut(floor.name()).context("every floor is in the object")?;
+    Ok(program.try_into()?)
 }
 
 /// A loaded object; no program of it is in the kernel yet.

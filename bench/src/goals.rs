@@ -182,6 +182,7 @@ mod tests {
             subject: subject.into(),
             size: 10,
             flood_per_s: 1,
+            flooded_per_s: 1.0,
             sent: 100,
             answered,
             p50_us: 0.0,

@@ -1,10 +1,7 @@
 //! What one packet costs: generator, veth and receiver on one CPU, each batch received in the softirq that sent it.
 //! Processor time and not wall time, so that a busy machine does not count; nothing is compared here.
 
-use std::{
-    fs,
-    time::{Duration, Instant},
-};
+use std::{fs, time::Duration};
 
 use anyhow::{Context, Result, ensure};
 use nix::{
@@ -15,53 +12,94 @@ use nix::{
 };
 
 use crate::{
+    floors::{Floor, Floors},
     generator::{Generator, Pace},
     ground::Wire,
 };
 
 /// The CPU that everything runs on.
 pub const CPU: usize = 0;
-/// Frames before the measurement: they fill caches and tell how many fit into it.
-const WARM_UP_FRAMES: u32 = 20_000;
+/// Frames that tell how many fit into a part.
+const TRIAL_FRAMES: u32 = 50_000;
+/// Frames before each part, which fill the caches with its tables.
+const WARM_UP_FRAMES: u32 = 5_000;
 /// A turn is cut into so many parts, of which the least disturbed counts: neighbours of this machine take cache and memory away, never give any.
 const PARTS: u32 = 5;
 /// Frames that may be missing of those sent before a figure is no figure.
 const LOSS_MAX: f64 = 0.01;
 
-/// Nanoseconds of processor time that a frame takes from being written to its end, in a run of about `length`.
+/// At the end of which wire packets are measured.
+#[derive(Clone, Copy, Debug)]
+pub enum Target<'a> {
+    /// At a floor's.
+    Floor(Floor),
+    /// At this one's.
+    Wire(&'a Wire),
+}
+
+/// Nanoseconds of processor time that a frame takes from being written to its end, at each of the targets, in runs of about `length` each.
+///
+/// The targets take turns, part by part, so that what disturbs one for longer disturbs all.
 ///
 /// # Errors
 ///
 /// Where frames do not arrive at the other end.
-pub fn ns_per_frame(generator: &mut Generator, wire: &Wire, length: Duration) -> Result<f64> {
-    let aim = generator.aim(wire, Pace::default())?;
-    let before = wire.received()?;
-    let (frames, spent) = wire.sender().in_namespace(|| -> Result<_> {
-        pin(CPU)?;
-        let warm_up = Instant::now();
-        aim.run(WARM_UP_FRAMES)?;
-        let each = warm_up.elapsed().as_secs_f64() / f64::from(WARM_UP_FRAMES);
-        let frames = frames_in(length / PARTS, each);
-        let softirq = softirq_thread(CPU)?;
-        let mut least = Duration::MAX;
-        for _ in 0..PARTS {
-            let started = (thread_time()?, processor_time(softirq)?);
-            aim.run(frames)?;
-            let ended = (thread_time()?, processor_time(softirq)?);
-            least = least.min(ended.0 - started.0 + ended.1 - started.1);
+pub fn ns_per_frame(
+    generator: &mut Generator,
+    floors: &mut Floors,
+    targets: &[Target<'_>],
+    length: Duration,
+) -> Result<Vec<f64>> {
+    let softirq = softirq_thread(CPU)?;
+    let before = received(floors, targets)?;
+    let mut turn = |target: &Target<'_>, frames| -> Result<f64> {
+        let wire = match *target {
+            Target::Floor(floor) => floors.stand(floor)?,
+            Target::Wire(wire) => wire,
+        };
+        let spent = spent(generator, wire, frames, softirq)?;
+        Ok(spent.as_secs_f64() * 1e9 / f64::from(frames))
+    };
+    let mut least = vec![f64::INFINITY; targets.len()];
+    let mut sent = 0_u64;
+    for number in 0..=PARTS {
+        for (target, least) in targets.iter().zip(&mut least) {
+            let frames = if number == 0 { TRIAL_FRAMES } else { frames_in(length / PARTS, *least) };
+            *least = least.min(turn(target, frames)?);
+            sent += u64::from(frames) + u64::from(WARM_UP_FRAMES);
         }
-        Ok((frames, least))
-    })??;
-    let sent = f64::from(frames) * f64::from(PARTS) + f64::from(WARM_UP_FRAMES);
-    let received = (wire.received()? - before) as f64;
-    ensure!(received > sent * (1.0 - LOSS_MAX), "of {sent} frames on {} only {received} arrived", wire.name());
-    Ok(spent.as_secs_f64() * 1e9 / f64::from(frames))
+    }
+    let received = received(floors, targets)? - before;
+    ensure!(received as f64 > sent as f64 * (1.0 - LOSS_MAX), "of {sent} frames only {received} arrived");
+    Ok(least)
 }
 
-fn frames_in(length: Duration, each_s: f64) -> u32 {
-    let frames = length.as_secs_f64() / each_s;
+/// Frames that all the targets' wires have received.
+fn received(floors: &Floors, targets: &[Target<'_>]) -> Result<u64> {
+    let others = targets.iter().filter_map(|target| match *target {
+        Target::Wire(wire) => Some(wire),
+        Target::Floor(_) => None,
+    });
+    others.chain([floors.wire()]).map(Wire::received).sum()
+}
+
+/// Processor time that so many frames take.
+fn spent(generator: &mut Generator, wire: &Wire, frames: u32, softirq: u32) -> Result<Duration> {
+    let aim = generator.aim(wire, Pace::default())?;
+    wire.sender().in_namespace(|| {
+        pin(CPU)?;
+        aim.run(WARM_UP_FRAMES)?;
+        let started = (thread_time()?, processor_time(softirq)?);
+        aim.run(frames)?;
+        let ended = (thread_time()?, processor_time(softirq)?);
+        Ok(ended.0 - started.0 + ended.1 - started.1)
+    })?
+}
+
+fn frames_in(length: Duration, each_ns: f64) -> u32 {
+    let frames = length.as_secs_f64() * 1e9 / each_ns;
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "clamped to what fits")]
-    let frames = frames.clamp(1e4, 1e8) as u32;
+    let frames = frames.clamp(1e3, 1e8) as u32;
     frames
 }
 

@@ -10,9 +10,9 @@ use std::{
 
 use anyhow::{Context, Result};
 use bench::{
-    costs::{Floors, Manner, Stage},
+    costs::{Manner, Stage},
     dialogue::Answers,
-    floors::Floor,
+    floors::{Floor, Floors},
     generator::Generator,
     goals,
     machine::{Machine, Ticks},
@@ -43,7 +43,7 @@ struct Options {
     #[arg(long, default_value_t = 5)]
     rounds: usize,
     /// How long a turn is, in milliseconds
-    #[arg(long, default_value_t = 80)]
+    #[arg(long, default_value_t = 100)]
     slice_ms: u64,
     /// Only these packets and subjects: "stranger,trunk,sip-filter,nftables netdev"
     #[arg(long, value_delimiter = ',', value_name = "NAMES")]
@@ -81,7 +81,7 @@ impl Options {
         if self.quick {
             self.sizes = vec![DIALOGUE_SIZE];
             self.floods = vec![1_000_000];
-            (self.rounds, self.slice_ms) = (3, 30);
+            (self.rounds, self.slice_ms) = (3, 40);
         }
         self
     }
@@ -117,7 +117,7 @@ fn run(options: &Options) -> Result<usize> {
 
 fn measure(options: &Options) -> Result<Results> {
     let (started, ticks) = (Instant::now(), Ticks::now());
-    let floors = Floors::new()?;
+    let mut floors = Floors::new()?;
     let manner = Manner {
         rounds: options.rounds,
         slice: Duration::from_millis(options.slice_ms),
@@ -140,10 +140,10 @@ fn measure(options: &Options) -> Result<Results> {
         tell("setting up");
         let mut stage = Stage::new(size, &|name| options.wants(name))?;
         tell("measuring");
-        results.costs.extend(stage.measure(&floors, manner)?);
+        results.costs.extend(stage.measure(&mut floors, manner)?);
         if size == DIALOGUE_SIZE {
             tell("listening to a known client under a flood");
-            results.dialogues.extend(dialogues(options, &stage, &floors)?);
+            results.dialogues.extend(dialogues(options, &stage, &mut floors)?);
         }
         results.changes.append(&mut stage.changes);
         results.notes.append(&mut stage.notes);
@@ -152,13 +152,13 @@ fn measure(options: &Options) -> Result<Results> {
     Ok(results)
 }
 
-fn dialogues(options: &Options, stage: &Stage, floors: &Floors) -> Result<Vec<bench::results::Dialogue>> {
+fn dialogues(options: &Options, stage: &Stage, floors: &mut Floors) -> Result<Vec<bench::results::Dialogue>> {
     let plan = Plan::new(Version::V4, Layout::Packed, DIALOGUE_SIZE);
     let traffic = Traffic { payload: Payload::Options, ..Traffic::short(plan.strangers) };
     let mut generator = Generator::new(traffic)?;
-    let mut subjects = vec![(Floor::Known.name().to_owned(), floors.wire(Floor::Known)?.clone())];
+    let mut subjects = vec![(Floor::Known.name().to_owned(), floors.stand(Floor::Known)?.clone())];
     subjects.extend(stage.dialogue_subjects());
-    let length = Duration::from_millis(options.slice_ms * 10);
+    let length = Duration::from_millis(options.slice_ms * 8);
     let mut dialogues = Vec::new();
     for &flood_per_s in &options.floods {
         let mut answers: Vec<Answers> = subjects.iter().map(|_| Answers::default()).collect();

@@ -88,11 +88,11 @@ fn changes(changes: &[Change]) -> Table {
 
 fn dialogues(dialogues: &[Dialogue]) -> Table {
     let mut table =
-        table(&["flood/s", "prefixes", "subject", "sent", "lost %", "p50 us", "p99 us"], &[0, 1, 3, 4, 5, 6]);
+        table(&["flood/s", "reached", "subject", "requests", "lost %", "p50 us", "p99 us"], &[0, 1, 3, 4, 5, 6]);
     for dialogue in dialogues {
         table.add_row([
             dialogue.flood_per_s.to_string(),
-            dialogue.size.to_string(),
+            format!("{:.0}", dialogue.flooded_per_s),
             dialogue.subject.clone(),
             dialogue.sent.to_string(),
             format!("{:.1}", dialogue.loss_percent()),

@@ -134,8 +134,10 @@ pub struct Dialogue {
     pub subject: String,
     /// How many prefixes.
     pub size: usize,
-    /// Packets of strangers a second.
+    /// Packets of strangers a second, as asked for.
     pub flood_per_s: u64,
+    /// The same as the generator managed.
+    pub flooded_per_s: f64,
     /// Requests sent in all rounds.
     pub sent: u64,
     /// Requests answered.

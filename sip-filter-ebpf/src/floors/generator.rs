@@ -67,8 +67,12 @@ impl Run {
         // The clock is read for one frame in 64 only: it costs as much as a look-up.
         if self.settings[setting::REQUEST_GAP_NS] != 0 && self.random() & 63 == 0 {
             let now = now_ns();
-            if now >= self.state[state::NEXT_REQUEST_NS] {
-                self.state[state::NEXT_REQUEST_NS] = now + self.settings[setting::REQUEST_GAP_NS];
+            let due = self.state[state::NEXT_REQUEST_NS];
+            if now >= due {
+                let gap_ns = self.settings[setting::REQUEST_GAP_NS];
+                // What was missed by more than one is not made up for.
+                let from = if now - due > gap_ns { now } else { due };
+                self.state[state::NEXT_REQUEST_NS] = from + gap_ns;
                 return Turn::Request;
             }
         }

@@ -18,6 +18,8 @@ pub(crate) enum Group {
     Lint,
     /// SIP software and network tools for tests and demo.
     Lab,
+    /// What operators have today, to measure beside.
+    Bench,
 }
 
 pub(super) struct Need {
@@ -156,9 +158,23 @@ pub(super) const NEEDS: &[Need] = &[
         ..Need::tool("bpftool", "bpftool", "detaches and pins behind the filter's back", &[&["bpftool"]])
     },
     Need::tool("util-linux", "nsenter", "starts programs inside a namespace", &[&["util-linux"]]),
+    Need::contender("nftables", "nft", "interval sets at two hooks, to measure beside", &[&["nftables"]]),
+    Need::contender("iptables", "iptables", "rules, to measure beside", &[&["iptables"]]),
+    Need::contender("ipset", "ipset", "sets for iptables, to measure beside", &[&["ipset"]]),
+    Need::contender("xdp-tools", "xdp-filter", "a filter by address, to measure beside", &[&["xdp-tools"]]),
 ];
 
 impl Need {
+    /// The same for measurements.
+    const fn contender(
+        name: &'static str,
+        program: &'static str,
+        why: &'static str,
+        package: &'static [&'static [&'static str]; 1],
+    ) -> Self {
+        Self { group: Group::Bench, ..Self::tool(name, program, why, package) }
+    }
+
     /// A program for the laboratory whose package bears one name everywhere.
     const fn tool(
         name: &'static str,
