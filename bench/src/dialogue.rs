@@ -52,6 +52,7 @@ const SIP_PORT: u16 = 5060;
 pub struct Answers {
     sent: u64,
     flooded: u64,
+    taken: u64,
     time: Duration,
     delays_us: Vec<f64>,
 }
@@ -64,6 +65,7 @@ impl Answers {
             size,
             flood_per_s,
             flooded_per_s: self.flooded as f64 / self.time.as_secs_f64(),
+            taken_per_s: self.taken as f64 / self.time.as_secs_f64(),
             sent: self.sent,
             answered: self.delays_us.len() as u64,
             p50_us: quantile(self.delays_us.clone(), 0.5),
@@ -87,6 +89,7 @@ impl Answers {
             quiet: flood_per_s == 0,
             reuse_bits: REUSE_BITS,
         };
+        let before = wire.received()?;
         let mut aim = generator.aim(wire, pace)?;
         wire.sender().in_namespace(|| -> Result<()> {
             pin(CPU)?;
@@ -102,6 +105,7 @@ impl Answers {
         drop(receiver);
         let (flooded, requests) = aim.sent()?;
         self.flooded += flooded;
+        self.taken += wire.received()? - before;
         let departures = aim.departures_ns(requests)?;
         self.sent += requests;
         self.collect(&socket, &departures)

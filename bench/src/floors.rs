@@ -87,6 +87,11 @@ impl Floors {
         &self.wire
     }
 
+    /// The number of a floor's program in the kernel.
+    pub fn program_id(&mut self, floor: Floor) -> Result<u32> {
+        Ok(loaded(&mut self.object, floor)?.info()?.id())
+    }
+
     /// Puts this floor in the place of the one that stands, between two packets.
     pub fn stand(&mut self, floor: Floor) -> Result<&Wire> {
         let id = match self.standing.take() {

@@ -16,6 +16,8 @@ const TRUNK_TO_STRANGER: f64 = 2.0;
 const OTHER_TO_HEADERS: f64 = 1.2;
 const V6_TO_V4: f64 = 1.5;
 const LOSS_POINTS: f64 = 1.0;
+/// Beyond this rate a single CPU loses packets whatever it does with them.
+const LOSS_FLOOD_MAX: u64 = 2_000_000;
 const DAEMON_MS: f64 = 2_000.0;
 const KERNEL_MS: f64 = 100.0;
 const SINGLE_CHANGE_MS: f64 = 1.0;
@@ -102,6 +104,7 @@ fn of_cost(results: &Results, cost: &Cost) -> Vec<Goal> {
 
 fn of_dialogues(results: &Results) -> impl Iterator<Item = Goal> {
     let ours = results.dialogues.iter().filter(|dialogue| dialogue.subject == FILTER);
+    let ours = ours.filter(|dialogue| dialogue.flood_per_s <= LOSS_FLOOD_MAX);
     ours.filter_map(|ours| {
         let floor = results.dialogues.iter().find(|other| {
             other.subject == Floor::Known.name() && (other.size, other.flood_per_s) == (ours.size, ours.flood_per_s)
@@ -183,6 +186,7 @@ mod tests {
             size: 10,
             flood_per_s: 1,
             flooded_per_s: 1.0,
+            taken_per_s: 1.0,
             sent: 100,
             answered,
             p50_us: 0.0,

@@ -2,6 +2,7 @@
 //!
 //! It measures and reports; it is part of no product, and nothing depends on it but tests of budgets.
 
+pub mod budget;
 pub mod changes;
 pub mod contenders;
 pub mod costs;

@@ -48,18 +48,18 @@ struct Options {
     /// Only these packets and subjects: "stranger,trunk,sip-filter,nftables netdev"
     #[arg(long, value_delimiter = ',', value_name = "NAMES")]
     only: Vec<String>,
-    /// Rates of the flood in which a known client is heard, in packets/s; 0 is no flood
-    #[arg(long, value_delimiter = ',', default_value = "0,200000,1000000,2000000")]
+    /// Rates of the flood in which a known client is heard, in packets/s; 0 is no flood, the last of the defaults more than a CPU can send
+    #[arg(long, value_delimiter = ',', default_value = "0,200000,1000000,2000000,10000000")]
     floods: Vec<u64>,
     /// No new round begins after so many seconds
     #[arg(long, default_value_t = 1_400)]
     budget_s: u64,
-    /// Where the figures go
-    #[arg(long, value_name = "FILE", default_value = "target/bench/bench.json")]
-    json: PathBuf,
-    /// Where the plot goes
-    #[arg(long, value_name = "FILE", default_value = "target/bench/bench.svg")]
-    svg: PathBuf,
+    /// Where the figures go [default: target/bench/bench.json]
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+    /// Where the plot goes [default: target/bench/bench.svg]
+    #[arg(long, value_name = "FILE")]
+    svg: Option<PathBuf>,
     /// Exit with 1 where a goal is missed
     #[arg(long)]
     strict: bool,
@@ -103,14 +103,17 @@ fn main() -> ExitCode {
 fn run(options: &Options) -> Result<usize> {
     let results = measure(options)?;
     println!("{}", report::text(&results));
-    write(&options.json, &serde_json::to_string_pretty(&results)?)?;
+    let output = |file: &Option<PathBuf>, name: &str| {
+        file.clone().unwrap_or_else(|| root().join("target/bench").join(name))
+    };
+    write(&output(&options.json, "bench.json"), &serde_json::to_string_pretty(&results)?)?;
     if let Some(svg) = plot::svg(&results) {
-        write(&options.svg, &svg)?;
+        write(&output(&options.svg, "bench.svg"), &svg)?;
     }
     if options.update_readme {
-        let readme = Path::new("README.md");
-        let document = fs::read_to_string(readme).context("read README.md: run this in the workspace")?;
-        write(readme, &readme::updated(&document, &results)?)?;
+        let readme = root().join("README.md");
+        let document = fs::read_to_string(&readme).with_context(|| format!("read {}", readme.display()))?;
+        write(&readme, &readme::updated(&document, &results)?)?;
     }
     Ok(goals::of(&results).iter().filter(|goal| !goal.is_met()).count())
 }
@@ -173,6 +176,13 @@ fn dialogues(options: &Options, stage: &Stage, floors: &mut Floors) -> Result<Ve
     Ok(dialogues)
 }
 
+/// The workspace.
+fn root() -> &'static Path {
+    let package = Path::new(env!("CARGO_MANIFEST_DIR"));
+    package.parent().unwrap_or(package)
+}
+
+/// As it was typed, but for writing the README.
 fn command() -> String {
     let arguments: Vec<String> = env::args().skip(1).filter(|argument| argument != "--update-readme").collect();
     let separator = if arguments.is_empty() { "" } else { " -- " };
@@ -184,9 +194,7 @@ fn write(path: &Path, text: &str) -> Result<()> {
         fs::create_dir_all(folder).with_context(|| format!("create {}", folder.display()))?;
     }
     fs::write(path, text).with_context(|| format!("write {}", path.display()))?;
-    if path != Path::new("README.md") {
-        eprintln!("wrote {}", path.display());
-    }
+    eprintln!("wrote {}", path.display());
     Ok(())
 }
 

@@ -87,13 +87,14 @@ fn changes(changes: &[Change]) -> Table {
 }
 
 fn dialogues(dialogues: &[Dialogue]) -> Table {
-    let mut table =
-        table(&["flood/s", "reached", "subject", "requests", "lost %", "p50 us", "p99 us"], &[0, 1, 3, 4, 5, 6]);
+    let head = ["flood/s", "sent/s", "subject", "taken/s", "requests", "lost %", "p50 us", "p99 us"];
+    let mut table = table(&head, &[0, 1, 3, 4, 5, 6, 7]);
     for dialogue in dialogues {
         table.add_row([
             dialogue.flood_per_s.to_string(),
             format!("{:.0}", dialogue.flooded_per_s),
             dialogue.subject.clone(),
+            format!("{:.0}", dialogue.taken_per_s),
             dialogue.sent.to_string(),
             format!("{:.1}", dialogue.loss_percent()),
             format!("{:.0}", dialogue.p50_us),

@@ -138,6 +138,8 @@ pub struct Dialogue {
     pub flood_per_s: u64,
     /// The same as the generator managed.
     pub flooded_per_s: f64,
+    /// Packets a second that the protected side took off its ring, on its one CPU.
+    pub taken_per_s: f64,
     /// Requests sent in all rounds.
     pub sent: u64,
     /// Requests answered.
