@@ -42,6 +42,7 @@ fn run_ns(program: u32, frame: &std::path::Path) -> Result<f64> {
     let output = command.output().context("start taskset and bpftool: `cargo xtask setup` installs them")?;
     let text = String::from_utf8_lossy(&output.stdout);
     ensure!(output.status.success(), "{command:?} failed: {text}{}", String::from_utf8_lossy(&output.stderr));
-    let answer: Value = serde_json::from_str(&text).with_context(|| format!("read bpftool's answer: {text}"))?;
+    let answer: Value =
+        serde_json::from_str(&text).with_context(|| format!("read bpftool's answer: {text}"))?;
     answer["duration"].as_f64().with_context(|| format!("bpftool told no duration: {text}"))
 }

@@ -92,8 +92,14 @@ impl Contender {
         let (script, input) = self.script(&wire, &prefixes, &hosts);
         let path = ground.lab().directory().join("rules");
         fs::write(&path, input).with_context(|| format!("write {}", path.display()))?;
-        let mut standing =
-            Standing { contender: self, size: plan.prefixes.len(), took: Duration::ZERO, wire, keeper: None, ground };
+        let mut standing = Standing {
+            contender: self,
+            size: plan.prefixes.len(),
+            took: Duration::ZERO,
+            wire,
+            keeper: None,
+            ground,
+        };
         if self == Contender::XdpFilter {
             standing.keep_mounts()?;
         }
@@ -125,7 +131,8 @@ impl Contender {
                 ),
             ),
             Contender::RawIpset => {
-                let entries = prefixes.iter().map(|prefix| format!("add allow {prefix}\n")).collect::<String>();
+                let entries =
+                    prefixes.iter().map(|prefix| format!("add allow {prefix}\n")).collect::<String>();
                 let size_max = prefixes.len() + 64;
                 (
                     "ipset restore < RULES && iptables -t raw -A PREROUTING -p udp -m multiport \
@@ -137,7 +144,9 @@ impl Contender {
             Contender::Iptables => {
                 let ports = ["5060", "10000:20000"];
                 let accept = |prefix: &String| {
-                    ports.map(|port| format!("-A INPUT -s {prefix} -p udp --dport {port} -j ACCEPT\n")).concat()
+                    ports
+                        .map(|port| format!("-A INPUT -s {prefix} -p udp --dport {port} -j ACCEPT\n"))
+                        .concat()
                 };
                 let accepts = prefixes.iter().map(accept).collect::<String>();
                 let drops = ports.map(|port| format!("-A INPUT -p udp --dport {port} -j DROP\n")).concat();
@@ -193,7 +202,12 @@ impl Standing {
     fn keep_mounts(&mut self) -> Result<()> {
         let host = self.wire.protected();
         let mut command = host.command("unshare");
-        command.args(["--mount", "sh", "-c", "mount -t bpf bpf /sys/fs/bpf && echo ready && exec sleep infinity"]);
+        command.args([
+            "--mount",
+            "sh",
+            "-c",
+            "mount -t bpf bpf /sys/fs/bpf && echo ready && exec sleep infinity",
+        ]);
         let mut keeper = host.spawn("mounts", command)?;
         tests::wait_until(Duration::from_secs(5), "a bpffs of its own", || {
             keeper.still_runs()?;

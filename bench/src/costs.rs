@@ -74,7 +74,8 @@ impl Stage {
         for (version, layout) in plans {
             let plan = Plan::new(version, layout, size);
             let is_first = (version, layout) == plans[0];
-            let ways: Vec<Way> = Way::of(version, layout).iter().copied().filter(|way| wants(way.name())).collect();
+            let ways: Vec<Way> =
+                Way::of(version, layout).iter().copied().filter(|way| wants(way.name())).collect();
             if wants(FILTER) && !ways.is_empty() {
                 stage.add_filter(&plan, version, layout, &ways)?;
                 if is_first && wants(Way::Denied.name()) {
@@ -93,7 +94,10 @@ impl Stage {
         let filter = match Running::start(&plan.prefixes, listed) {
             Ok(filter) => filter,
             Err(error) => {
-                self.notes.push(format!("{FILTER} with {} prefixes: {error:#}", self.size));
+                let note = format!("{FILTER} with {} prefixes: {error:#}", self.size);
+                if !self.notes.contains(&note) {
+                    self.notes.push(note);
+                }
                 return Ok(());
             }
         };
@@ -126,8 +130,9 @@ impl Stage {
                 }
             };
             self.changes.push(standing.change()?);
-            let is_strangers =
-                |path: &&mut Path| (path.way, path.version, path.layout) == (Way::Stranger, Version::V4, Layout::Packed);
+            let is_strangers = |path: &&mut Path| {
+                (path.way, path.version, path.layout) == (Way::Stranger, Version::V4, Layout::Packed)
+            };
             let subject = (contender.name().to_owned(), standing.wire().clone());
             match self.paths.iter_mut().find(is_strangers) {
                 Some(path) => path.subjects.push(subject),
@@ -147,8 +152,9 @@ impl Stage {
 
     /// Who can be asked by a known client over IPv4: the filter with its list packed, and the contenders.
     pub fn dialogue_subjects(&self) -> Vec<(String, Wire)> {
-        let is_strangers =
-            |path: &&Path| (path.way, path.version, path.layout) == (Way::Stranger, Version::V4, Layout::Packed);
+        let is_strangers = |path: &&Path| {
+            (path.way, path.version, path.layout) == (Way::Stranger, Version::V4, Layout::Packed)
+        };
         self.paths.iter().find(is_strangers).map(|path| path.subjects.clone()).unwrap_or_default()
     }
 
@@ -156,7 +162,8 @@ impl Stage {
     pub fn measure(&mut self, floors: &mut Floors, manner: Manner) -> Result<Vec<Cost>> {
         for _ in 0..manner.rounds {
             if Instant::now() > manner.deadline {
-                self.notes.push(format!("{} prefixes: fewer rounds than asked for, the time was up", self.size));
+                self.notes
+                    .push(format!("{} prefixes: fewer rounds than asked for, the time was up", self.size));
                 break;
             }
             for path in &mut self.paths {

@@ -21,6 +21,7 @@ use nix::{
         time::TimeValLike,
     },
     time::{ClockId, clock_gettime},
+    unistd::gettid,
 };
 
 use crate::{
@@ -36,10 +37,14 @@ const REQUESTS_PER_S: u64 = 200;
 /// Where the protected side runs.
 const PROTECTED_CPU: usize = 1;
 /// Real-time priorities: the receiver runs before everything that is not, the server before the receiver. A softirq is no less urgent on a real machine.
+const SENDER_PRIORITY: &str = "1";
 const RECEIVER_PRIORITY: &str = "10";
 const SERVER_PRIORITY: &str = "20";
-/// Runs of the generator between two looks at the clock; few of them send while it waits for its time.
-const CHUNK: u32 = 64 * 1_024;
+/// Runs of the generator in the first call, and in any.
+const FIRST_RUNS: u32 = 1 << 20;
+const RUNS_MAX: u32 = 1 << 25;
+/// How long one call is to last: starting one takes a millisecond or two in which nothing is sent.
+const CALL: Duration = Duration::from_millis(100);
 /// One frame in so many is written anew, the others leave with their headers still shared between the caches, as a NIC's are.
 const REUSE_BITS: u32 = 3;
 /// How long answers are waited for after the last request.
@@ -74,7 +79,13 @@ impl Answers {
     }
 
     /// One round more: a flood of `flood_per_s` packets for `length`, with requests in it.
-    pub fn add(&mut self, generator: &mut Generator, wire: &Wire, flood_per_s: u64, length: Duration) -> Result<()> {
+    pub fn add(
+        &mut self,
+        generator: &mut Generator,
+        wire: &Wire,
+        flood_per_s: u64,
+        length: Duration,
+    ) -> Result<()> {
         let [client, server] = wire.addresses();
         let _server = Server::start(wire, server)?;
         let receiver = Receiver::start(wire)?;
@@ -93,9 +104,14 @@ impl Answers {
         let mut aim = generator.aim(wire, pace)?;
         wire.sender().in_namespace(|| -> Result<()> {
             pin(CPU)?;
+            // Else the flood has pauses where the machine has other work, and comes in gushes after them.
+            real_time(gettid().as_raw(), SENDER_PRIORITY)?;
             let started = Instant::now();
+            let mut runs = FIRST_RUNS;
             while started.elapsed() < length {
-                aim.run(CHUNK)?;
+                let call = Instant::now();
+                aim.run(runs)?;
+                runs = fitting(runs, call.elapsed());
             }
             self.time += started.elapsed();
             Ok(())
@@ -126,6 +142,14 @@ impl Answers {
     }
 }
 
+/// Runs for a call of the wanted length, after so many took so long.
+fn fitting(runs: u32, took: Duration) -> u32 {
+    let runs = f64::from(runs) * CALL.as_secs_f64() / took.as_secs_f64();
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "clamped to what fits")]
+    let runs = runs.clamp(f64::from(FIRST_RUNS), f64::from(RUNS_MAX)) as u32;
+    runs
+}
+
 /// The number in the next answer and when it arrived; none where there is no more.
 fn answer(socket: &UdpSocket) -> Result<Option<(usize, i64)>> {
     let mut bytes = [0; 2_048];
@@ -144,7 +168,11 @@ fn answer(socket: &UdpSocket) -> Result<Option<(usize, i64)>> {
     });
     let arrived = arrived.context("the kernel noted no time of arrival")?;
     let text = String::from_utf8_lossy(&bytes[..length]).into_owned();
-    ensure!(text.starts_with("SIP/2.0 200"), "an answer that is none: {}", text.lines().next().unwrap_or_default());
+    ensure!(
+        text.starts_with("SIP/2.0 200"),
+        "an answer that is none: {}",
+        text.lines().next().unwrap_or_default()
+    );
     let number = text.split_once(NUMBER_MARK).and_then(|(_, rest)| rest.get(..8));
     let number = usize::from_str_radix(number.context("an answer without its number")?, 16)?;
     Ok(Some((number, arrived)))
@@ -170,7 +198,7 @@ impl Server {
         let thread = thread::spawn(move || {
             // Without the priority the figures are worse, not wrong.
             let _ = pin(PROTECTED_CPU);
-            let _ = real_time(nix::unistd::gettid().as_raw(), SERVER_PRIORITY);
+            let _ = real_time(gettid().as_raw(), SERVER_PRIORITY);
             let mut bytes = [0; 2_048];
             while !asked.load(Ordering::Relaxed) {
                 let Ok((length, from)) = socket.recv_from(&mut bytes) else { continue };
@@ -250,7 +278,11 @@ fn real_time(id: i32, priority: &str) -> Result<()> {
 
 fn quietly(command: &mut Command) -> Result<()> {
     let output = command.output().with_context(|| format!("start {command:?}"))?;
-    ensure!(output.status.success(), "{command:?} failed: {}", String::from_utf8_lossy(&output.stderr).trim());
+    ensure!(
+        output.status.success(),
+        "{command:?} failed: {}",
+        String::from_utf8_lossy(&output.stderr).trim()
+    );
     Ok(())
 }
 
@@ -263,7 +295,9 @@ mod tests {
     fn the_server_answers_with_the_request_s_own_headers() {
         let response = response(OPTIONS.as_bytes()).unwrap();
         assert!(response.starts_with("SIP/2.0 200 OK\r\n"), "{response}");
-        for line in ["Call-ID: dialogue-00000000\r\n", "CSeq: 1 OPTIONS\r\n", ";tag=pbx\r\n", "branch=z9hG4bK"] {
+        for line in
+            ["Call-ID: dialogue-00000000\r\n", "CSeq: 1 OPTIONS\r\n", ";tag=pbx\r\n", "branch=z9hG4bK"]
+        {
             assert!(response.contains(line), "{line} is not in {response}");
         }
         assert_eq!(super::response(b"INVITE sip:x SIP/2.0\r\n\r\n"), None);

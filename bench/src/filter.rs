@@ -71,7 +71,11 @@ impl Running {
         let probe = policy(&wire, listed, &format!("\"file:{}\"", list.display()));
         let mut filter = Filter::prepare(ground.lab(), &probe)?;
         if !filter.cli(["check", "--config", &filter.config().display().to_string()])?.succeeded() {
-            ensure!(prefixes.len() <= INLINE_MAX, "this filter takes no list files, so no list of {}", prefixes.len());
+            ensure!(
+                prefixes.len() <= INLINE_MAX,
+                "this filter takes no list files, so no list of {}",
+                prefixes.len()
+            );
             let inline = prefixes.iter().fold(String::new(), |mut text, prefix| {
                 let _ = write!(text, "\"{prefix}\",\n");
                 text
@@ -116,7 +120,8 @@ impl Running {
     pub fn apply(&self, prefixes: &[String]) -> Result<(Value, Duration)> {
         let config = self.filter.config().display().to_string();
         if fs::read_to_string(self.filter.config())?.contains("\"file:") {
-            fs::write(&self.list, lines(prefixes)).with_context(|| format!("write {}", self.list.display()))?;
+            fs::write(&self.list, lines(prefixes))
+                .with_context(|| format!("write {}", self.list.display()))?;
         } else {
             let inline = prefixes.iter().map(|prefix| format!("\"{prefix}\",\n")).collect::<String>();
             self.filter.write_config(&policy(&self.wire, self.listed, &inline))?;
@@ -147,7 +152,8 @@ impl Running {
         let socket = self.filter.socket();
         let line = format!("{request}\n");
         let started = Instant::now();
-        let mut stream = UnixStream::connect(socket).with_context(|| format!("connect to {}", socket.display()))?;
+        let mut stream =
+            UnixStream::connect(socket).with_context(|| format!("connect to {}", socket.display()))?;
         stream.write_all(line.as_bytes())?;
         let mut answer = String::new();
         BufReader::new(stream).read_line(&mut answer)?;

@@ -89,7 +89,12 @@ impl Generator {
         let mut start = [0; state::WORDS];
         start[state::RANDOM] = 0x9e37_79b9_7f4a_7c15;
         map::<[u64; state::WORDS]>(&mut self.object, "STATE")?.set(0, start, 0)?;
-        Ok(Aim { object: &mut self.object, program: self.traffic.program(), frame, interface: wire.sender_index() })
+        Ok(Aim {
+            object: &mut self.object,
+            program: self.traffic.program(),
+            frame,
+            interface: wire.sender_index(),
+        })
     }
 }
 
@@ -156,7 +161,9 @@ fn fill(pool: &mut Array<&mut MapData, [u32; 4]>, sources: &Sources) -> Result<(
         Sources::V6(sources) => {
             let words = |source: &std::net::Ipv6Addr| {
                 let octets = source.octets();
-                [0, 4, 8, 12].map(|at| u32::from_ne_bytes([octets[at], octets[at + 1], octets[at + 2], octets[at + 3]]))
+                [0, 4, 8, 12].map(|at| {
+                    u32::from_ne_bytes([octets[at], octets[at + 1], octets[at + 2], octets[at + 3]])
+                })
             };
             sources.iter().map(words).collect()
         }

@@ -45,7 +45,8 @@ impl Goal {
 
 /// Every goal for which the run has a figure.
 pub fn of(results: &Results) -> Vec<Goal> {
-    let mut goals: Vec<Goal> = results.costs.iter().filter(is_ours).flat_map(|cost| of_cost(results, cost)).collect();
+    let mut goals: Vec<Goal> =
+        results.costs.iter().filter(is_ours).flat_map(|cost| of_cost(results, cost)).collect();
     goals.extend(of_dialogues(results));
     goals.extend(of_changes(results));
     goals
@@ -78,7 +79,11 @@ fn of_cost(results: &Results, cost: &Cost) -> Vec<Goal> {
     match cost.way {
         Way::Stranger | Way::Denied | Way::Banned if cost.version == Version::V4 => {
             let measured = results.to_parse(cost);
-            goals.push(ratio(format!("{row}: added, over the minimal parser's"), stranger_limit(cost), measured));
+            goals.push(ratio(
+                format!("{row}: added, over the minimal parser's"),
+                stranger_limit(cost),
+                measured,
+            ));
         }
         Way::Trunk => {
             if let Some(stranger) = added_by(Way::Stranger, cost.version) {
@@ -88,7 +93,7 @@ fn of_cost(results: &Results, cost: &Cost) -> Vec<Goal> {
         }
         Way::Other => {
             let what = format!("{row}: added, over the own parser's");
-            goals.push(ratio(what, OTHER_TO_HEADERS, cost.to_headers()));
+            goals.push(ratio(what, OTHER_TO_HEADERS, results.to_headers(cost)));
             let what = format!("{row}: cost per packet, over the own parser's");
             goals.push(ratio(what, OTHER_TO_HEADERS, cost.whole_to_headers()));
         }
@@ -107,7 +112,8 @@ fn of_dialogues(results: &Results) -> impl Iterator<Item = Goal> {
     let ours = ours.filter(|dialogue| dialogue.flood_per_s <= LOSS_FLOOD_MAX);
     ours.filter_map(|ours| {
         let floor = results.dialogues.iter().find(|other| {
-            other.subject == Floor::Known.name() && (other.size, other.flood_per_s) == (ours.size, ours.flood_per_s)
+            other.subject == Floor::Known.name()
+                && (other.size, other.flood_per_s) == (ours.size, ours.flood_per_s)
         })?;
         Some(Goal {
             what: format!("dialogue at {} packets/s: loss above the floor's", ours.flood_per_s),
@@ -147,14 +153,7 @@ mod tests {
     }
 
     fn results(costs: Vec<Cost>) -> Results {
-        Results {
-            machine: Default::default(),
-            command: String::new(),
-            costs,
-            changes: Vec::new(),
-            dialogues: Vec::new(),
-            notes: Vec::new(),
-        }
+        Results { costs, ..Results::default() }
     }
 
     #[test]

@@ -117,7 +117,8 @@ impl Wire {
         command.args(["-S", &self.name]);
         let text = run(&self.protected, command)?;
         let counter = text.lines().filter_map(|line| line.trim().split_once(": "));
-        let packets = counter.filter(|(name, _)| name.starts_with("rx_queue_") && name.ends_with("_xdp_packets"));
+        let packets =
+            counter.filter(|(name, _)| name.starts_with("rx_queue_") && name.ends_with("_xdp_packets"));
         packets.map(|(_, value)| value.parse::<u64>().context("read the interface's counters")).sum()
     }
 
@@ -130,7 +131,17 @@ impl Wire {
         for (host, address, hardware) in pairs {
             let hardware = hardware.map(|byte| format!("{byte:02x}")).join(":");
             let address = IpAddr::from(address).to_string();
-            let entry = ["neighbour", "replace", &address, "lladdr", &hardware, "dev", &self.name, "nud", "permanent"];
+            let entry = [
+                "neighbour",
+                "replace",
+                &address,
+                "lladdr",
+                &hardware,
+                "dev",
+                &self.name,
+                "nud",
+                "permanent",
+            ];
             host.network(&entry)?;
         }
         Ok(())

@@ -106,7 +106,10 @@ fn run(options: &Options) -> Result<usize> {
     let output = |file: &Option<PathBuf>, name: &str| {
         file.clone().unwrap_or_else(|| root().join("target/bench").join(name))
     };
-    write(&output(&options.json, "bench.json"), &serde_json::to_string_pretty(&results)?)?;
+    let goals = goals::of(&results);
+    let mut document = serde_json::to_value(&results)?;
+    document["goals"] = serde_json::to_value(&goals)?;
+    write(&output(&options.json, "bench.json"), &serde_json::to_string_pretty(&document)?)?;
     if let Some(svg) = plot::svg(&results) {
         write(&output(&options.svg, "bench.svg"), &svg)?;
     }
@@ -115,7 +118,7 @@ fn run(options: &Options) -> Result<usize> {
         let document = fs::read_to_string(&readme).with_context(|| format!("read {}", readme.display()))?;
         write(&readme, &readme::updated(&document, &results)?)?;
     }
-    Ok(goals::of(&results).iter().filter(|goal| !goal.is_met()).count())
+    Ok(goals.iter().filter(|goal| !goal.is_met()).count())
 }
 
 fn measure(options: &Options) -> Result<Results> {
@@ -126,16 +129,10 @@ fn measure(options: &Options) -> Result<Results> {
         slice: Duration::from_millis(options.slice_ms),
         deadline: started + Duration::from_secs(options.budget_s),
     };
-    let mut results = Results {
-        machine: Machine::default(),
-        command: command(),
-        costs: Vec::new(),
-        changes: Vec::new(),
-        dialogues: Vec::new(),
-        notes: Vec::new(),
-    };
+    let mut results = Results { command: command(), ..Results::default() };
     for &size in &options.sizes {
-        let tell = |what: &str| eprintln!("{:>5.0} s  {size} prefixes: {what}", started.elapsed().as_secs_f64());
+        let tell =
+            |what: &str| eprintln!("{:>5.0} s  {size} prefixes: {what}", started.elapsed().as_secs_f64());
         if Instant::now() > manner.deadline {
             results.notes.push(format!("{size} prefixes: left out, the time was up"));
             continue;
@@ -161,7 +158,7 @@ fn dialogues(options: &Options, stage: &Stage, floors: &mut Floors) -> Result<Ve
     let mut generator = Generator::new(traffic)?;
     let mut subjects = vec![(Floor::Known.name().to_owned(), floors.stand(Floor::Known)?.clone())];
     subjects.extend(stage.dialogue_subjects());
-    let length = Duration::from_millis(options.slice_ms * 8);
+    let length = Duration::from_millis(options.slice_ms * 10);
     let mut dialogues = Vec::new();
     for &flood_per_s in &options.floods {
         let mut answers: Vec<Answers> = subjects.iter().map(|_| Answers::default()).collect();
@@ -171,7 +168,8 @@ fn dialogues(options: &Options, stage: &Stage, floors: &mut Floors) -> Result<Ve
             }
         }
         let reports = subjects.iter().zip(answers);
-        dialogues.extend(reports.map(|((name, _), answers)| answers.report(name, DIALOGUE_SIZE, flood_per_s)));
+        dialogues
+            .extend(reports.map(|((name, _), answers)| answers.report(name, DIALOGUE_SIZE, flood_per_s)));
     }
     Ok(dialogues)
 }
@@ -184,7 +182,8 @@ fn root() -> &'static Path {
 
 /// As it was typed, but for writing the README.
 fn command() -> String {
-    let arguments: Vec<String> = env::args().skip(1).filter(|argument| argument != "--update-readme").collect();
+    let arguments: Vec<String> =
+        env::args().skip(1).filter(|argument| argument != "--update-readme").collect();
     let separator = if arguments.is_empty() { "" } else { " -- " };
     format!("cargo xtask bench{separator}{}", arguments.join(" "))
 }

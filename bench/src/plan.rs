@@ -98,7 +98,9 @@ mod tests {
         let (network, length) = prefix.split_once('/').unwrap();
         let length: u32 = length.parse().unwrap();
         let (network, address, width) = match (network.parse().unwrap(), address) {
-            (IpAddr::V4(network), IpAddr::V4(address)) => (network.to_bits().into(), address.to_bits().into(), 32),
+            (IpAddr::V4(network), IpAddr::V4(address)) => {
+                (network.to_bits().into(), address.to_bits().into(), 32)
+            }
             (IpAddr::V6(network), IpAddr::V6(address)) => (network.to_bits(), address.to_bits(), 128),
             _ => return false,
         };

@@ -22,7 +22,8 @@ const NS_LEAST: f64 = 1.0;
 /// Names closer than this would lie upon one another.
 const NAME_HEIGHT: f64 = 15.0;
 const COLOURS: [&str; 10] = [
-    "#0b6e4f", "#14a06f", "#1b4fa8", "#4f8be0", "#c0392b", "#e67e22", "#8e44ad", "#7f8c8d", "#b7950b", "#34495e",
+    "#0b6e4f", "#14a06f", "#1b4fa8", "#4f8be0", "#c0392b", "#e67e22", "#8e44ad", "#7f8c8d", "#b7950b",
+    "#34495e",
 ];
 
 /// One line of the plot.
@@ -61,7 +62,12 @@ pub fn svg(results: &Results) -> Option<String> {
             "<polyline points=\"{points}\" fill=\"none\" stroke=\"{colour}\" stroke-width=\"2\"{dash}/>"
         );
         for &(size, ns) in line.points.iter().filter(|_| !line.dashed) {
-            let _ = writeln!(svg, "<circle cx=\"{:.1}\" cy=\"{:.1}\" r=\"3\" fill=\"{colour}\"/>", x(size), y(ns));
+            let _ = writeln!(
+                svg,
+                "<circle cx=\"{:.1}\" cy=\"{:.1}\" r=\"3\" fill=\"{colour}\"/>",
+                x(size),
+                y(ns)
+            );
         }
         let &(size, ns) = line.points.last()?;
         names.push((y(ns), format!("{}, {ns:.0} ns", line.name), *colour, x(size)));
@@ -102,8 +108,9 @@ fn is_drawn(cost: &Cost) -> bool {
 
 fn floors(results: &Results, least: f64, most: f64) -> [Line; 2] {
     let own = results.costs.iter().filter(|cost| cost.way == Way::Stranger && cost.version == Version::V4);
-    let own = median(own.map(Cost::headers_added_ns).collect());
-    let line = |name: &str, ns| Line { name: name.to_owned(), points: vec![(least, ns), (most, ns)], dashed: true };
+    let own = median(own.map(|cost| results.headers_added_ns(cost)).collect());
+    let line =
+        |name: &str, ns| Line { name: name.to_owned(), points: vec![(least, ns), (most, ns)], dashed: true };
     [line("minimal parser", results.parse_added_ns(Version::V4)), line("the filter's own parser", own)]
 }
 

@@ -78,7 +78,8 @@ fn table(results: &Results) -> String {
         let _ = write!(text, "| {name} |");
         for size in &sizes {
             let cost = costs.iter().find(|cost| cost.size == *size);
-            let _ = write!(text, " {} |", cost.map_or_else(|| "-".to_owned(), |cost| number(cost.added_ns())));
+            let _ =
+                write!(text, " {} |", cost.map_or_else(|| "-".to_owned(), |cost| number(cost.added_ns())));
         }
         text.push('\n');
     }
@@ -145,21 +146,17 @@ mod tests {
     use super::*;
 
     fn nothing() -> Results {
-        Results {
-            machine: Default::default(),
-            command: "cargo xtask bench".into(),
-            costs: Vec::new(),
-            changes: Vec::new(),
-            dialogues: Vec::new(),
-            notes: Vec::new(),
-        }
+        Results { command: "cargo xtask bench".into(), ..Results::default() }
     }
 
     #[test]
     fn only_what_stands_between_the_marks_is_replaced() {
         let document = format!("before\n{BEGIN}\nold\n{END}\nafter\n");
         let updated = updated(&document, &nothing()).unwrap();
-        assert!(updated.starts_with("before\n") && updated.ends_with(&format!("{END}\nafter\n")), "{updated}");
+        assert!(
+            updated.starts_with("before\n") && updated.ends_with(&format!("{END}\nafter\n")),
+            "{updated}"
+        );
         assert!(!updated.contains("old") && updated.contains("cargo xtask bench"), "{updated}");
     }
 

@@ -53,8 +53,8 @@ fn costs(results: &Results) -> Table {
             format!("{:.0}", cost.median(|round| round.subject_ns)),
             format!("{:.1}", cost.added_ns()),
             format!("{:.1}", results.to_parse(cost)),
-            format!("{:.1}", cost.headers_added_ns()),
-            format!("{:.2}", cost.to_headers()),
+            format!("{:.1}", results.headers_added_ns(cost)),
+            format!("{:.2}", results.to_headers(cost)),
         ]);
     }
     table
@@ -67,7 +67,8 @@ pub(crate) fn plan(cost: &Cost) -> String {
 }
 
 fn changes(changes: &[Change]) -> Table {
-    let head = ["prefixes", "subject", "load", "apply", "of it daemon", "of it kernel", "add one", "ban one", "MiB"];
+    let head =
+        ["prefixes", "subject", "load", "apply", "of it daemon", "of it kernel", "add one", "ban one", "MiB"];
     let mut table = table(&head, &[0, 2, 3, 4, 5, 6, 7, 8]);
     for change in changes {
         let cell = |value: Option<f64>| value.map_or_else(|| "-".to_owned(), number);

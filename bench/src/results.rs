@@ -9,7 +9,7 @@ use crate::{
 };
 
 /// Everything of one run.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Default, Serialize)]
 pub struct Results {
     /// Where and when.
     pub machine: Machine,
@@ -63,12 +63,29 @@ impl Round {
 }
 
 impl Results {
-    /// What the minimal parser of a family adds, in nanoseconds: a few only, so the median of all the run's rounds in which packets are dropped.
+    /// What the minimal parser of a family adds, in nanoseconds.
+    ///
+    /// A few only, so it is the median of all the run's rounds in which packets of the family are dropped.
     pub fn parse_added_ns(&self, version: Version) -> f64 {
-        let of_family =
-            |cost: &&Cost| cost.version == version && !cost.way.passes() && cost.way != Way::Tagged;
-        let rounds = self.costs.iter().filter(of_family).flat_map(|cost| &cost.rounds);
-        median(rounds.map(|round| round.parse_ns - round.bare_ns).collect())
+        self.floor_added_ns(version, false, |round| round.parse_ns)
+    }
+
+    /// What the filter's own parser adds to packets like this, in nanoseconds; taken as that of the minimal one.
+    pub fn headers_added_ns(&self, cost: &Cost) -> f64 {
+        self.floor_added_ns(cost.version, cost.way == Way::Tagged, |round| round.headers_ns)
+    }
+
+    fn floor_added_ns(&self, version: Version, is_tagged: bool, floor_ns: impl Fn(&Round) -> f64) -> f64 {
+        let is_alike = |cost: &&Cost| {
+            cost.version == version && !cost.way.passes() && (cost.way == Way::Tagged) == is_tagged
+        };
+        let rounds = self.costs.iter().filter(is_alike).flat_map(|cost| &cost.rounds);
+        median(rounds.map(|round| floor_ns(round) - round.bare_ns).collect())
+    }
+
+    /// What a subject adds over what the filter's own parser adds.
+    pub fn to_headers(&self, cost: &Cost) -> f64 {
+        cost.added_ns() / positive(self.headers_added_ns(cost))
     }
 
     /// What a subject adds over what the minimal parser of its family adds.
@@ -86,16 +103,6 @@ impl Cost {
     /// What the subject adds, in nanoseconds.
     pub fn added_ns(&self) -> f64 {
         self.median(Round::added_ns)
-    }
-
-    /// What the filter's own parser adds, in nanoseconds.
-    pub fn headers_added_ns(&self) -> f64 {
-        self.median(|round| round.headers_ns - round.bare_ns)
-    }
-
-    /// What the subject adds over what the filter's own parser adds.
-    pub fn to_headers(&self) -> f64 {
-        self.added_ns() / positive(self.headers_added_ns())
     }
 
     /// The whole cost over that with the filter's own parser.
@@ -202,6 +209,8 @@ mod tests {
             size: 1,
             rounds: vec![round(0.0), round(100.0), round(30.0)],
         };
-        assert_eq!((cost.added_ns(), cost.to_headers()), (20.0, 0.5));
+        let results = Results { costs: vec![cost], ..Results::default() };
+        let cost = &results.costs[0];
+        assert_eq!((cost.added_ns(), results.to_parse(cost), results.to_headers(cost)), (20.0, 2.0, 0.5));
     }
 }

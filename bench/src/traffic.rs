@@ -188,7 +188,8 @@ pub(crate) fn header_sum(header: &[u8]) -> u64 {
 mod tests {
     use super::*;
 
-    const WAY: Way = Way { from: [2, 0, 0, 0, 0, 2], to: [2, 0, 0, 0, 0, 1], address: Ipv4Addr::new(198, 18, 0, 1) };
+    const WAY: Way =
+        Way { from: [2, 0, 0, 0, 0, 2], to: [2, 0, 0, 0, 0, 1], address: Ipv4Addr::new(198, 18, 0, 1) };
 
     #[test]
     fn short_frames_are_as_short_as_ethernet_has_them() {

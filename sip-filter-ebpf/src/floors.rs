@@ -6,10 +6,10 @@
 #![no_std]
 #![no_main]
 
-#[path = "floors/generator.rs"]
-mod generator;
 #[expect(dead_code, reason = "the filter asks a frame for more than a parser does")]
 mod frame;
+#[path = "floors/generator.rs"]
+mod generator;
 #[path = "floors/settings.rs"]
 #[expect(unreachable_pub, reason = "user space compiles this file too")]
 mod settings;

@@ -44,7 +44,11 @@ pub(crate) struct Setup {
 
 impl Setup {
     pub(crate) fn run(self) -> Result<()> {
-        let groups = if self.build { &[Group::Build][..] } else { &[Group::Build, Group::Lint, Group::Lab, Group::Bench] };
+        let groups = if self.build {
+            &[Group::Build][..]
+        } else {
+            &[Group::Build, Group::Lint, Group::Lab, Group::Bench]
+        };
         for need in needs::NEEDS.iter().filter(|need| groups.contains(&need.group)) {
             let state = if need.is_met() { "there" } else { "missing" };
             println!("{state:<8} {:<16} {}", need.name, need.why);

@@ -1,7 +1,9 @@
 //! Writes packets: run as `BPF_PROG_TEST_RUN` with live frames, it gives each frame another source and other ports and redirects it into one end of a veth pair.
 //! The rest of a frame is what user space handed over; nothing is judged here.
 
-use aya_ebpf::{bindings::xdp_action, btf_maps::Array, helpers::generated, macros::btf_map, programs::XdpContext};
+use aya_ebpf::{
+    bindings::xdp_action, btf_maps::Array, helpers::generated, macros::btf_map, programs::XdpContext,
+};
 
 use super::settings::{BURST_FRAMES, POOL_SLOTS, REQUESTS_MAX, setting, state};
 
@@ -114,7 +116,8 @@ impl Run {
         let destination = if random & 1 == 0 {
             self.settings[setting::PORT]
         } else {
-            self.settings[setting::PORT_RANGE_BASE] + ((random >> 1) & self.settings[setting::PORT_RANGE_MASK])
+            self.settings[setting::PORT_RANGE_BASE]
+                + ((random >> 1) & self.settings[setting::PORT_RANGE_MASK])
         };
         ((random >> 32) as u16 | 1024, destination as u16)
     }
