@@ -77,7 +77,7 @@ impl Running {
                 prefixes.len()
             );
             let inline = prefixes.iter().fold(String::new(), |mut text, prefix| {
-                let _ = write!(text, "\"{prefix}\",\n");
+                let _ = writeln!(text, "\"{prefix}\",");
                 text
             });
             filter.write_config(&policy(&wire, listed, &inline))?;

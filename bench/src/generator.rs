@@ -176,5 +176,5 @@ fn fill(pool: &mut Array<&mut MapData, [u32; 4]>, sources: &Sources) -> Result<(
 }
 
 fn gap_ns(per_s: u64) -> u64 {
-    if per_s == 0 { 0 } else { 1_000_000_000 / per_s }
+    1_000_000_000_u64.checked_div(per_s).unwrap_or(0)
 }

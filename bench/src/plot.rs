@@ -99,11 +99,8 @@ fn lines(results: &Results) -> Vec<Line> {
 }
 
 fn is_drawn(cost: &Cost) -> bool {
-    match (cost.way, cost.version, cost.layout) {
-        (Way::Stranger, ..) => true,
-        (Way::Trunk, Version::V4, Layout::Packed) => true,
-        _ => false,
-    }
+    let is_packed4 = (cost.version, cost.layout) == (Version::V4, Layout::Packed);
+    cost.way == Way::Stranger || (cost.way == Way::Trunk && is_packed4)
 }
 
 fn floors(results: &Results, least: f64, most: f64) -> [Line; 2] {
