@@ -15,7 +15,7 @@ use crate::kernel::{
 /// The verifier gives up at a million; a change that doubles its work is to be looked at.
 const VERIFIED_INSTRUCTIONS_MAX: u32 = 60_000;
 /// How often the time of a program that only parses, and drops, a stranger's packet may take.
-const STRANGER_TO_HEADERS_MAX: f64 = 3.5;
+const STRANGER_TO_HEADERS_MAX: f64 = 3.0;
 /// Rounds of the measurement.
 const ROUNDS: usize = 15;
 

@@ -21,7 +21,9 @@ pub(crate) struct Bench {
 impl Bench {
     pub(crate) fn run(self) -> Result<()> {
         setup::prepare(&[Group::Build, Group::Lab, Group::Bench])?;
-        cargo::run(["build", "--release", "--locked", "--package", "sip-filter", "--package", "bench"])?;
+        // The same set of features as for the tests, so that nothing is compiled twice.
+        let packages = ["sip-filter", "tests", "bench"].into_iter().flat_map(|name| ["--package", name]);
+        cargo::run(["build", "--release", "--locked"].into_iter().chain(packages))?;
         cargo::become_release("bench", &self.arguments)
     }
 }
