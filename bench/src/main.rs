@@ -33,7 +33,7 @@ const DIALOGUE_SIZE: usize = 1_000;
 #[derive(Parser)]
 #[command(name = "bench", bin_name = "cargo xtask bench --")]
 struct Options {
-    /// About a minute: one size, few rounds
+    /// About two minutes: one size, few rounds
     #[arg(long)]
     quick: bool,
     /// Sizes of the policy, in prefixes
