@@ -2,6 +2,8 @@
 
 // For clippy, which takes helpers of tests for tests only so.
 #[cfg(test)]
+mod budget;
+#[cfg(test)]
 mod documents;
 #[cfg(test)]
 mod guest;

@@ -2,6 +2,7 @@
 //! One file a task; each first makes sure that the machine has what it needs (`setup`).
 //! Nothing here knows the project's crates but by their names.
 
+mod bench;
 mod cargo;
 mod demo;
 mod kernels;
@@ -16,7 +17,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-/// Set-up, demo, tests and checks of sip-filter.
+/// Set-up, demo, tests, checks and measurements of sip-filter.
 ///
 /// Every task first looks for the tools that it needs.
 /// As root on Debian it installs what is missing, and says what and why; elsewhere it names the commands and stops.
@@ -30,6 +31,7 @@ struct Arguments {
 #[derive(Subcommand)]
 enum Task {
     Demo(demo::Demo),
+    Bench(bench::Bench),
     Test(test::Test),
     Run(run::Run),
     Lint(lint::Lint),
@@ -39,6 +41,7 @@ enum Task {
 fn main() -> ExitCode {
     let done = match Arguments::parse().task {
         Task::Demo(demo) => demo.run(),
+        Task::Bench(bench) => bench.run(),
         Task::Test(test) => test.run(),
         Task::Run(run) => run.run(),
         Task::Lint(lint) => lint.run(),

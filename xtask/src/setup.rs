@@ -47,7 +47,7 @@ impl Setup {
         let groups = if self.build {
             &[Group::Build][..]
         } else {
-            &[Group::Build, Group::Lint, Group::Lab, Group::Guest]
+            &[Group::Build, Group::Lint, Group::Lab, Group::Guest, Group::Bench]
         };
         for need in needs::NEEDS.iter().filter(|need| groups.contains(&need.group)) {
             let state = if need.is_met() { "there" } else { "missing" };

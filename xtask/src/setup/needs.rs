@@ -20,6 +20,8 @@ pub(crate) enum Group {
     Lab,
     /// Virtual machines with other kernels, and what goes into them.
     Guest,
+    /// What operators have today, to measure beside.
+    Bench,
 }
 
 pub(super) struct Need {
@@ -180,9 +182,23 @@ pub(super) const NEEDS: &[Need] = &[
     },
     Need::guest("ethtool", "ethtool", "keeps VLAN tags in a guest's frames", &[&["ethtool"]]),
     Need::guest("nsenter", "nsenter", "starts programs inside a guest's namespaces", &[&["util-linux"]]),
+    Need::contender("nftables", "nft", "interval sets at two hooks, to measure beside", &[&["nftables"]]),
+    Need::contender("iptables", "iptables", "rules, to measure beside", &[&["iptables"]]),
+    Need::contender("ipset", "ipset", "sets for iptables, to measure beside", &[&["ipset"]]),
+    Need::contender("xdp-tools", "xdp-filter", "a filter by address, to measure beside", &[&["xdp-tools"]]),
 ];
 
 impl Need {
+    /// The same for measurements.
+    const fn contender(
+        name: &'static str,
+        program: &'static str,
+        why: &'static str,
+        package: &'static [&'static [&'static str]; 1],
+    ) -> Self {
+        Self { group: Group::Bench, ..Self::tool(name, program, why, package) }
+    }
+
     /// A program for the laboratory whose package bears one name everywhere.
     const fn tool(
         name: &'static str,

@@ -1,0 +1,182 @@
+//! The filter under test, run as an operator runs it: the release binary, a policy file, list files, its control socket.
+//! What it costs is measured elsewhere.
+
+use std::{
+    fmt::Write as _,
+    fs,
+    io::{BufRead, BufReader, Write as _},
+    net::IpAddr,
+    os::unix::net::UnixStream,
+    path::PathBuf,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, Result, ensure};
+use serde_json::{Value, json};
+use tests::Filter;
+
+use crate::ground::{Ground, Wire};
+
+/// The trunk that holds the list.
+const TRUNK: &str = "bench";
+/// How long a start with the longest list may take.
+const START: Duration = Duration::from_secs(60);
+/// The longest list that is written into the policy file itself where list files are refused.
+const INLINE_MAX: usize = 100_000;
+
+const LISTENERS: &str = r#"
+[[listener]]
+name = "sip"
+kind = "signalling"
+transport = "udp"
+ports = ["5060"]
+
+[[listener]]
+name = "rtp"
+kind = "media"
+transport = "udp"
+ports = ["10000-20000"]
+"#;
+
+/// Which list the prefixes are on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Listed {
+    /// A trunk's allow list.
+    Allow,
+    /// The deny list.
+    Deny,
+}
+
+/// A daemon on a ground of its own, enforcing.
+pub struct Running {
+    // Dropped before the ground that it stands on.
+    filter: Filter,
+    wire: Wire,
+    list: PathBuf,
+    listed: Listed,
+    start: Duration,
+    ground: Ground,
+}
+
+impl Running {
+    /// Starts it with these prefixes on a list; the known client of the wire is on the allow list always.
+    ///
+    /// # Errors
+    ///
+    /// Where the daemon does not start, with what it printed.
+    pub fn start(prefixes: &[String], listed: Listed) -> Result<Self> {
+        let (ground, wire) = Ground::with_wire()?;
+        let list = ground.lab().directory().join("list");
+        fs::write(&list, lines(prefixes)).with_context(|| format!("write {}", list.display()))?;
+        let probe = policy(&wire, listed, &format!("\"file:{}\"", list.display()));
+        let mut filter = Filter::prepare(ground.lab(), &probe)?;
+        if !filter.cli(["check", "--config", &filter.config().display().to_string()])?.succeeded() {
+            ensure!(
+                prefixes.len() <= INLINE_MAX,
+                "this filter takes no list files, so no list of {}",
+                prefixes.len()
+            );
+            let inline = prefixes.iter().fold(String::new(), |mut text, prefix| {
+                let _ = writeln!(text, "\"{prefix}\",");
+                text
+            });
+            filter.write_config(&policy(&wire, listed, &inline))?;
+        }
+        let started = Instant::now();
+        filter.launch(&[])?;
+        tests::wait_until(START, "sip-filter to answer `status`", || {
+            Ok(filter.cli(["status", "--json"])?.succeeded().then_some(()))
+        })
+        .with_context(|| format!("sip-filter run printed:\n{}", filter.log()))?;
+        Ok(Self { start: started.elapsed(), filter, wire, list, listed, ground })
+    }
+
+    /// The wire at whose protected end it stands.
+    pub fn wire(&self) -> &Wire {
+        &self.wire
+    }
+
+    /// From the start of the process to the answer of its control socket.
+    pub fn start_took(&self) -> Duration {
+        self.start
+    }
+
+    /// Packets counted under a reason.
+    pub fn counted(&self, reason: &str) -> Result<u64> {
+        self.filter.counter(reason)
+    }
+
+    /// `status --json`.
+    pub fn status(&self) -> Result<Value> {
+        self.filter.status()
+    }
+
+    /// The daemon's process id.
+    pub fn id(&self) -> Result<u32> {
+        self.filter.id().context("the daemon runs as long as this")
+    }
+
+    /// Rewrites the list and applies the policy: what the command printed, and how long it took.
+    pub fn apply(&self, prefixes: &[String]) -> Result<(Value, Duration)> {
+        let config = self.filter.config().display().to_string();
+        if fs::read_to_string(self.filter.config())?.contains("\"file:") {
+            fs::write(&self.list, lines(prefixes))
+                .with_context(|| format!("write {}", self.list.display()))?;
+        } else {
+            let inline = prefixes.iter().map(|prefix| format!("\"{prefix}\",\n")).collect::<String>();
+            self.filter.write_config(&policy(&self.wire, self.listed, &inline))?;
+        }
+        let mut command = self.filter.command();
+        command.args(["apply", "--config", &config, "--json"]);
+        let started = Instant::now();
+        let printed = crate::ground::run_within(self.ground.lab().pbx(), command, START)?;
+        let took = started.elapsed();
+        Ok((serde_json::from_str(&printed).context("read what `apply --json` printed")?, took))
+    }
+
+    /// Puts an address on the trunk's allow list: the answer, and the round trip on the control socket.
+    pub fn allow(&self, address: IpAddr) -> Result<(Value, Duration)> {
+        let length = if address.is_ipv4() { 32 } else { 128 };
+        let change = json!({
+            "list": { "trunk": TRUNK }, "prefix": format!("{address}/{length}"), "action": "add"
+        });
+        self.ask(&json!({ "command": "change", "change": change, "save": false }))
+    }
+
+    /// Bans an address for ten minutes: the answer, and the round trip on the control socket.
+    pub fn ban(&self, address: IpAddr) -> Result<(Value, Duration)> {
+        self.ask(&json!({ "command": "ban_add", "address": address, "for_ms": 600_000, "cause": "bench" }))
+    }
+
+    fn ask(&self, request: &Value) -> Result<(Value, Duration)> {
+        let socket = self.filter.socket();
+        let line = format!("{request}\n");
+        let started = Instant::now();
+        let mut stream =
+            UnixStream::connect(socket).with_context(|| format!("connect to {}", socket.display()))?;
+        stream.write_all(line.as_bytes())?;
+        let mut answer = String::new();
+        BufReader::new(stream).read_line(&mut answer)?;
+        let took = started.elapsed();
+        let answer: Value = serde_json::from_str(&answer).context("read the daemon's answer")?;
+        ensure!(answer.get("ok").is_some(), "the daemon refused {request}: {answer}");
+        Ok((answer["ok"].clone(), took))
+    }
+}
+
+fn lines(prefixes: &[String]) -> String {
+    prefixes.iter().fold(String::new(), |text, prefix| text + prefix + "\n")
+}
+
+fn policy(wire: &Wire, listed: Listed, entries: &str) -> String {
+    let interface = wire.name();
+    let [client, _] = wire.addresses();
+    let (denied, allowed) = match listed {
+        Listed::Allow => (String::new(), format!("\"{client}\", {entries}")),
+        Listed::Deny => (format!("\n[deny]\nsources = [{entries}]\n"), format!("\"{client}\"")),
+    };
+    format!(
+        "interfaces = [\"{interface}\"]\nmode = \"enforce\"\non_exit = \"open\"\n{LISTENERS}{denied}\n\
+         [[trunk]]\nname = \"{TRUNK}\"\nallow = [{allowed}]\n"
+    )
+}

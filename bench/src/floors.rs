@@ -1,0 +1,130 @@
+//! The embedded object with the floors and the packet generator, and loading from it. What they do is in `sip-filter-ebpf/src/floors.rs`.
+
+use anyhow::{Context, Result};
+use aya::{
+    Ebpf,
+    programs::{Xdp, XdpMode, xdp::XdpLinkId},
+};
+
+use crate::ground::{Ground, Wire};
+
+static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/floors"));
+
+/// A program that does the least which some part of the work needs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Floor {
+    /// Drops at once.
+    Drop,
+    /// Passes at once.
+    Pass,
+    /// Reads IPv4 and UDP at fixed offsets, drops.
+    ParseDrop,
+    /// Reads IPv4 and UDP at fixed offsets, passes.
+    ParsePass,
+    /// Reads IPv6 and UDP at fixed offsets, drops.
+    Parse6Drop,
+    /// Reads IPv6 and UDP at fixed offsets, passes.
+    Parse6Pass,
+    /// The filter's own parser, drops.
+    HeadersDrop,
+    /// The filter's own parser, passes.
+    HeadersPass,
+    /// Reads IPv4 and UDP at fixed offsets, lets one network through and drops the others: what a dialogue needs.
+    Known,
+}
+
+impl Floor {
+    /// Every floor.
+    pub const ALL: [Floor; 9] = [
+        Floor::Drop,
+        Floor::Pass,
+        Floor::ParseDrop,
+        Floor::ParsePass,
+        Floor::Parse6Drop,
+        Floor::Parse6Pass,
+        Floor::HeadersDrop,
+        Floor::HeadersPass,
+        Floor::Known,
+    ];
+
+    /// The program's name in the object, and in reports.
+    pub fn name(self) -> &'static str {
+        match self {
+            Floor::Drop => "floor_drop",
+            Floor::Pass => "floor_pass",
+            Floor::ParseDrop => "floor_parse_drop",
+            Floor::ParsePass => "floor_parse_pass",
+            Floor::Parse6Drop => "floor_parse6_drop",
+            Floor::Parse6Pass => "floor_parse6_pass",
+            Floor::HeadersDrop => "floor_headers_drop",
+            Floor::HeadersPass => "floor_headers_pass",
+            Floor::Known => "floor_known",
+        }
+    }
+}
+
+/// Every floor, taking turns on one wire: two wires are never quite alike, and the kernel reaches each attached XDP program by a search among all.
+pub struct Floors {
+    object: Ebpf,
+    standing: Option<(Floor, XdpLinkId)>,
+    wire: Wire,
+    _ground: Ground,
+}
+
+impl Floors {
+    /// Loads them all; none stands yet.
+    pub fn new() -> Result<Self> {
+        let (ground, wire) = Ground::with_wire()?;
+        let mut object = load()?;
+        for floor in Floor::ALL {
+            program(&mut object, floor.name())?;
+        }
+        Ok(Self { object, standing: None, wire, _ground: ground })
+    }
+
+    /// Their wire.
+    pub fn wire(&self) -> &Wire {
+        &self.wire
+    }
+
+    /// The number of a floor's program in the kernel.
+    pub fn program_id(&mut self, floor: Floor) -> Result<u32> {
+        Ok(loaded(&mut self.object, floor)?.info()?.id())
+    }
+
+    /// Puts this floor in the place of the one that stands, between two packets.
+    pub fn stand(&mut self, floor: Floor) -> Result<&Wire> {
+        let id = match self.standing.take() {
+            Some((standing, id)) if standing == floor => id,
+            Some((standing, id)) => {
+                let link = loaded(&mut self.object, standing)?.take_link(id)?;
+                loaded(&mut self.object, floor)?.attach_to_link(link)?
+            }
+            None => {
+                let program = loaded(&mut self.object, floor)?;
+                let attach = || program.attach(self.wire.name(), XdpMode::Driver);
+                self.wire.protected().in_namespace(attach)?.context("attach the first floor")?
+            }
+        };
+        self.standing = Some((floor, id));
+        Ok(&self.wire)
+    }
+}
+
+fn loaded(object: &mut Ebpf, floor: Floor) -> Result<&mut Xdp> {
+    let program = object.program_mut(floor.name()).context("every floor is in the object")?;
+    Ok(program.try_into()?)
+}
+
+/// A loaded object; no program of it is in the kernel yet.
+pub(crate) fn load() -> Result<Ebpf> {
+    Ebpf::load(OBJECT).context("load the floors")
+}
+
+/// A program of the object, in the kernel.
+pub(crate) fn program<'a>(object: &'a mut Ebpf, name: &str) -> Result<&'a mut Xdp> {
+    let program = object.program_mut(name).with_context(|| format!("the object has no program {name}"))?;
+    let program: &mut Xdp = program.try_into()?;
+    program.load().with_context(|| format!("load the program {name}"))?;
+    Ok(program)
+}

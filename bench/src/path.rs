@@ -1,0 +1,150 @@
+//! The ways a packet can take through the filter, each a row of the report: who sends, how it is framed, what must become of it.
+
+use anyhow::{Result, ensure};
+use serde::Serialize;
+
+use crate::{
+    filter::{Listed, Running},
+    floors::Floor,
+    generator::{Generator, Pace},
+    plan::{Layout, Plan, Version},
+    traffic::{Framing, Payload, Ports, Sources, Traffic},
+};
+
+/// Sources that are banned in the row of bans.
+pub const BANS: usize = 1_000;
+/// Packets that are counted to see that a path is the one it claims to be.
+const CHECKED_PACKETS: u32 = 6_400;
+
+/// A way through the filter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Way {
+    /// From nobody's peer.
+    Stranger,
+    /// From an entry of the deny list, which is the long list then.
+    Denied,
+    /// From an address under a ban.
+    Banned,
+    /// From an entry of a trunk's allow list.
+    Trunk,
+    /// For no listener.
+    Other,
+    /// A stranger's first fragment.
+    Fragment,
+    /// A stranger's, behind a VLAN tag.
+    Tagged,
+}
+
+impl Way {
+    /// Every one.
+    pub const ALL: [Way; 7] =
+        [Way::Stranger, Way::Denied, Way::Banned, Way::Trunk, Way::Other, Way::Fragment, Way::Tagged];
+
+    /// The rows measured for one plan.
+    pub fn of(version: Version, layout: Layout) -> &'static [Way] {
+        match (version, layout) {
+            (Version::V4, Layout::Packed) => {
+                &[Way::Stranger, Way::Trunk, Way::Banned, Way::Other, Way::Fragment, Way::Tagged]
+            }
+            _ => &[Way::Stranger, Way::Trunk],
+        }
+    }
+
+    /// The word in reports.
+    pub fn name(self) -> &'static str {
+        match self {
+            Way::Stranger => "stranger",
+            Way::Denied => "denied",
+            Way::Banned => "banned",
+            Way::Trunk => "trunk",
+            Way::Other => "no listener",
+            Way::Fragment => "first fragment",
+            Way::Tagged => "stranger, VLAN",
+        }
+    }
+
+    /// Under which reason the filter has to count it.
+    pub fn reason(self) -> &'static str {
+        match self {
+            Way::Stranger | Way::Fragment | Way::Tagged => "stranger",
+            Way::Denied => "denied",
+            Way::Banned => "banned",
+            Way::Trunk => "trunk",
+            Way::Other => "not_protected",
+        }
+    }
+
+    /// Whether it passes.
+    pub fn passes(self) -> bool {
+        matches!(self, Way::Trunk | Way::Other)
+    }
+
+    /// What it is compared with: an empty program, a minimal parser, the filter's own parser.
+    pub fn floors(self, version: Version) -> [Floor; 3] {
+        match (self.passes(), version) {
+            (false, Version::V4) => [Floor::Drop, Floor::ParseDrop, Floor::HeadersDrop],
+            (false, Version::V6) => [Floor::Drop, Floor::Parse6Drop, Floor::HeadersDrop],
+            (true, Version::V4) => [Floor::Pass, Floor::ParsePass, Floor::HeadersPass],
+            (true, Version::V6) => [Floor::Pass, Floor::Parse6Pass, Floor::HeadersPass],
+        }
+    }
+
+    /// Which list the plan's prefixes are on for it.
+    pub fn listed(self) -> Listed {
+        if self == Way::Denied { Listed::Deny } else { Listed::Allow }
+    }
+
+    /// Its packets. What passes goes to nobody's hardware address, so that the stack does no more than turn it away.
+    pub fn traffic(self, plan: &Plan) -> Traffic {
+        let sources = match self {
+            Way::Denied | Way::Trunk => plan.listed.clone(),
+            Way::Banned => banned(plan),
+            _ => unbanned(plan),
+        };
+        let framing = match self {
+            Way::Fragment => Framing::FirstFragment,
+            Way::Tagged => Framing::Tagged,
+            _ => Framing::Plain,
+        };
+        let ports = if self == Way::Other { Ports::Other } else { Ports::Protected };
+        Traffic { sources, framing, ports, payload: Payload::Short, strays: self.passes() }
+    }
+
+    /// Sends a few packets and sees that the filter counts all of them as this way.
+    ///
+    /// # Errors
+    ///
+    /// Where it counts another number: a figure of such a run would be one of something else.
+    pub fn check(self, generator: &mut Generator, filter: &Running) -> Result<()> {
+        let before = filter.counted(self.reason())?;
+        let received = filter.wire().received()?;
+        let aim = generator.aim(filter.wire(), Pace::default())?;
+        filter.wire().sender().in_namespace(|| aim.run(CHECKED_PACKETS))??;
+        let arrived = filter.wire().received()? - received;
+        let counted = filter.counted(self.reason())? - before;
+        ensure!(
+            counted == arrived && arrived > 0,
+            "of {arrived} packets of the way \"{}\" the filter counted {counted} as {}",
+            self.name(),
+            self.reason()
+        );
+        Ok(())
+    }
+}
+
+/// Strangers that are banned in the row of bans: the first of those drawn.
+pub fn banned(plan: &Plan) -> Sources {
+    match &plan.strangers {
+        Sources::V4(strangers) => Sources::V4(strangers[..BANS].to_vec()),
+        Sources::V6(strangers) => Sources::V6(strangers[..BANS].to_vec()),
+    }
+}
+
+/// Those that never are.
+fn unbanned(plan: &Plan) -> Sources {
+    match &plan.strangers {
+        Sources::V4(strangers) => Sources::V4(strangers[BANS..].to_vec()),
+        Sources::V6(strangers) => Sources::V6(strangers[BANS..].to_vec()),
+    }
+}

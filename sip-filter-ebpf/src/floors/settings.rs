@@ -1,0 +1,61 @@
+//! What the packet generator and the program that starts it agree on: plain words by their index, so that neither needs unsafe code.
+//! Compiled into both; nothing but constants stands here.
+
+/// Settings, each one `u64` of the value of `SETTINGS`.
+pub mod setting {
+    /// The interface to which frames are redirected, by index.
+    pub const INTERFACE: usize = 0;
+    /// How many sources of the pool are used, from the first on.
+    pub const SOURCES: usize = 1;
+    /// The IPv4 header's sum without source, identification and checksum; as 16-bit words of this machine.
+    pub const HEADER_SUM: usize = 2;
+    /// The destination port of every second frame, as a number.
+    pub const PORT: usize = 3;
+    /// The other frames' destination ports: this one ...
+    pub const PORT_RANGE_BASE: usize = 4;
+    /// ... and those behind it, by a mask of low bits.
+    pub const PORT_RANGE_MASK: usize = 5;
+    /// Nanoseconds for each frame of the flood; 0 sends flat out.
+    pub const GAP_NS: usize = 6;
+    /// Nanoseconds between two requests of the known client; 0 sends none.
+    pub const REQUEST_GAP_NS: usize = 7;
+    /// The known client's IPv4 address, as it stands in memory.
+    pub const CLIENT: usize = 8;
+    /// The known client's port, as a number.
+    pub const CLIENT_PORT: usize = 9;
+    /// Where in the UDP payload the request's number stands, as eight hexadecimal digits.
+    pub const NUMBER_OFFSET: usize = 10;
+    /// Not 0: the known client's requests only, no flood.
+    pub const QUIET: usize = 11;
+    /// One frame in so many less one bits is written anew, the others leave as they left before; 0 writes each.
+    pub const REUSE_MASK: usize = 12;
+    /// How many there are.
+    pub const WORDS: usize = 13;
+}
+
+/// What the generator keeps between two frames, each one `u64` of the value of `STATE`.
+pub mod state {
+    /// Of the random numbers; never 0.
+    pub const RANDOM: usize = 0;
+    /// The next source of the pool.
+    pub const NEXT_SOURCE: usize = 1;
+    /// When the next burst is due, on the monotonic clock.
+    pub const NEXT_BURST_NS: usize = 2;
+    /// What is left of the burst.
+    pub const BURST: usize = 3;
+    /// When the next request is due, on the monotonic clock.
+    pub const NEXT_REQUEST_NS: usize = 4;
+    /// Frames of the flood so far.
+    pub const SENT: usize = 5;
+    /// Requests so far.
+    pub const REQUESTS: usize = 6;
+    /// How many there are.
+    pub const WORDS: usize = 7;
+}
+
+/// Frames that leave together when the flood is paced, as interrupt coalescing makes them arrive.
+pub const BURST_FRAMES: u64 = 64;
+/// Slots of the pool; each holds one IPv6 or four IPv4 sources, in memory order.
+pub const POOL_SLOTS: usize = 1 << 18;
+/// Requests of which the time of sending is kept.
+pub const REQUESTS_MAX: usize = 1 << 14;
