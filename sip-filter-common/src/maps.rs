@@ -37,6 +37,8 @@ pub const CHUNKS_MAX: u32 = 128;
 pub const GROUPS4: usize = 1 << 18;
 /// How many different prefix lengths, 0 aside, the IPv6 sources of a policy may have: all there are.
 pub const LENGTHS6_MAX: usize = 128;
+/// How many words the filter of IPv4 blocks has at most.
+pub const FILTER4_WORDS_MAX: usize = 1 << 15;
 /// How many words the filter of IPv6 prefixes has at most.
 pub const FILTER6_WORDS_MAX: usize = 1 << 18;
 /// How many prefixes of live changes wait to be compiled into the tables at most.
@@ -135,7 +137,7 @@ shared! {
     }
 
     /// What a policy says about sources, but for the table memory that it points into, by lines.
-    pub struct SourceIndex: 5_247_024 {
+    pub struct SourceIndex: 5_509_192 {
         /// IPv4: where the records of wide groups begin.
         pub wide4_at: u32,
         /// IPv4: where the parts of blocks begin.
@@ -146,19 +148,27 @@ shared! {
         pub details4_at: u32,
         /// IPv6: how many bits of a hash are left out to get the number of a word of the filter.
         pub filter6_shift: u32,
-        /// Nothing yet.
-        pub spare: u32,
+        /// IPv4: how many bits of a hash are left out to get the number of a word of the filter.
+        pub filter4_shift: u32,
         /// IPv6: where the buckets begin, a line each.
         pub buckets6_at: u32,
         /// IPv6: how many buckets there are.
         pub buckets6: u32,
         /// IPv6: the class of a source that no longer prefix holds.
         pub class6: u64,
-        /// IPv6: the salt under which the filter knows every /32 in which anybody is named; 0 where it knows none.
+        /// IPv4: the bits of an address, as a number, by which the filter knows in which blocks anybody is named.
+        pub near4_mask: u64,
+        /// IPv4: the salt for it; 0 where the filter knows nothing.
+        pub near4_salt: u64,
+        /// IPv6: the bits of an address's first half by which the filter knows in which blocks anybody is named.
+        pub near6_mask: u64,
+        /// IPv6: the salt for it; 0 where the filter knows no blocks.
         pub near6_salt: u64,
         /// IPv6: the search tree over lengths, from its root on.
         pub steps6: [Step6; LENGTHS6_MAX],
-        /// IPv6: presence bits of prefixes, by hash; as many words as the shift says.
+        /// IPv4: presence bits of blocks, by hash; as many words as the shift says.
+        pub filter4: [u64; FILTER4_WORDS_MAX],
+        /// IPv6: presence bits of blocks and prefixes, by hash; as many words as the shift says.
         pub filter6: [u64; FILTER6_WORDS_MAX],
         /// IPv4: for each group, which leaf is the first of its blocks.
         pub groups4: [u32; GROUPS4],
@@ -167,7 +177,7 @@ shared! {
     }
 
     /// The part of a policy that is looked up by number.
-    pub struct PolicyIndex: 5_511_256 {
+    pub struct PolicyIndex: 5_773_424 {
         /// Listeners that are not tied to local addresses.
         pub any_address: u64,
         /// Listeners that are not tied to VLANs.
@@ -205,11 +215,11 @@ shared! {
     }
 
     /// What the packet path reads first. The controller replaces it whole; no two words of it have to agree.
-    pub struct Live: 65_576 {
+    pub struct Live: 65_568 {
         /// The slot of the policy in force: the word that switches from one policy to the next.
         pub slot: u64,
-        /// For each slot, whether [`name::CHANGES`] has anything for it: 0 or 1.
-        pub is_changed: [u64; POLICY_SLOTS as usize],
+        /// What has to be looked at beside the tables: [`Live::changes_in`] and [`Live::BANS`]. Mostly nothing.
+        pub watch: u64,
         /// Makes the hashes of this machine's bans unlike those of others; odd.
         pub salt: u64,
         /// Counts the policies and live changes that were put in force, from 1.
@@ -401,6 +411,15 @@ impl From<ChangedClass> for Class {
 }
 
 impl Live {
+    /// In `watch`: there are bans.
+    pub const BANS: u64 = 1 << 63;
+
+    /// In `watch`: there are live changes to the policy in this slot.
+    #[inline(always)]
+    pub const fn changes_in(slot: u32) -> u64 {
+        1 << (slot & 31)
+    }
+
     /// Where the presence bit of an address's ban stands: the word, and the bit in it.
     #[inline(always)]
     pub const fn ban_bit(&self, address: &Address) -> (usize, u64) {

@@ -164,7 +164,7 @@ impl Tables for KernelTables {
     #[inline(always)]
     fn changed(&self, source: &Address) -> Option<Class> {
         let slot = self.slot.number;
-        if self.live.is_changed[slot as usize % SLOTS] == 0 {
+        if self.live.watch & Live::changes_in(slot) == 0 {
             return None;
         }
         let changed = CHANGES.get(&Key::new(ChangeKey::BITS, ChangeKey::of(slot, source)))?;

@@ -2,6 +2,7 @@
 //!
 //! | level | what | size |
 //! | --- | --- | --- |
+//! | near | where few blocks are named: two bits by hash for each, or for each sixteen of them | up to 256 KiB |
 //! | block | a bit: does the policy name anybody in this /24? | 2 MiB in all |
 //! | group | for 64 blocks, the number of their first leaf | 1 MiB in all |
 //! | part | for a named block, a bit for each /28: anybody in it? | 2 bytes |
@@ -13,9 +14,9 @@
 //! A group in which a prefix of /18 or shorter names everybody is *wide*: its bits are all set, and its record says
 //! which blocks differ and what class all others have.
 
-use super::NOBODY;
+use super::{NOBODY, filter_place};
 use crate::{
-    maps::{GROUPS4, LINE_WORDS},
+    maps::{FILTER4_WORDS_MAX, GROUPS4, LINE_WORDS},
     tables::Lines,
 };
 
@@ -61,7 +62,12 @@ pub mod detail {
 /// The class of an IPv4 source, given as a number.
 #[inline(always)]
 pub fn class_number<T: Lines + ?Sized>(tables: &T, source: u32) -> u32 {
-    let present = tables.sources().present4[(source >> 14) as usize % GROUPS4];
+    let index = tables.sources();
+    let (word, bits) = filter_place(source as u64 & index.near4_mask, index.near4_salt, index.filter4_shift);
+    if index.filter4[word % FILTER4_WORDS_MAX] & bits != bits {
+        return NOBODY;
+    }
+    let present = index.present4[(source >> 14) as usize % GROUPS4];
     if present & block_bit(source) == 0 {
         return NOBODY;
     }

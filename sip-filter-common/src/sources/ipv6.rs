@@ -4,9 +4,10 @@
 //! longer prefix can only be found by way of a shorter length, a marker stands there, and every entry carries the
 //! class of the longest prefix that holds it, so that no step has to be taken back.
 //! Before the table comes a filter of presence bits, two for each entry in one word: a stranger's packet reads one
-//! word for each step and seldom a bucket. Before the first step the filter is asked for the source's /32 alone, which
-//! settles everybody who comes from a network that no list names anybody in.
+//! word for each step and seldom a bucket. Before the first step the filter is asked for the block alone that the
+//! source is in, of a size that suits the policy.
 
+use super::filter_place;
 use crate::{
     maps::{Address, FILTER6_WORDS_MAX, LENGTHS6_MAX, LINE_WORDS, Step6},
     tables::{Lines, Tables},
@@ -30,25 +31,10 @@ const _: () = assert!(crate::maps::CLASSES_MAX <= 1 << (META_BITS - 8));
 pub const NONE: u32 = u32::MAX;
 
 /// Where a network stands in the filter: the word, and the bits in it.
-///
-/// Cheaper than a hash that is any good: where networks meet, one more bucket is read.
 #[inline(always)]
-pub const fn filter_place(network: &Address, salt: u64, shift: u32) -> (usize, u64) {
-    let product = (network.halves[0] ^ network.halves[1]).wrapping_mul(salt);
-    (
-        (product >> (shift & 63)) as usize % FILTER6_WORDS_MAX,
-        1 << (product >> 40 & 63) | 1 << (product >> 34 & 63),
-    )
-}
-
-/// How long a network is whose presence is asked for first: what a registry gives to a provider.
-pub const NEAR_BITS: u32 = 32;
-
-/// Where the /32 of an address stands in the filter; all meet in one place under a salt of 0.
-#[inline(always)]
-pub const fn near_place(address: &Address, salt: u64, shift: u32) -> (usize, u64) {
-    let mask = Address::from_number(u128::MAX << (u128::BITS - NEAR_BITS));
-    filter_place(&Address { halves: [address.halves[0] & mask.halves[0], 0] }, salt, shift)
+pub const fn network_place(network: &Address, salt: u64, shift: u32) -> (usize, u64) {
+    let (word, bits) = filter_place(network.halves[0] ^ network.halves[1], salt, shift);
+    (word % FILTER6_WORDS_MAX, bits)
 }
 
 /// The two buckets in which an entry of this hash may stand.
@@ -70,8 +56,9 @@ const fn below(hash: u64, limit: u32) -> u32 {
 pub fn class_number<T: Tables + ?Sized>(tables: &T, source: &Address) -> u32 {
     let index = tables.sources();
     let mut class = index.class6 as u32;
-    let (word, bits) = near_place(source, index.near6_salt, index.filter6_shift);
-    if index.filter6[word] & bits != bits {
+    let (word, bits) =
+        filter_place(source.halves[0] & index.near6_mask, index.near6_salt, index.filter6_shift);
+    if index.filter6[word % FILTER6_WORDS_MAX] & bits != bits {
         return class;
     }
     let mut at = 0_usize;
@@ -80,7 +67,7 @@ pub fn class_number<T: Tables + ?Sized>(tables: &T, source: &Address) -> u32 {
         if step.length() == 0 {
             return class;
         }
-        let (word, bits) = filter_place(&cut(source, step), step.salt, index.filter6_shift);
+        let (word, bits) = network_place(&cut(source, step), step.salt, index.filter6_shift);
         let mut found = NONE;
         if index.filter6[word] & bits == bits {
             found = tables.find6(source, at as u32);

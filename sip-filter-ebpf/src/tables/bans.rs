@@ -12,6 +12,9 @@ static BANNED: Array<BanBucket, { BAN_BUCKETS as usize }> = Array::new();
 /// When the ban on `source` ends, in nanoseconds of CLOCK_BOOTTIME; 0 if there is none.
 #[inline(always)]
 pub(super) fn until_ns(live: &Live, source: &Address) -> u64 {
+    if live.watch & Live::BANS == 0 {
+        return 0;
+    }
     let (word, bit) = live.ban_bit(source);
     if live.ban_bits[word] & bit == 0 {
         return 0;

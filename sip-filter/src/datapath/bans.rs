@@ -12,7 +12,7 @@ use aya::maps::{Array, HashMap, Map, MapData, MapError};
 use nix::libc;
 use sip_filter_common::{
     Address, Ban,
-    maps::{BAN_BITS_WORDS, BAN_BUCKET_WIDTH, BAN_BUCKETS, BanBucket, BanPlace, name},
+    maps::{BAN_BITS_WORDS, BAN_BUCKET_WIDTH, BAN_BUCKETS, BanBucket, BanPlace, Live, name},
 };
 
 use super::{Datapath, DatapathError};
@@ -119,10 +119,14 @@ impl Datapath {
             let (word, bit) = self.tables.live.0.ban_bit(address);
             bits[word] |= bit;
         }
-        if self.tables.live.0.ban_bits == bits {
+        let live = &mut self.tables.live.0;
+        if live.ban_bits == bits {
             return Ok(());
         }
-        self.tables.live.0.ban_bits = bits;
+        live.ban_bits = bits;
+        if self.bans.numbers.is_empty() {
+            live.watch &= !Live::BANS;
+        }
         self.write_live()
     }
 
@@ -193,8 +197,10 @@ impl Datapath {
             }
         }
         let (word, bit) = self.tables.live.0.ban_bit(&address);
-        if self.tables.live.0.ban_bits[word] & bit == 0 {
-            self.tables.live.0.ban_bits[word] |= bit;
+        let live = &mut self.tables.live.0;
+        if live.ban_bits[word] & bit == 0 || live.watch & Live::BANS == 0 {
+            live.ban_bits[word] |= bit;
+            live.watch |= Live::BANS;
             self.write_live()?;
         }
         Ok(())

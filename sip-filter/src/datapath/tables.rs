@@ -95,7 +95,7 @@ impl Datapath {
         for prefix in std::mem::take(&mut self.tables.changes) {
             self.changes_mut()?.remove(&key(before, &prefix))?;
         }
-        self.tables.live.0.is_changed = [0; SLOTS];
+        self.tables.live.0.watch &= Live::BANS;
         self.write_live()?;
         let kernel_us = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX);
         Ok(Written { kernel_us })
@@ -136,7 +136,7 @@ impl Datapath {
             self.tables.changes.remove(&prefix);
         }
         self.tables.live.0.generation += 1;
-        self.tables.live.0.is_changed[slot as usize % SLOTS] = 1;
+        self.tables.live.0.watch |= Live::changes_in(slot);
         self.write_live()
     }
 

@@ -6,6 +6,7 @@
 mod ipv4;
 mod ipv6;
 mod memory;
+mod near;
 mod rights;
 #[cfg(test)]
 mod tests;

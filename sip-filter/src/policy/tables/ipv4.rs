@@ -1,23 +1,36 @@
 //! Compiles IPv4 prefixes into the tables that `sip_filter_common::sources::ipv4` reads.
 
-use std::collections::HashMap;
+use std::{
+    collections::HashMap,
+    hash::{BuildHasher as _, Hasher as _, RandomState},
+};
 
 use ipnet::Ipv4Net;
 use sip_filter_common::{
-    maps::{GROUPS4, SourceIndex},
+    maps::{FILTER4_WORDS_MAX, GROUPS4, SourceIndex},
     sources::{
-        NOBODY,
+        NOBODY, filter_place,
         ipv4::{WIDE, detail, leaf},
     },
 };
 
-use super::memory::{Memory, packed};
+use super::{
+    memory::{Memory, packed},
+    near,
+};
 
 const GROUP_BITS: u32 = 14;
 const BLOCKS: u32 = 64;
 const BLOCK_BITS: u32 = 8;
 const BLOCK_LEN: usize = 1 << BLOCK_BITS;
 const PART_LEN: usize = 16;
+
+/// How many keys the filter of blocks is made for.
+const NEAR_MAX: usize = 1 << 17;
+/// How many /24s it takes: more of them are found as fast among the presence bits.
+const NEAR_24_MAX: usize = 1 << 16;
+/// Of how many blocks the filter of a /12 may know, in hundredths: where most are there, to ask is in vain.
+const NEAR_PERCENT_MAX: usize = 50;
 
 /// From here on, up to the next run, all addresses have this class.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,10 +50,38 @@ pub(super) fn compile(prefixes: &[(Ipv4Net, u16)], index: &mut SourceIndex, memo
         (here, rest) = cut(rest, first | ((1 << GROUP_BITS) - 1));
         (index.present4[group], index.groups4[group]) = tables.group(here, first);
     }
+    fill_filter(prefixes, index);
     index.wide4_at = memory.place(tables.wide.into_iter().flatten());
     index.parts4_at = memory.place(packed(&tables.parts));
     index.leaves4_at = memory.place(packed(&tables.leaves));
     index.details4_at = memory.place(tables.details);
+}
+
+/// Lets the packet path settle who comes from a block that nobody is named in: of a /24, or of a /20 where those are
+/// too many.
+fn fill_filter(prefixes: &[(Ipv4Net, u16)], index: &mut SourceIndex) {
+    let ranges = || {
+        prefixes
+            .iter()
+            .map(|(prefix, _)| [prefix.network(), prefix.broadcast()].map(|end| u64::from(u32::from(end))))
+    };
+    let blocks = |host_bits, max| near::blocks(ranges().map(|[first, last]| (first, last)), host_bits, max);
+    let coarse = || {
+        let blocks = blocks(12, NEAR_MAX)?;
+        let mut around: Vec<u64> = blocks.iter().map(|block| block >> 8).collect();
+        around.dedup();
+        (blocks.len() * 100 <= around.len() * 256 * NEAR_PERCENT_MAX).then_some((blocks, 12))
+    };
+    let known = blocks(8, NEAR_24_MAX).map(|blocks| (blocks, 8)).or_else(coarse);
+    // Without a list of them, all are said to be there.
+    let (blocks, host_bits) = known.unwrap_or_else(|| (vec![0], u32::BITS));
+    let salt = if host_bits == u32::BITS { 0 } else { RandomState::new().build_hasher().finish() | 1 };
+    (_, index.filter4_shift) = near::size(blocks.len(), FILTER4_WORDS_MAX);
+    (index.near4_salt, index.near4_mask) = (salt, u64::from(u32::MAX) >> host_bits << host_bits);
+    for block in blocks {
+        let (word, bits) = filter_place(block << host_bits, salt, index.filter4_shift);
+        index.filter4[word % FILTER4_WORDS_MAX] |= bits;
+    }
 }
 
 /// What prefixes mean address by address; the first run begins at 0.

@@ -6,16 +6,19 @@ use ipnet::Ipv6Net;
 use sip_filter_common::{
     Address,
     maps::{FILTER6_WORDS_MAX, LENGTHS6_MAX, LINE_WORDS, SourceIndex, Step6},
-    sources::ipv6::{BUCKET_WIDTH, META_BITS, NEAR_BITS, bucket_choices, filter_place, near_place},
+    sources::{
+        filter_place,
+        ipv6::{BUCKET_WIDTH, META_BITS, bucket_choices, network_place},
+    },
 };
 
-use super::memory::Memory;
+use super::{memory::Memory, near};
 use crate::cuckoo::Cuckoo;
 
-/// How many bits of the filter an entry has at least, where there is room: one stranger in thirty is looked for in vain.
-const FILTER_BITS: usize = 12;
-/// How many /32s the filter knows at most.
-const NEAR_MAX: u32 = 1 << 20;
+/// How many blocks the filter knows at most, or twice the entries where those are more.
+const NEAR_MAX: usize = 1 << 16;
+/// How long the prefixes of blocks are, from the sharpest on.
+const NEAR_LENGTHS: [u32; 5] = [64, 56, 48, 40, 32];
 /// How full the buckets are, in hundredths.
 const FULL_PERCENT: usize = 85;
 
@@ -41,24 +44,17 @@ pub(super) fn compile(prefixes: Vec<(Ipv6Net, u16)>, index: &mut SourceIndex, me
     lengths.dedup();
     let entries = entries(prefixes, &lengths, index.class6);
     let buckets = (entries.len() * 100).div_ceil(BUCKET_WIDTH * FULL_PERCENT).max(1);
-    let near = near(prefixes);
-    let in_filter = entries.len() + near.as_ref().map_or(0, Vec::len);
-    let filter_words = (in_filter * FILTER_BITS).div_ceil(64).next_power_of_two().clamp(2, FILTER6_WORDS_MAX);
+    let near = near(prefixes, entries.len());
+    let keys = entries.len() + near.as_ref().map_or(0, |(blocks, _)| blocks.len());
+    (_, index.filter6_shift) = near::size(keys, FILTER6_WORDS_MAX);
     index.buckets6 = u32::try_from(buckets).unwrap_or(u32::MAX);
-    index.filter6_shift = 64 - filter_words.trailing_zeros();
     let lines = loop {
         // Strangers cannot know which addresses' hashes meet; where too many do, others are drawn.
         let salt = RandomState::new().build_hasher().finish();
         plant(&lengths, 0, salt, &mut index.steps6);
         if let Some(lines) = buckets_of(&entries, salt, index.buckets6) {
             fill_filter(&entries, salt, index);
-            // Without a list of them, all are said to be there.
-            index.near6_salt = if near.is_some() { salt_of(salt, 0) } else { 0 };
-            for network in near.as_deref().unwrap_or(&[0]) {
-                let network = Address::from_number(u128::from(*network) << (u128::BITS - NEAR_BITS));
-                let (word, bits) = near_place(&network, index.near6_salt, index.filter6_shift);
-                index.filter6[word] |= bits;
-            }
+            fill_near(near.as_ref(), salt, index);
             break lines;
         }
     };
@@ -162,28 +158,31 @@ fn entries(prefixes: &[(Ipv6Net, u16)], lengths: &[u8], class6: u64) -> Vec<Entr
 
 type Line = [u64; LINE_WORDS];
 
-/// The /32s in which anybody is named; none where they are more than the filter is made for.
-fn near(prefixes: &[(Ipv6Net, u16)]) -> Option<Vec<u32>> {
-    let first_bits =
-        |address: std::net::Ipv6Addr| u32::try_from(u128::from(address) >> (u128::BITS - NEAR_BITS));
-    let mut near: Vec<u32> = Vec::new();
-    for (prefix, _) in prefixes {
-        // The first bits of 32 are no more than 32.
-        let (first, last) =
-            (first_bits(prefix.network()).unwrap_or(0), first_bits(prefix.broadcast()).unwrap_or(u32::MAX));
-        if last - first > NEAR_MAX || near.len() > NEAR_MAX as usize {
-            return None;
-        }
-        let first = near.last().map_or(first, |known| first.max(known.saturating_add(1)));
-        near.extend(first..=last);
+/// The blocks in which anybody is named and how long their prefixes are: the sharpest that are not too many.
+fn near(prefixes: &[(Ipv6Net, u16)], entries: usize) -> Option<(Vec<u64>, u32)> {
+    // The first half of an address is 64 bits.
+    let half = |address: std::net::Ipv6Addr| u64::try_from(u128::from(address) >> 64).unwrap_or(0);
+    let ranges = || prefixes.iter().map(|(prefix, _)| (half(prefix.network()), half(prefix.broadcast())));
+    let max = NEAR_MAX.max(2 * entries);
+    NEAR_LENGTHS.into_iter().find_map(|length| Some((near::blocks(ranges(), 64 - length, max)?, length)))
+}
+
+fn fill_near(near: Option<&(Vec<u64>, u32)>, salt: u64, index: &mut SourceIndex) {
+    // Without a list of them, all are said to be there.
+    let (blocks, length, salt) =
+        near.map_or((&[0][..], 64, 0), |(blocks, length)| (&**blocks, *length, salt_of(salt, 0)));
+    index.near6_salt = salt;
+    index.near6_mask = (u64::MAX << (64 - length)).to_be();
+    for block in blocks {
+        let (word, bits) = filter_place((block << (64 - length)).to_be(), salt, index.filter6_shift);
+        index.filter6[word % FILTER6_WORDS_MAX] |= bits;
     }
-    Some(near)
 }
 
 fn fill_filter(entries: &[Entry], salt: u64, index: &mut SourceIndex) {
     for entry in entries {
         let network = Address::from_number(entry.network);
-        let (word, bits) = filter_place(&network, salt_of(salt, entry.length), index.filter6_shift);
+        let (word, bits) = network_place(&network, salt_of(salt, entry.length), index.filter6_shift);
         index.filter6[word] |= bits;
     }
 }

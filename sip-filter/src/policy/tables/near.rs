@@ -1,0 +1,32 @@
+//! In which blocks of addresses anybody is named: what the packet path asks first, and mostly last.
+
+/// How many bits of a filter a key has at least, where there is room: of strangers, one in thirty is looked for in vain.
+pub(super) const FILTER_BITS: usize = 12;
+
+/// The numbers of the blocks of 2^`host_bits` addresses that these ranges of addresses touch; `None` where they are
+/// more than `max`. The ranges are sorted by their first address and may hold one another.
+pub(super) fn blocks(
+    ranges: impl Iterator<Item = (u64, u64)>,
+    host_bits: u32,
+    max: usize,
+) -> Option<Vec<u64>> {
+    let mut blocks: Vec<u64> = Vec::new();
+    for (first, last) in ranges {
+        let (first, last) = (first >> host_bits, last >> host_bits);
+        let first = blocks.last().map_or(first, |known| first.max(known.saturating_add(1)));
+        if last.saturating_sub(first) >= max as u64 {
+            return None;
+        }
+        blocks.extend(first..=last);
+        if blocks.len() > max {
+            return None;
+        }
+    }
+    Some(blocks)
+}
+
+/// How many words a filter of so many keys has, a power of two, and the shift that goes with it.
+pub(super) fn size(keys: usize, words_max: usize) -> (usize, u32) {
+    let words = (keys * FILTER_BITS).div_ceil(u64::BITS as usize).next_power_of_two().clamp(2, words_max);
+    (words, u64::BITS - words.trailing_zeros())
+}
