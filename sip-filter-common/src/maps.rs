@@ -60,6 +60,8 @@ pub mod name {
     pub const LIVE: &str = "LIVE";
     /// A [`PolicyIndex`](super::PolicyIndex) for each slot.
     pub const POLICIES: &str = "POLICIES";
+    /// A [`Filter6`](super::Filter6) for each slot.
+    pub const FILTERS6: &str = "FILTERS6";
     /// Table memory: [`CHUNKS_MAX`](super::CHUNKS_MAX) chunks a slot.
     pub const TABLES: &str = "TABLES";
     /// [`ChangeKey`](super::ChangeKey) prefixes to [`ChangedClass`](super::ChangedClass).
@@ -78,8 +80,19 @@ pub mod name {
     pub const CLOCKS: &str = "CLOCKS";
 
     /// All of them.
-    pub const ALL: &[&str] =
-        &[LIVE, POLICIES, TABLES, CHANGES, LOCAL_ADDRESSES, BANS, BANNED, FRAGMENTS, COUNTERS, CLOCKS];
+    pub const ALL: &[&str] = &[
+        LIVE,
+        POLICIES,
+        FILTERS6,
+        TABLES,
+        CHANGES,
+        LOCAL_ADDRESSES,
+        BANS,
+        BANNED,
+        FRAGMENTS,
+        COUNTERS,
+        CLOCKS,
+    ];
 }
 
 /// The programs of the object.
@@ -137,7 +150,7 @@ shared! {
     }
 
     /// What a policy says about sources, but for the table memory that it points into, by lines.
-    pub struct SourceIndex: 5_509_192 {
+    pub struct SourceIndex: 3_412_040 {
         /// IPv4: where the records of wide groups begin.
         pub wide4_at: u32,
         /// IPv4: where the parts of blocks begin.
@@ -168,8 +181,6 @@ shared! {
         pub steps6: [Step6; LENGTHS6_MAX],
         /// IPv4: presence bits of blocks, by hash; as many words as the shift says.
         pub filter4: [u64; FILTER4_WORDS_MAX],
-        /// IPv6: presence bits of blocks and prefixes, by hash; as many words as the shift says.
-        pub filter6: [u64; FILTER6_WORDS_MAX],
         /// IPv4: for each group, which leaf is the first of its blocks.
         pub groups4: [u32; GROUPS4],
         /// IPv4: for each group, the blocks about which anything is said.
@@ -177,7 +188,7 @@ shared! {
     }
 
     /// The part of a policy that is looked up by number.
-    pub struct PolicyIndex: 5_773_424 {
+    pub struct PolicyIndex: 3_676_272 {
         /// Listeners that are not tied to local addresses.
         pub any_address: u64,
         /// Listeners that are not tied to VLANs.
@@ -198,6 +209,14 @@ shared! {
         pub ports: [[u8; PORTS]; 2],
         /// Who the sources are.
         pub sources: SourceIndex,
+    }
+
+    /// Presence bits of IPv6 blocks and prefixes, by hash; as many words as [`SourceIndex::filter6_shift`] says.
+    ///
+    /// Apart from the index: Linux 5.10 takes no value of an array that is larger than 4 MiB.
+    pub struct Filter6: 2_097_152 {
+        /// The bits.
+        pub words: [u64; FILTER6_WORDS_MAX],
     }
 
     /// A prefix of live changes: which policy it changes and in which address family, then the network.
@@ -286,6 +305,9 @@ shared! {
         pub bytes: u64,
     }
 }
+
+// What Linux 5.10 takes as a value of an array: `KMALLOC_MAX_SIZE`.
+const _: () = assert!(size_of::<PolicyIndex>() <= 4 << 20);
 
 impl Address {
     const IPV4_MAPPED: u32 = 0x0000_ffff;

@@ -1,7 +1,7 @@
 //! What the pipeline asks: the tables of the policy and the state beside it.
 
 use crate::{
-    maps::{Address, Class, FragmentDecision, FragmentKey, LINE_WORDS, PolicyIndex, SourceIndex},
+    maps::{Address, Class, Filter6, FragmentDecision, FragmentKey, LINE_WORDS, PolicyIndex, SourceIndex},
     reason::Reason,
     sources::ipv6,
 };
@@ -10,6 +10,8 @@ use crate::{
 pub trait Lines {
     /// What is looked up by number.
     fn sources(&self) -> &SourceIndex;
+    /// Presence bits of IPv6; `None` where there are none, which no policy in force has.
+    fn filter6(&self) -> Option<&Filter6>;
     /// A line of table memory; `None` behind its end.
     fn line(&self, at: u32) -> Option<&[u64; LINE_WORDS]>;
 }

@@ -7,8 +7,6 @@
 #![no_main]
 
 #[expect(dead_code, reason = "the filter asks a frame for more than a parser does")]
-mod features;
-#[expect(dead_code, reason = "the filter asks a frame for more than a parser does")]
 mod frame;
 #[path = "floors/generator.rs"]
 mod generator;

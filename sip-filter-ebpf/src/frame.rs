@@ -2,7 +2,7 @@
 
 use core::mem::MaybeUninit;
 
-use aya_ebpf::{EbpfContext as _, bindings::xdp_md, helpers::generated, programs::XdpContext};
+use aya_ebpf::{EbpfContext as _, Global, bindings::xdp_md, helpers::generated, programs::XdpContext};
 use sip_filter_common::{
     Frame,
     parse::{
@@ -12,7 +12,12 @@ use sip_filter_common::{
     },
 };
 
-use crate::features;
+/// 1 where XDP frames may be spread over several buffers (Linux 5.18, or an older kernel with that taken over).
+///
+/// The controller writes it before it loads the program, under this name (`datapath/features.rs`): a constant to the
+/// verifier, which removes the branch that the kernel could not run, calls to absent helpers included.
+#[unsafe(no_mangle)]
+static MULTI_BUFFER: Global<u8> = Global::new(1);
 
 /// The frame behind an XDP context, as far as it lies in one piece.
 ///
@@ -50,7 +55,7 @@ impl<'a> LinearFrame<'a> {
 
     #[inline(always)]
     fn total_len_bytes(&self) -> u64 {
-        if !features::has_multi_buffer() {
+        if MULTI_BUFFER.load() == 0 {
             return (self.end - self.start) as u64;
         }
         // SAFETY: the context is the one this program was called with.
@@ -95,7 +100,7 @@ impl<'a> ScatteredFrame<'a> {
             return Some(value);
         }
         // Without several buffers that piece is all of the frame.
-        if !features::has_multi_buffer() {
+        if MULTI_BUFFER.load() == 0 {
             return None;
         }
         let mut value = MaybeUninit::<T>::uninit();

@@ -6,7 +6,6 @@
 #![no_std]
 #![no_main]
 
-mod features;
 mod frame;
 mod tables;
 

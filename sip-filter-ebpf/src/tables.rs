@@ -15,7 +15,7 @@ use sip_filter_common::{
     Address, Ban, Class, Counter, FragmentDecision, FragmentKey, Lines, PolicyIndex, Reason, Tables,
     maps::{
         BANS_MAX, CHANGES_MAX, CHUNK_LINES, CHUNKS_MAX, COUNTERS_MAX, ChangeKey, ChangedClass, Clock,
-        FRAGMENTS_MAX, LINE_WORDS, LOCAL_ADDRESSES_MAX, Live, POLICY_SLOTS, SourceIndex,
+        FRAGMENTS_MAX, Filter6, LINE_WORDS, LOCAL_ADDRESSES_MAX, Live, POLICY_SLOTS, SourceIndex,
     },
     sources::ipv6,
 };
@@ -33,6 +33,8 @@ const _: () = assert!(size_of::<ChunkWords>() == size_of::<Chunk>());
 static LIVE: Array<Live, 1> = Array::new();
 #[btf_map]
 static POLICIES: Array<PolicyIndex, SLOTS> = Array::new();
+#[btf_map]
+static FILTERS6: Array<Filter6, SLOTS> = Array::new();
 #[btf_map]
 static TABLES: ArrayOfMaps<Array<ChunkWords, 1>, { SLOTS * CHUNKS_MAX as usize }> = ArrayOfMaps::new();
 #[btf_map]
@@ -119,6 +121,11 @@ impl Lines for Slot {
     }
 
     #[inline(always)]
+    fn filter6(&self) -> Option<&Filter6> {
+        FILTERS6.get(self.number)
+    }
+
+    #[inline(always)]
     fn line(&self, at: u32) -> Option<&[u64; LINE_WORDS]> {
         let chunk = self.number * CHUNKS_MAX + at / CHUNK_LINES as u32 % CHUNKS_MAX;
         let words: *const ChunkWords = TABLES.get_value(chunk, &0)?;
@@ -132,6 +139,11 @@ impl Lines for KernelTables {
     #[inline(always)]
     fn sources(&self) -> &SourceIndex {
         self.slot.sources()
+    }
+
+    #[inline(always)]
+    fn filter6(&self) -> Option<&Filter6> {
+        self.slot.filter6()
     }
 
     #[inline(always)]

@@ -6,7 +6,7 @@ use std::cell::RefCell;
 use std::collections::{BTreeSet, HashMap};
 use std::net::IpAddr;
 
-use sip_filter_common::maps::{FRAGMENTS_MAX, LINE_WORDS, SourceIndex};
+use sip_filter_common::maps::{FRAGMENTS_MAX, Filter6, LINE_WORDS, SourceIndex};
 use sip_filter_common::{Address, Class, FragmentDecision, FragmentKey, Lines, PolicyIndex, Reason, Tables};
 
 use crate::policy;
@@ -17,6 +17,7 @@ use crate::policy;
 #[derive(Debug)]
 pub struct HostTables {
     index: Box<PolicyIndex>,
+    filter6: Box<Filter6>,
     lines: Vec<[u64; LINE_WORDS]>,
     local_addresses: HashMap<IpAddr, u64>,
     bans: HashMap<IpAddr, u64>,
@@ -27,9 +28,10 @@ pub struct HostTables {
 impl HostTables {
     /// Puts a compiled policy in force; nobody is banned and no datagram followed.
     pub fn new(tables: policy::tables::Tables) -> Self {
-        let policy::tables::Tables { index, lines, local_addresses } = tables;
+        let policy::tables::Tables { index, filter6, lines, local_addresses } = tables;
         Self {
             index,
+            filter6,
             lines,
             local_addresses: local_addresses.into_iter().collect(),
             bans: HashMap::new(),
@@ -57,6 +59,10 @@ impl HostTables {
 impl Lines for HostTables {
     fn sources(&self) -> &SourceIndex {
         &self.index.sources
+    }
+
+    fn filter6(&self) -> Option<&Filter6> {
+        Some(&self.filter6)
     }
 
     fn line(&self, at: u32) -> Option<&[u64; LINE_WORDS]> {

@@ -56,9 +56,10 @@ const fn below(hash: u64, limit: u32) -> u32 {
 pub fn class_number<T: Tables + ?Sized>(tables: &T, source: &Address) -> u32 {
     let index = tables.sources();
     let mut class = index.class6 as u32;
+    let Some(filter) = tables.filter6() else { return class };
     let (word, bits) =
         filter_place(source.halves[0] & index.near6_mask, index.near6_salt, index.filter6_shift);
-    if index.filter6[word % FILTER6_WORDS_MAX] & bits != bits {
+    if filter.words[word % FILTER6_WORDS_MAX] & bits != bits {
         return class;
     }
     let mut at = 0_usize;
@@ -69,7 +70,7 @@ pub fn class_number<T: Tables + ?Sized>(tables: &T, source: &Address) -> u32 {
         }
         let (word, bits) = network_place(&cut(source, step), step.salt, index.filter6_shift);
         let mut found = NONE;
-        if index.filter6[word] & bits == bits {
+        if filter.words[word] & bits == bits {
             found = tables.find6(source, at as u32);
         }
         if found != NONE {

@@ -7,6 +7,13 @@ pub(super) fn memory_bytes(datapath: &Datapath) -> MemoryBytes {
     MemoryBytes { kernel: datapath.memory_bytes(), daemon: daemon_bytes().unwrap_or(0) }
 }
 
+/// Gives back what a policy was compiled from: many times what stays, of which the allocator keeps 60 MiB for later.
+pub(super) fn give_back() {
+    // SAFETY: the function has no preconditions; what is in use stays where it is.
+    #[cfg(target_env = "gnu")]
+    let _: i32 = unsafe { nix::libc::malloc_trim(0) };
+}
+
 /// What this process has for itself: its code is the file's.
 fn daemon_bytes() -> Option<u64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;

@@ -8,12 +8,15 @@ use std::{
 };
 
 use anyhow::{Context as _, bail};
-use ipnet::IpNet;
 use serde::Serialize;
 use sip_filter_common::{Ban, Reason, Transport, maps::BAN_CAUSE_LEN};
 use tokio::sync::oneshot;
 
-use super::{Daemon, Next, memory::memory_bytes, save, start};
+use super::{
+    Daemon, Next,
+    memory::{self, memory_bytes},
+    save, start,
+};
 use crate::{
     control::{
         Applied, BanEntry, Banned, Cause, Changed, CounterStatus, Explanation, Fault, InterfaceStatus,
@@ -27,8 +30,7 @@ use crate::{
         change::{ChangeError, List, ListChange},
         difference::Difference,
         mistake::Mistakes,
-        prefix::canonical,
-        tables::{Full, Tables, classes_within},
+        tables::{Full, Tables, classes_after},
     },
 };
 
@@ -174,6 +176,8 @@ impl Daemon {
             self.options.config = path.to_path_buf();
             self.unsaved.clear();
         }
+        drop(tables);
+        memory::give_back();
         Ok(Applied {
             applied: !dry_run,
             generation: self.datapath.generation(),
@@ -229,15 +233,13 @@ impl Daemon {
         // What cannot be saved is refused before it is in force.
         let edited = if save { save::edited(&self.options.config, &change)? } else { None };
         if is_new {
-            self.policy.change(&change).map_err(Misuse::new)?;
-            if let Err(error) = self.put_change_in_force(change.prefix) {
-                // The policy says again what is in force.
-                self.policy.change(&change.opposite()).map_err(Misuse::new)?;
-                return Err(error);
-            }
-            self.note_unsaved(change.clone());
+            self.put_change_in_force(&change)?;
         }
         let in_force_us = micros(started.elapsed());
+        if is_new {
+            self.policy.change(&change).map_err(Misuse::new)?;
+            self.note_unsaved(change.clone());
+        }
         let generation = self.datapath.generation();
         let note = self.media_note(&change);
         if !save {
@@ -253,10 +255,10 @@ impl Daemon {
         Ok(Changed { generation, in_force_us, saved_to: Some(self.options.config.clone()), note })
     }
 
-    /// Puts what the policy now says about the addresses of a prefix before the tables in force; all of it anew where
+    /// Puts what the policy will say about the addresses of a prefix before the tables in force; all of it anew where
     /// that is too much.
-    fn put_change_in_force(&mut self, prefix: IpNet) -> anyhow::Result<()> {
-        if let Some(classes) = classes_within(&self.policy, canonical(prefix), CHANGE_PREFIXES_MAX) {
+    fn put_change_in_force(&mut self, change: &ListChange) -> anyhow::Result<()> {
+        if let Some(classes) = classes_after(&self.policy, change, CHANGE_PREFIXES_MAX) {
             match self.datapath.change(&classes) {
                 Err(DatapathError::NoRoom { .. }) => {}
                 changed => {
@@ -266,7 +268,9 @@ impl Daemon {
                 }
             }
         }
-        self.datapath.apply(&mut Tables::compile(&self.policy)?)?;
+        let mut policy = self.policy.clone();
+        policy.change(change).map_err(Misuse::new)?;
+        self.datapath.apply(&mut Tables::compile(&policy)?)?;
         self.settling.settled();
         Ok(())
     }

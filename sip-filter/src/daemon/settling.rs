@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
 
-use super::{Daemon, Event};
+use super::{Daemon, Event, memory};
 use crate::policy::tables::{Full, Tables};
 
 /// How long after the last change the tables are compiled anew.
@@ -75,6 +75,7 @@ impl Daemon {
             .tables
             .map_err(anyhow::Error::from)
             .and_then(|mut tables| Ok(self.datapath.settle(&mut tables)?));
+        memory::give_back();
         if let Err(error) = settled {
             // They are in force all the same, only not as cheaply.
             tracing::warn!("live changes stay beside the tables: {error:#}");

@@ -7,7 +7,7 @@ use caps::{CapSet, Capability};
 use sip_filter_common::Transport;
 use tokio::sync::mpsc;
 
-use super::{Daemon, EVENTS_MAX, Event, Options, settling::Settling, start_sources};
+use super::{Daemon, EVENTS_MAX, Event, Options, memory, settling::Settling, start_sources};
 use crate::{
     control::server,
     datapath::{AttachError, Datapath, Pins, is_in_own_mount_namespace, program_name},
@@ -66,6 +66,8 @@ impl Daemon {
             daemon.let_go_of_new(&wanted);
             return Err(error);
         }
+        drop(tables);
+        memory::give_back();
         daemon.datapath.pin()?;
         daemon.let_go_of_others()?;
         for warning in daemon.warnings() {

@@ -13,7 +13,7 @@ use sip_filter_common::{
     Address, Ban, Class, FragmentDecision, FragmentKey, PolicyIndex,
     maps::{
         BAN_BUCKETS, BanBucket, CHANGES_MAX, CHUNK_LINES, CHUNKS_MAX, ChangeKey, ChangedClass, FRAGMENTS_MAX,
-        LINE_WORDS, LOCAL_ADDRESSES_MAX, Live, POLICY_SLOTS, name,
+        Filter6, LINE_WORDS, LOCAL_ADDRESSES_MAX, Live, POLICY_SLOTS, name,
     },
 };
 
@@ -87,6 +87,7 @@ impl Datapath {
         self.write_lines(slot, &tables.lines)?;
         self.write_local_addresses(slot, &tables.local_addresses)?;
         self.map_mut::<Array<_, PolicyIndex>>(name::POLICIES)?.set(slot, tables.index.as_ref(), 0)?;
+        self.map_mut::<Array<_, Filter6>>(name::FILTERS6)?.set(slot, tables.filter6.as_ref(), 0)?;
         self.tables.live.0.slot = slot.into();
         self.tables.live.0.generation = generation;
         self.write_live()?;
@@ -268,7 +269,7 @@ impl Datapath {
     /// and go what they take now.
     pub fn memory_bytes(&self) -> u64 {
         let chunks: usize = self.tables.chunks.iter().map(Vec::len).sum();
-        let fixed = SLOTS * size_of::<PolicyIndex>()
+        let fixed = SLOTS * (size_of::<PolicyIndex>() + size_of::<Filter6>())
             + size_of::<Live>()
             + BAN_BUCKETS as usize * size_of::<BanBucket>()
             + FRAGMENTS_MAX as usize * (size_of::<FragmentKey>() + size_of::<FragmentDecision>());

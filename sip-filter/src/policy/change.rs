@@ -136,18 +136,6 @@ impl List {
     }
 }
 
-impl ListChange {
-    /// The change that takes this one back.
-    #[must_use]
-    pub fn opposite(&self) -> Self {
-        let action = match self.action {
-            Action::Add => Action::Remove,
-            Action::Remove => Action::Add,
-        };
-        ListChange { action, ..self.clone() }
-    }
-}
-
 impl Policy {
     /// Whether the policy has what this change brings about.
     pub fn agrees_with(&self, change: &ListChange) -> bool {
@@ -201,7 +189,7 @@ impl Policy {
         }
     }
 
-    /// Makes a change; its [opposite](ListChange::opposite) takes it back.
+    /// Makes a change; the same with the other action takes it back.
     ///
     /// # Errors
     ///

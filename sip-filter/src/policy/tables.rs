@@ -17,21 +17,24 @@ use ipnet::IpNet;
 use sip_filter_common::{
     Class, PolicyIndex,
     maps::{
-        CHUNK_LINES, CHUNKS_MAX, CLASSES_MAX, LINE_WORDS, LOCAL_ADDRESSES_MAX, PORT_SETS_MAX, PREFIXES_MAX,
+        CHUNK_LINES, CHUNKS_MAX, CLASSES_MAX, Filter6, LINE_WORDS, LOCAL_ADDRESSES_MAX, PORT_SETS_MAX,
+        PREFIXES_MAX,
     },
 };
 
 use self::{
     memory::Memory,
-    rights::{Classes, inherit, rights, rights_within},
+    rights::{Classes, inherit, rights},
 };
-use super::{Listener, Policy};
+use super::{Listener, Policy, change::ListChange, prefix::canonical};
 
 /// What the datapath writes.
 #[derive(Debug)]
 pub struct Tables {
     /// What is looked up by number.
     pub index: Box<PolicyIndex>,
+    /// Presence bits of IPv6.
+    pub filter6: Box<Filter6>,
     /// Table memory, which the index points into.
     pub lines: Vec<[u64; LINE_WORDS]>,
     /// Local addresses and the listeners that are tied to them, sorted.
@@ -65,9 +68,9 @@ impl Tables {
         let local_addresses = tie_listeners(&policy.listeners, &mut index)?;
         let mut classes = Classes::default();
         let (mut sources4, mut sources6) = (Vec::new(), Vec::new());
-        for (prefixes, class) in rights(policy) {
-            let number = classes.number_of(class);
-            for prefix in prefixes {
+        for said in rights(policy) {
+            let number = classes.number_of(said.class);
+            for prefix in said.prefixes {
                 match prefix {
                     IpNet::V4(prefix) => sources4.push((*prefix, number)),
                     IpNet::V6(prefix) => sources6.push((*prefix, number)),
@@ -85,26 +88,28 @@ impl Tables {
             "let trunks share their sets of listeners",
         )?;
         index.classes[..classes.all.len()].copy_from_slice(&classes.all);
+        let mut filter6: Box<Filter6> = bytemuck::zeroed_box();
         let mut memory = Memory::default();
         ipv4::compile(&sources4, &mut index.sources, &mut memory);
         drop(sources4);
-        ipv6::compile(sources6, &mut index.sources, &mut memory);
+        ipv6::compile(sources6, &mut index.sources, &mut filter6, &mut memory);
         let lines_max = CHUNKS_MAX as usize * CHUNK_LINES;
         fits("lines of table memory", memory.lines.len(), lines_max, "join neighbouring prefixes")?;
-        Ok(Self { index, lines: memory.lines, local_addresses })
+        Ok(Self { index, filter6, lines: memory.lines, local_addresses })
     }
 }
 
-/// What a policy says about the addresses of `prefix`, as prefixes of which the longest one counts: `prefix` itself,
-/// and what differs within. `None` where that is more than `max` prefixes.
+/// What a policy will say, after a change, about the addresses of the prefix that is changed, as prefixes of which the
+/// longest one counts: that prefix itself, and what differs within. `None` where that is more than `max` prefixes.
 ///
-/// What a live change puts before the tables in force.
-pub fn classes_within(policy: &Policy, prefix: IpNet, max: usize) -> Option<Vec<(IpNet, Class)>> {
+/// What a live change puts before the tables in force; looks at no more of the lists than that.
+pub fn classes_after(policy: &Policy, change: &ListChange, max: usize) -> Option<Vec<(IpNet, Class)>> {
+    let prefix = canonical(change.prefix);
     let mut classes = Classes::default();
     let mut all = Vec::new();
-    for (prefixes, class) in rights(policy) {
-        let number = classes.number_of(class);
-        all.extend(rights_within(prefixes, prefix).map(|prefix| (prefix, number)));
+    for said in rights(policy) {
+        let number = classes.number_of(said.class);
+        all.extend(said.about(prefix, change).map(|prefix| (prefix, number)).take(max + 1));
         if all.len() > max {
             return None;
         }

@@ -99,13 +99,14 @@ impl Trial<'_> {
         let changes: Vec<ListChange> =
             (0..1 + random.below(4)).map(|_| random::change(random, &policy)).collect();
         for change in &changes {
+            let before = policy.clone();
             if policy.change(change).is_err() {
                 continue;
             }
             // What the test harness shows of a run that fails.
             println!("policy {}: {change}", self.number);
             if let Some(kernel) = kernel.as_mut() {
-                kernel.change(&policy, change.prefix);
+                kernel.change(&before, change);
             }
         }
         reasons.extend(self.judge(&policy, &bans, FRAMES / 4, random, kernel.as_deref_mut()));

@@ -9,11 +9,11 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use aya::maps::{HashMap, Map, MapData, MapInfo};
 use aya::programs::loaded_programs;
-use ipnet::IpNet;
 use nix::time::{ClockId, clock_gettime};
 use sip_filter::datapath::{Datapath, Pins};
 use sip_filter::policy::Policy;
-use sip_filter::policy::tables::{Tables, classes_within};
+use sip_filter::policy::change::ListChange;
+use sip_filter::policy::tables::{Tables, classes_after};
 use sip_filter_common::maps::{BAN_CAUSE_LEN, name};
 use sip_filter_common::{Ban, Counter, FragmentDecision, FragmentKey, Reason};
 
@@ -118,9 +118,9 @@ impl Loaded {
         self.forget_fragments();
     }
 
-    /// Tells the kernel what a policy that was changed at this prefix says there.
-    pub(crate) fn change(&mut self, policy: &Policy, prefix: IpNet) {
-        let classes = classes_within(policy, prefix, usize::MAX).unwrap();
+    /// Tells the kernel what a change makes of a policy.
+    pub(crate) fn change(&mut self, policy: &Policy, change: &ListChange) {
+        let classes = classes_after(policy, change, 1_000).unwrap();
         self.datapath.change(&classes).unwrap();
     }
 

@@ -4,7 +4,7 @@ use aya::maps::{MapInfo, MapType, loaded_maps};
 use aya::programs::{ProgramInfo, loaded_programs};
 use sip_filter_common::maps::{
     BAN_BUCKETS, BANS_MAX, BanBucket, CHANGES_MAX, CHUNKS_MAX, COUNTERS_MAX, ChangeKey, ChangedClass, Clock,
-    FRAGMENTS_MAX, Live, POLICY_SLOTS, name, program,
+    FRAGMENTS_MAX, Filter6, Live, POLICY_SLOTS, name, program,
 };
 use sip_filter_common::{Address, Ban, Counter, FragmentDecision, FragmentKey, PolicyIndex};
 
@@ -54,6 +54,7 @@ fn check_maps(ids: &[u32]) {
     let expected = [
         (name::LIVE, MapType::Array, outer, size_of::<Live>(), 1),
         (name::POLICIES, MapType::Array, outer, size_of::<PolicyIndex>(), POLICY_SLOTS),
+        (name::FILTERS6, MapType::Array, outer, size_of::<Filter6>(), POLICY_SLOTS),
         (name::TABLES, MapType::ArrayOfMaps, outer, outer, POLICY_SLOTS * CHUNKS_MAX),
         // Before the key stands the prefix length.
         (name::CHANGES, MapType::LpmTrie, 4 + size_of::<ChangeKey>(), size_of::<ChangedClass>(), CHANGES_MAX),

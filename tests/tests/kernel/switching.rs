@@ -5,6 +5,7 @@ use std::thread;
 
 use aya::programs::{TestRun as _, TestRunOptions, Xdp};
 use aya_obj::programs::XdpAttachType;
+use sip_filter::policy::change::{Action, List, ListChange};
 use sip_filter_common::maps::program;
 use sip_filter_common::{Counter, Reason};
 
@@ -108,7 +109,7 @@ fn a_live_change_is_never_half_in_force() {
              ports = [5060]\n[allow]\nsources = [\"{ALWAYS}\"{allowed}]\n"
         ))
     };
-    let around = "192.0.2.0/24".parse().unwrap();
+    let change = |action| ListChange { list: List::Allow, prefix: "192.0.2.0/24".parse().unwrap(), action };
     let policies = [policy(""), policy(", \"192.0.2.0/24\"")];
     let mut kernel = Loaded::with(&policies[0]);
     kernel.datapath.pin().unwrap();
@@ -117,10 +118,11 @@ fn a_live_change_is_never_half_in_force() {
     let is_done = AtomicBool::new(false);
     let sent = thread::scope(|scope| {
         let runner = scope.spawn(|| run(&frames, &filter, &is_done));
-        for change in 1..=LIVE_CHANGES {
-            kernel.change(&policies[change % 2], around);
-            if change % 20 == 0 {
-                kernel.settle(&policies[change % 2]);
+        for number in 1..=LIVE_CHANGES {
+            let action = if number % 2 == 1 { Action::Add } else { Action::Remove };
+            kernel.change(&policies[(number + 1) % 2], &change(action));
+            if number % 20 == 0 {
+                kernel.settle(&policies[number % 2]);
             }
         }
         is_done.store(true, Ordering::Relaxed);

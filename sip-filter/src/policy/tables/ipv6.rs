@@ -5,7 +5,7 @@ use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use ipnet::Ipv6Net;
 use sip_filter_common::{
     Address,
-    maps::{FILTER6_WORDS_MAX, LENGTHS6_MAX, LINE_WORDS, SourceIndex, Step6},
+    maps::{FILTER6_WORDS_MAX, Filter6, LENGTHS6_MAX, LINE_WORDS, SourceIndex, Step6},
     sources::{
         filter_place,
         ipv6::{BUCKET_WIDTH, META_BITS, bucket_choices, network_place},
@@ -30,7 +30,12 @@ struct Entry {
 }
 
 /// Writes the tables for prefixes that are sorted, each with the class that holds for it in the end.
-pub(super) fn compile(prefixes: Vec<(Ipv6Net, u16)>, index: &mut SourceIndex, memory: &mut Memory) {
+pub(super) fn compile(
+    prefixes: Vec<(Ipv6Net, u16)>,
+    index: &mut SourceIndex,
+    filter: &mut Filter6,
+    memory: &mut Memory,
+) {
     let prefixes = without_length_1(prefixes);
     let prefixes = match &*prefixes {
         [(all, class), rest @ ..] if all.prefix_len() == 0 => {
@@ -53,8 +58,8 @@ pub(super) fn compile(prefixes: Vec<(Ipv6Net, u16)>, index: &mut SourceIndex, me
         let salt = RandomState::new().build_hasher().finish();
         plant(&lengths, 0, salt, &mut index.steps6);
         if let Some(lines) = buckets_of(&entries, salt, index.buckets6) {
-            fill_filter(&entries, salt, index);
-            fill_near(near.as_ref(), salt, index);
+            fill_filter(&entries, salt, index.filter6_shift, filter);
+            fill_near(near.as_ref(), salt, index, filter);
             break lines;
         }
     };
@@ -167,7 +172,7 @@ fn near(prefixes: &[(Ipv6Net, u16)], entries: usize) -> Option<(Vec<u64>, u32)> 
     NEAR_LENGTHS.into_iter().find_map(|length| Some((near::blocks(ranges(), 64 - length, max)?, length)))
 }
 
-fn fill_near(near: Option<&(Vec<u64>, u32)>, salt: u64, index: &mut SourceIndex) {
+fn fill_near(near: Option<&(Vec<u64>, u32)>, salt: u64, index: &mut SourceIndex, filter: &mut Filter6) {
     // Without a list of them, all are said to be there.
     let (blocks, length, salt) =
         near.map_or((&[0][..], 64, 0), |(blocks, length)| (&**blocks, *length, salt_of(salt, 0)));
@@ -175,15 +180,15 @@ fn fill_near(near: Option<&(Vec<u64>, u32)>, salt: u64, index: &mut SourceIndex)
     index.near6_mask = (u64::MAX << (64 - length)).to_be();
     for block in blocks {
         let (word, bits) = filter_place((block << (64 - length)).to_be(), salt, index.filter6_shift);
-        index.filter6[word % FILTER6_WORDS_MAX] |= bits;
+        filter.words[word % FILTER6_WORDS_MAX] |= bits;
     }
 }
 
-fn fill_filter(entries: &[Entry], salt: u64, index: &mut SourceIndex) {
+fn fill_filter(entries: &[Entry], salt: u64, shift: u32, filter: &mut Filter6) {
     for entry in entries {
         let network = Address::from_number(entry.network);
-        let (word, bits) = network_place(&network, salt_of(salt, entry.length), index.filter6_shift);
-        index.filter6[word] |= bits;
+        let (word, bits) = network_place(&network, salt_of(salt, entry.length), shift);
+        filter.words[word] |= bits;
     }
 }
 

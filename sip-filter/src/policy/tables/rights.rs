@@ -5,49 +5,67 @@ use std::collections::HashMap;
 use ipnet::IpNet;
 use sip_filter_common::Class;
 
-use crate::policy::{Listener, ListenerKind, Policy};
+use crate::policy::{
+    Listener, ListenerKind, Policy,
+    change::{Action, List, ListChange},
+};
 
-/// Every list that names sources, with what it says about them.
-pub(super) fn rights(policy: &Policy) -> Vec<(&[IpNet], Class)> {
+/// A list that names sources.
+pub(super) struct Said<'a> {
+    /// Which one, where it can be changed live.
+    pub(super) list: Option<List>,
+    /// Whom it names.
+    pub(super) prefixes: &'a [IpNet],
+    /// What it says about them.
+    pub(super) class: Class,
+}
+
+/// Every list of a policy.
+pub(super) fn rights(policy: &Policy) -> Vec<Said<'_>> {
     let listeners = |wanted: &dyn Fn(usize, &Listener) -> bool| {
         let numbered = policy.listeners.iter().enumerate();
         numbered
             .filter(|(number, listener)| wanted(*number, listener))
             .fold(0, |set, (number, _)| set | 1_u64 << number)
     };
-    let mut all: Vec<(&[IpNet], Class)> = vec![
-        (&policy.admin, Class { flags: Class::ADMIN, ..Class::NOBODY }),
-        (&policy.deny, Class { flags: Class::DENIED, ..Class::NOBODY }),
-    ];
     let sip = listeners(&|_, listener| listener.kind != ListenerKind::Other);
-    all.push((&policy.allow, Class { allow: sip, ..Class::NOBODY }));
+    let mut all = Vec::new();
+    let mut say = |list, prefixes, class| all.push(Said { list, prefixes, class });
+    say(None, &*policy.admin, Class { flags: Class::ADMIN, ..Class::NOBODY });
+    say(Some(List::Deny), &policy.deny, Class { flags: Class::DENIED, ..Class::NOBODY });
+    say(Some(List::Allow), &policy.allow, Class { allow: sip, ..Class::NOBODY });
     for trunk in &policy.trunks {
         let its = |number: usize| trunk.listeners.contains(&number);
         let media = listeners(&|number, listener| its(number) && listener.kind == ListenerKind::Media);
         let rest = listeners(&|number, listener| its(number) && listener.kind != ListenerKind::Media);
-        all.push((&trunk.deny, Class { deny: media | rest, ..Class::NOBODY }));
-        if trunk.media.is_none() {
-            // One list, named once: a million entries need not be joined with themselves.
-            all.push((&trunk.allow, Class { allow: media | rest, ..Class::NOBODY }));
-        } else {
-            all.push((&trunk.allow, Class { allow: rest, ..Class::NOBODY }));
-            all.push((trunk.media(), Class { allow: media, ..Class::NOBODY }));
+        let own = Some(List::Trunk(trunk.name.clone()));
+        say(None, &trunk.deny, Class { deny: media | rest, ..Class::NOBODY });
+        // One list, named once: a million entries need not be joined with themselves.
+        let allow = if trunk.media.is_none() { media | rest } else { rest };
+        say(own, &trunk.allow, Class { allow, ..Class::NOBODY });
+        if let Some(prefixes) = &trunk.media {
+            say(None, prefixes, Class { allow: media, ..Class::NOBODY });
         }
     }
     for (number, listener) in policy.listeners.iter().enumerate() {
-        all.push((&listener.allow, Class { allow: 1 << number, ..Class::NOBODY }));
+        say(None, &listener.allow, Class { allow: 1 << number, ..Class::NOBODY });
     }
     all
 }
 
-/// The entries of a sorted list that lie within `prefix`, and `prefix` itself for each that holds it.
-pub(super) fn rights_within(list: &[IpNet], prefix: IpNet) -> impl Iterator<Item = IpNet> {
-    let around = std::iter::successors(prefix.supernet(), IpNet::supernet)
-        .filter(|outer| list.binary_search(outer).is_ok())
-        .map(move |_| prefix);
-    let from = list.partition_point(|entry| *entry < prefix);
-    let within = list[from..].iter().copied().take_while(move |entry| prefix.contains(entry));
-    around.chain(within)
+impl Said<'_> {
+    /// `prefix` for every entry that holds it, and the entries within it, as the list is after a change.
+    pub(super) fn about(&self, prefix: IpNet, change: &ListChange) -> impl Iterator<Item = IpNet> {
+        let is_changed = self.list.as_ref() == Some(&change.list);
+        let is = move |action| is_changed && change.action == action;
+        let around = std::iter::successors(prefix.supernet(), IpNet::supernet)
+            .filter(|outer| self.prefixes.binary_search(outer).is_ok())
+            .map(move |_| prefix);
+        let from = self.prefixes.partition_point(|entry| *entry < prefix);
+        let within = self.prefixes[from..].iter().copied().take_while(move |entry| prefix.contains(entry));
+        let within = within.filter(move |entry| *entry != prefix || !is(Action::Remove));
+        around.chain(within).chain(is(Action::Add).then_some(prefix))
+    }
 }
 
 /// Joins equal prefixes and hands down what outer prefixes say; drops those that say nothing new.

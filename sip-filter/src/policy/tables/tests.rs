@@ -4,14 +4,18 @@ use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use proptest::{collection::vec, prelude::*};
 use sip_filter_common::{
     Address, PolicyIndex,
+    maps::Filter6,
     sources::{ipv4 as read4, ipv6 as read6},
 };
 
 use super::{Memory, Tables, ipv4, ipv6};
-use crate::host_tables::HostTables;
+use crate::{
+    host_tables::HostTables,
+    policy::change::{Action, List, ListChange},
+};
 
-fn read(index: Box<PolicyIndex>, memory: Memory) -> HostTables {
-    HostTables::new(Tables { index, lines: memory.lines, local_addresses: Vec::new() })
+fn read(index: Box<PolicyIndex>, filter6: Box<Filter6>, memory: Memory) -> HostTables {
+    HostTables::new(Tables { index, filter6, lines: memory.lines, local_addresses: Vec::new() })
 }
 
 fn longest<P: Copy>(prefixes: &[(P, u16)], contains: impl Fn(&P) -> bool, length: impl Fn(&P) -> u8) -> u32 {
@@ -57,7 +61,7 @@ fn edges6(prefixes: &[(Ipv6Net, u16)]) -> Vec<u128> {
 fn check4(prefixes: &[(Ipv4Net, u16)]) {
     let (mut index, mut memory) = (bytemuck::zeroed_box::<PolicyIndex>(), Memory::default());
     ipv4::compile(prefixes, &mut index.sources, &mut memory);
-    let tables = read(index, memory);
+    let tables = read(index, bytemuck::zeroed_box(), memory);
     for address in edges4(prefixes) {
         let expected = longest(
             prefixes,
@@ -71,8 +75,9 @@ fn check4(prefixes: &[(Ipv4Net, u16)]) {
 
 fn check6(prefixes: &[(Ipv6Net, u16)]) {
     let (mut index, mut memory) = (bytemuck::zeroed_box::<PolicyIndex>(), Memory::default());
-    ipv6::compile(prefixes.to_vec(), &mut index.sources, &mut memory);
-    let tables = read(index, memory);
+    let mut filter6 = bytemuck::zeroed_box();
+    ipv6::compile(prefixes.to_vec(), &mut index.sources, &mut filter6, &mut memory);
+    let tables = read(index, filter6, memory);
     for address in edges6(prefixes) {
         let address = std::net::Ipv6Addr::from(address);
         let expected = longest(prefixes, |prefix| prefix.contains(&address), Ipv6Net::prefix_len);
@@ -95,9 +100,10 @@ proptest! {
     }
 
     #[test]
-    fn a_part_of_a_policy_says_what_the_whole_says(
+    fn what_a_change_will_say_is_what_the_changed_policy_says(
         lists in vec(vec(prefix4(), 0..20), 3),
         (around, _) in prefix4(),
+        is_added in any::<bool>(),
     ) {
         let mut policy = crate::policy::file::parse(std::path::Path::new("empty"), POLICY).unwrap();
         let mut lists = lists.into_iter().map(|list| {
@@ -106,7 +112,17 @@ proptest! {
         policy.admin = lists.next().unwrap();
         policy.deny = lists.next().unwrap();
         policy.allow = lists.next().unwrap();
-        let part = super::classes_within(&policy, around.into(), usize::MAX).unwrap();
+        policy.allow.retain(|prefix| *prefix != around.into());
+        let mut after = policy.clone();
+        after.allow.push(around.into());
+        after.allow.sort_unstable();
+        let action = if is_added { Action::Add } else { Action::Remove };
+        let change = ListChange { list: List::Allow, prefix: around.into(), action };
+        if !is_added {
+            std::mem::swap(&mut policy, &mut after);
+        }
+        let part = super::classes_after(&policy, &change, usize::MAX - 1).unwrap();
+        let policy = after;
         prop_assert_eq!(part[0].0, IpNet::from(around));
         let whole = HostTables::new(Tables::compile(&policy).unwrap());
         let all: Vec<(Ipv4Net, u16)> = [&policy.admin, &policy.deny, &policy.allow].into_iter().flatten()
