@@ -392,6 +392,7 @@ impl Step6 {
 
     /// The step to go on with.
     #[inline(always)]
+    #[expect(clippy::cast_possible_truncation, reason = "a few bits of the word are wanted")]
     pub const fn next(&self, is_found: bool) -> usize {
         (if is_found { self.link >> 16 } else { self.link >> 8 }) as usize % LENGTHS6_MAX
     }

@@ -16,6 +16,7 @@ use crate::{
 
 /// Judges a frame that begins with an Ethernet header.
 #[inline(always)]
+#[expect(clippy::if_same_then_else, reason = "each copy is compiled for one address family")]
 pub fn judge<F: Frame + ?Sized, T: Tables>(frame: &F, tables: &T) -> Reason {
     let network = match parse::link(frame) {
         Continue(network) => network,

@@ -23,6 +23,7 @@ pub const NOBODY: u32 = 0;
 ///
 /// Cheaper than a hash that is any good: where keys meet, somebody is looked for in vain. Under a salt of 0 all do.
 #[inline(always)]
+#[expect(clippy::cast_possible_truncation, reason = "a few bits of the product are wanted")]
 pub const fn filter_place(key: u64, salt: u64, shift: u32) -> (usize, u64) {
     let product = key.wrapping_mul(salt);
     ((product >> (shift & 63)) as usize, 1 << (product >> 40 & 63) | 1 << (product >> 34 & 63))

@@ -189,7 +189,7 @@ impl Tables for KernelTables {
         // A copy: what a helper gets a pointer to has to stand in memory, on every packet's way.
         let destination = *destination;
         // SAFETY: a table in force is never written; the next policy gets tables of its own.
-        unsafe { addresses.get(&destination) }.copied().unwrap_or(0)
+        unsafe { addresses.get(destination) }.copied().unwrap_or(0)
     }
 
     #[inline(always)]

@@ -112,7 +112,7 @@ mod tests {
 
     fn choices(item: u32, buckets: u32) -> [u32; 2] {
         let hash = u64::from(item).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        [(hash >> 40) as u32 % buckets, (hash >> 16) as u32 % buckets]
+        [hash >> 40, hash >> 16].map(|hash| u32::try_from(hash % u64::from(buckets)).unwrap())
     }
 
     #[test]

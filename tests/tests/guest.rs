@@ -16,7 +16,7 @@ use tests::Lab;
 const GUEST_VARIABLE: &str = "SIP_FILTER_GUEST";
 
 /// Whether this program runs in a guest.
-fn is_guest() -> bool {
+pub(crate) fn is_guest() -> bool {
     std::env::var_os(GUEST_VARIABLE).is_some()
 }
 

@@ -91,7 +91,7 @@ fn known<T: Lines + ?Sized>(tables: &T, source: u32, present: u64) -> Option<u32
     if group & WIDE != 0 {
         let record = (group & !WIDE) * WIDE_WORDS;
         let line = tables.line(index.wide4_at + record / LINE_WORDS as u32)?;
-        let at = record as usize % LINE_WORDS & !1;
+        let at = (record as usize % LINE_WORDS) & !1;
         let [bits, rest] = [line[at], line[at | 1]];
         if bits & bit == 0 {
             return Some((rest >> 32) as u32);

@@ -24,7 +24,8 @@ pub const META_BITS: u32 = 21;
 /// The bits of an entry's length in its part of the seventh word.
 const LENGTH_MASK: u64 = 0xff;
 const META_MASK: u64 = (1 << META_BITS) - 1;
-const _: () = assert!(2 * BUCKET_WIDTH < LINE_WORDS && BUCKET_WIDTH as u32 * META_BITS <= u64::BITS);
+const _: () =
+    assert!(2 * BUCKET_WIDTH < LINE_WORDS && BUCKET_WIDTH * META_BITS as usize <= u64::BITS as usize);
 const _: () = assert!(crate::maps::CLASSES_MAX <= 1 << (META_BITS - 8));
 
 /// No entry of this prefix; no class has the number.

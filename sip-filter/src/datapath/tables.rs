@@ -188,7 +188,7 @@ impl Datapath {
         let mut words: Box<Chunk> = bytemuck::zeroed_box();
         for (chunk, lines) in self.tables.chunks[slot as usize].iter_mut().zip(lines.chunks(CHUNK_LINES)) {
             words[..lines.len() * LINE_WORDS].copy_from_slice(lines.as_flattened());
-            chunk.set(0, &*words, 0)?;
+            chunk.set(0, words.as_ref(), 0)?;
         }
         Ok(())
     }

@@ -86,7 +86,7 @@ impl Loaded {
         let id =
             ids.find(|id| MapInfo::from_id(*id).unwrap().name_as_str() == Some(name::FRAGMENTS)).unwrap();
         let fragments = Map::LruHashMap(MapData::from_id(id).unwrap()).try_into().unwrap();
-        Self { datapath, counters, fragments, directory: directory }
+        Self { datapath, counters, fragments, directory }
     }
 
     pub(crate) fn ban(&mut self, address: IpAddr, until_ns: u64) {

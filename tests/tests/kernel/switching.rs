@@ -12,11 +12,18 @@ use sip_filter_common::{Counter, Reason};
 use super::loaded::{Loaded, may_use_the_kernel};
 use super::packet::udp;
 use super::rows::parsed;
+use crate::guest;
 
-const SWITCHES: usize = 200;
-const LIVE_CHANGES: usize = 200;
+/// How often policies replace each other and a prefix comes and goes; less in an emulated machine.
+fn switches() -> usize {
+    if guest::is_guest() { 20 } else { 200 }
+}
+
 /// How often one system call runs the program.
-const REPEAT: u32 = 20_000;
+fn repeat() -> u32 {
+    if guest::is_guest() { 500 } else { 20_000 }
+}
+
 const PORTS: [u16; 3] = [5060, 5070, 5080];
 const SOURCES: [&str; 3] = ["192.0.2.41", "192.0.2.42", "2001:db8::43"];
 const ALWAYS: &str = "192.0.2.20";
@@ -55,9 +62,9 @@ fn run(frames: &[Vec<u8>], filter: &Xdp, is_done: &AtomicBool) -> u64 {
     let mut packets = 0;
     while !is_done.load(Ordering::Relaxed) {
         for frame in frames {
-            let options = TestRunOptions { data_in: Some(frame), repeat: REPEAT, ..TestRunOptions::new() };
+            let options = TestRunOptions { data_in: Some(frame), repeat: repeat(), ..TestRunOptions::new() };
             filter.test_run(options).unwrap();
-            packets += u64::from(REPEAT);
+            packets += u64::from(repeat());
         }
     }
     packets
@@ -85,7 +92,7 @@ fn no_packet_is_judged_by_a_mixture_of_policies() {
         let is_done = AtomicBool::new(false);
         let sent = thread::scope(|scope| {
             let runner = scope.spawn(|| run(frames, &filter, &is_done));
-            for switch in 1..=SWITCHES {
+            for switch in 1..=switches() {
                 kernel.switch(&policies[switch % 2]);
             }
             is_done.store(true, Ordering::Relaxed);
@@ -118,7 +125,7 @@ fn a_live_change_is_never_half_in_force() {
     let is_done = AtomicBool::new(false);
     let sent = thread::scope(|scope| {
         let runner = scope.spawn(|| run(&frames, &filter, &is_done));
-        for number in 1..=LIVE_CHANGES {
+        for number in 1..=switches() {
             let action = if number % 2 == 1 { Action::Add } else { Action::Remove };
             kernel.change(&policies[(number + 1) % 2], &change(action));
             if number % 20 == 0 {

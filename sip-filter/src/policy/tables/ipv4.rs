@@ -233,7 +233,7 @@ fn one_prefix(runs: &[Run], first: u32) -> Option<u32> {
     let from = run.first.max(first) - first;
     let behind = runs.get(at + 1).map_or(1 << BLOCK_BITS, |next| next.first - first);
     let len = behind - from;
-    let is_prefix = len.is_power_of_two() && from % len == 0;
+    let is_prefix = len.is_power_of_two() && from.is_multiple_of(len);
     is_prefix
         .then(|| leaf::pack(leaf::ONE_PREFIX, leaf::prefix(run.class.into(), len.trailing_zeros(), from)))
 }
