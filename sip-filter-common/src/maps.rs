@@ -3,6 +3,9 @@
 //! Both sides compile this file, so a layout cannot drift.
 //! Only plain integers and byte arrays cross; the macro `shared!` refuses padding at compile time.
 
+mod address;
+mod live;
+
 /// How many listeners a policy may have: one bit of a `u64` each.
 pub const LISTENERS_MAX: usize = 64;
 /// How many different sets of listeners the ports of one policy may form; set 0 is the empty one.
@@ -309,73 +312,6 @@ shared! {
 // What Linux 5.10 takes as a value of an array: `KMALLOC_MAX_SIZE`.
 const _: () = assert!(size_of::<PolicyIndex>() <= 4 << 20);
 
-impl Address {
-    const IPV4_MAPPED: u32 = 0x0000_ffff;
-
-    /// The address of an IPv4 header.
-    #[inline(always)]
-    pub const fn from_ipv4(octets: [u8; 4]) -> Self {
-        let [a, b, c, d] = octets;
-        Self { halves: [0, u64::from_ne_bytes([0, 0, 0xff, 0xff, a, b, c, d])] }
-    }
-
-    /// The address of an IPv6 header.
-    #[inline(always)]
-    pub const fn from_ipv6(octets: [u8; 16]) -> Self {
-        let number = u128::from_be_bytes(octets);
-        Self::from_number(number)
-    }
-
-    /// The address whose first bit is the highest of `number`.
-    #[inline(always)]
-    #[expect(clippy::cast_possible_truncation, reason = "each half keeps its own bits of the number")]
-    pub const fn from_number(number: u128) -> Self {
-        Self { halves: [((number >> 64) as u64).to_be(), (number as u64).to_be()] }
-    }
-
-    /// Back from [`from_number`](Self::from_number).
-    #[inline(always)]
-    pub const fn number(&self) -> u128 {
-        (u64::from_be(self.halves[0]) as u128) << 64 | u64::from_be(self.halves[1]) as u128
-    }
-
-    /// The four bytes of an IPv4 address as a number, if it is one.
-    #[inline(always)]
-    #[expect(clippy::cast_possible_truncation, reason = "the lower half is what is asked for")]
-    pub const fn ipv4(&self) -> Option<u32> {
-        let low = u64::from_be(self.halves[1]);
-        if self.halves[0] == 0 && (low >> 32) as u32 == Self::IPV4_MAPPED { Some(low as u32) } else { None }
-    }
-
-    /// Two words' hash, of which all bits can be used; `salt` is any number.
-    #[inline(always)]
-    pub const fn hash(&self, salt: u64) -> u64 {
-        let [high, low] = self.halves;
-        let mixed = (high ^ salt).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        let mixed = (mixed ^ mixed >> 32 ^ low).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let mixed = (mixed ^ mixed >> 29).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ mixed >> 32
-    }
-}
-
-impl From<core::net::IpAddr> for Address {
-    fn from(address: core::net::IpAddr) -> Self {
-        match address {
-            core::net::IpAddr::V4(address) => Self::from_ipv4(address.octets()),
-            core::net::IpAddr::V6(address) => Self::from_ipv6(address.octets()),
-        }
-    }
-}
-
-impl From<Address> for core::net::IpAddr {
-    fn from(address: Address) -> Self {
-        match address.ipv4() {
-            Some(number) => Self::V4(number.into()),
-            None => Self::V6(address.number().into()),
-        }
-    }
-}
-
 impl Step6 {
     /// The length, and the steps to go on with where nothing of that length is found, and where something is.
     ///
@@ -395,68 +331,6 @@ impl Step6 {
     #[expect(clippy::cast_possible_truncation, reason = "a few bits of the word are wanted")]
     pub const fn next(&self, is_found: bool) -> usize {
         (if is_found { self.link >> 16 } else { self.link >> 8 }) as usize % LENGTHS6_MAX
-    }
-}
-
-impl ChangeKey {
-    /// How many bits stand before the network's.
-    pub const SPACE_BITS: u32 = u32::BITS;
-    /// All bits.
-    pub const BITS: u32 = Self::SPACE_BITS + u128::BITS;
-
-    /// The key of one address, or of a network's first one.
-    #[inline(always)]
-    pub const fn of(slot: u32, address: &Address) -> Self {
-        let space = slot << 1 | address.ipv4().is_none() as u32;
-        Self { space, network: address.number().to_be_bytes() }
-    }
-
-    /// The slot of the policy that is changed.
-    pub const fn slot(&self) -> u32 {
-        self.space >> 1
-    }
-}
-
-impl From<Class> for ChangedClass {
-    #[expect(clippy::cast_possible_truncation, reason = "each half keeps its own bits of the word")]
-    fn from(class: Class) -> Self {
-        let [a, b, c] = [class.flags, class.deny, class.allow].map(|word| [word as u32, (word >> 32) as u32]);
-        Self { halves: [a[0], a[1], b[0], b[1], c[0], c[1]] }
-    }
-}
-
-impl From<ChangedClass> for Class {
-    #[inline(always)]
-    fn from(changed: ChangedClass) -> Self {
-        let word = |at: usize| (changed.halves[at + 1] as u64) << 32 | changed.halves[at] as u64;
-        Self { flags: word(0), deny: word(2), allow: word(4) }
-    }
-}
-
-impl Live {
-    /// In `watch`: there are bans.
-    pub const BANS: u64 = 1 << 63;
-
-    /// In `watch`: there are live changes to the policy in this slot.
-    #[inline(always)]
-    pub const fn changes_in(slot: u32) -> u64 {
-        1 << (slot & 31)
-    }
-
-    /// Where the presence bit of an address's ban stands: the word, and the bit in it.
-    #[inline(always)]
-    pub const fn ban_bit(&self, address: &Address) -> (usize, u64) {
-        let product = (address.halves[0] ^ address.halves[1]).wrapping_mul(self.salt);
-        ((product >> 51) as usize % BAN_BITS_WORDS, 1 << (product >> 45 & 63))
-    }
-}
-
-impl BanBucket {
-    /// The two buckets in which a ban may stand.
-    #[inline(always)]
-    #[expect(clippy::cast_possible_truncation, reason = "a few bits of a hash are wanted")]
-    pub const fn choices(hash: u64) -> [u32; 2] {
-        [(hash >> 6) as u32 % BAN_BUCKETS, (hash >> 48) as u32 % BAN_BUCKETS]
     }
 }
 

@@ -147,8 +147,10 @@ impl Datapath {
     ///
     /// A pin cannot be removed.
     pub fn detach_all(&mut self) -> Result<(), super::PinsError> {
+        // At once, for whoever waits for the directory to be gone; to let go of a link takes a grace period.
+        self.pins.remove_all()?;
         self.links.clear();
-        self.pins.remove_all()
+        Ok(())
     }
 
     /// The interfaces that are attached, and those whose links an earlier daemon left.

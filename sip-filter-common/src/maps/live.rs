@@ -1,0 +1,65 @@
+//! Where bans and live changes stand.
+
+use super::{Address, BAN_BITS_WORDS, BAN_BUCKETS, BanBucket, ChangeKey, ChangedClass, Class, Live};
+
+impl ChangeKey {
+    /// How many bits stand before the network's.
+    pub const SPACE_BITS: u32 = u32::BITS;
+    /// All bits.
+    pub const BITS: u32 = Self::SPACE_BITS + u128::BITS;
+
+    /// The key of one address, or of a network's first one.
+    #[inline(always)]
+    pub const fn of(slot: u32, address: &Address) -> Self {
+        let space = slot << 1 | address.ipv4().is_none() as u32;
+        Self { space, network: address.number().to_be_bytes() }
+    }
+
+    /// The slot of the policy that is changed.
+    pub const fn slot(&self) -> u32 {
+        self.space >> 1
+    }
+}
+
+impl From<Class> for ChangedClass {
+    #[expect(clippy::cast_possible_truncation, reason = "each half keeps its own bits of the word")]
+    fn from(class: Class) -> Self {
+        let [a, b, c] = [class.flags, class.deny, class.allow].map(|word| [word as u32, (word >> 32) as u32]);
+        Self { halves: [a[0], a[1], b[0], b[1], c[0], c[1]] }
+    }
+}
+
+impl From<ChangedClass> for Class {
+    #[inline(always)]
+    fn from(changed: ChangedClass) -> Self {
+        let word = |at: usize| (changed.halves[at + 1] as u64) << 32 | changed.halves[at] as u64;
+        Self { flags: word(0), deny: word(2), allow: word(4) }
+    }
+}
+
+impl Live {
+    /// In `watch`: there are bans.
+    pub const BANS: u64 = 1 << 63;
+
+    /// In `watch`: there are live changes to the policy in this slot.
+    #[inline(always)]
+    pub const fn changes_in(slot: u32) -> u64 {
+        1 << (slot & 31)
+    }
+
+    /// Where the presence bit of an address's ban stands: the word, and the bit in it.
+    #[inline(always)]
+    pub const fn ban_bit(&self, address: &Address) -> (usize, u64) {
+        let product = (address.halves[0] ^ address.halves[1]).wrapping_mul(self.salt);
+        ((product >> 51) as usize % BAN_BITS_WORDS, 1 << (product >> 45 & 63))
+    }
+}
+
+impl BanBucket {
+    /// The two buckets in which a ban may stand.
+    #[inline(always)]
+    #[expect(clippy::cast_possible_truncation, reason = "a few bits of a hash are wanted")]
+    pub const fn choices(hash: u64) -> [u32; 2] {
+        [(hash >> 6) as u32 % BAN_BUCKETS, (hash >> 48) as u32 % BAN_BUCKETS]
+    }
+}
