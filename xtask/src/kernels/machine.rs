@@ -77,7 +77,9 @@ pub(super) fn run(kernel: &Kernel, initramfs: File) -> Result<Run> {
         "-initrd",
         "/dev/stdin",
         "-append",
-        "console=ttyS0 loglevel=5 panic=-1 softlockup_panic=1 mitigations=off",
+        // The emulator's time stamps jitter; a kernel that calls them unstable patches its own code while it runs on
+        // another CPU, which the emulator does not always follow.
+        "console=ttyS0 loglevel=5 panic=-1 softlockup_panic=1 mitigations=off tsc=reliable",
     ]);
     command.stdin(initramfs).stdout(console.try_clone()?).stderr(Stdio::from(console));
     let started = Instant::now();
