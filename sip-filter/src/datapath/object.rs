@@ -1,6 +1,6 @@
 //! The embedded kernel object: loading it, and telling whether pinned maps are its own.
 
-use std::time::Duration;
+use std::{io::ErrorKind, time::Duration};
 
 use aya::{
     Ebpf, EbpfLoader,
@@ -16,6 +16,8 @@ pub(super) static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_
 
 /// How much of a verifier log people are shown; all of it with `-v`.
 const LOG_LINES_SHOWN: usize = 12;
+/// How often loading is tried again when a signal came between.
+const INTERRUPTIONS_MAX: usize = 10;
 /// How often the kernel program's log is read.
 const LOG_INTERVAL: Duration = Duration::from_millis(100);
 
@@ -44,7 +46,17 @@ pub(super) fn load(
 pub(super) fn load_program(ebpf: &mut Ebpf, name: &'static str) -> Result<(), DatapathError> {
     let program = ebpf.program_mut(name).ok_or(DatapathError::Missing(name))?;
     let program: &mut Xdp = program.try_into()?;
-    match program.load() {
+    let mut loaded = program.load();
+    // The verifier gives up where a signal waits for this thread, and says so only by its number.
+    for _ in 0..INTERRUPTIONS_MAX {
+        match &loaded {
+            Err(ProgramError::LoadError { io_error, .. }) if io_error.kind() == ErrorKind::WouldBlock => {
+                loaded = program.load();
+            }
+            _ => break,
+        }
+    }
+    match loaded {
         Err(ProgramError::LoadError { io_error, verifier_log }) => {
             let log = verifier_log.to_string();
             tracing::debug!("{log}");
