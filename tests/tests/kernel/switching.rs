@@ -125,10 +125,10 @@ fn a_live_change_is_never_half_in_force() {
     let is_done = AtomicBool::new(false);
     let sent = thread::scope(|scope| {
         let runner = scope.spawn(|| run(&frames, &filter, &is_done));
-        for number in 1..=switches() {
+        for number in 1..=25 * switches() {
             let action = if number % 2 == 1 { Action::Add } else { Action::Remove };
             kernel.change(&policies[(number + 1) % 2], &change(action));
-            if number % 20 == 0 {
+            if number % 500 == 0 {
                 kernel.settle(&policies[number % 2]);
             }
         }
