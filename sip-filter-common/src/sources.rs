@@ -4,8 +4,8 @@
 //!
 //! Most strangers are settled by one word of a filter: nobody is named anywhere near. The others cost one more bit in
 //! IPv4, and in IPv6 one more word for each step of a binary search among the prefix lengths that occur. Whoever the
-//! policy names costs a few lines more. Every look-up is a load from an array: a helper call costs more than all of
-//! this together, since its return is mispredicted on purpose on many CPUs.
+//! policy names costs a few lines more. Every look-up is a load from an array: a helper call's
+//! return is mispredicted on purpose on many CPUs.
 
 pub mod ipv4;
 pub mod ipv6;

@@ -1,7 +1,7 @@
 //! The maps, and what the pipeline asks of them.
 //!
 //! Whatever is asked for every packet is an array, whose look-up the kernel writes out in place: a call's return is
-//! mispredicted on purpose on many CPUs, which costs as much as the rest of a packet's way.
+//! mispredicted on purpose on many CPUs, which is dear beside a few loads.
 
 mod bans;
 
