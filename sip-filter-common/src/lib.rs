@@ -14,6 +14,7 @@ pub mod maps;
 pub mod parse;
 pub mod pipeline;
 pub mod reason;
+pub mod sip;
 pub mod sources;
 pub mod tables;
 

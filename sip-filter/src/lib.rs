@@ -13,3 +13,4 @@ pub mod interfaces;
 pub mod list_files;
 pub mod policy;
 pub mod replay;
+pub mod trust;

@@ -19,6 +19,8 @@ pub mod tables;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
+use std::path::PathBuf;
+use std::time::Duration;
 
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
@@ -48,6 +50,10 @@ pub struct Policy {
     pub listeners: Vec<Listener>,
     /// The provisioned peers, in the order of the file.
     pub trunks: Vec<Trunk>,
+    /// What strangers may do.
+    pub strangers: Strangers,
+    /// The PBXs that report who registers, in the order of the file.
+    pub pbxs: Vec<Pbx>,
     /// For every list that names list files: which, and what stands beside them.
     pub sources: Vec<ListSources>,
     /// What the file says that is valid but hardly meant.
@@ -90,6 +96,106 @@ pub struct Trunk {
     pub outbound_proxies: Vec<OutboundProxy>,
     /// Indices into [`Policy::listeners`], sorted.
     pub listeners: Vec<usize>,
+    /// Only the address that is registered now may do more than register.
+    pub require_registration: bool,
+    /// The addresses of record that belong to this trunk, "user" or "user@domain".
+    pub registrations: Vec<String>,
+}
+
+/// What strangers may do.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Strangers {
+    /// The bounded lane in which they may try to authenticate; none: they are dropped.
+    pub prove: Option<Prove>,
+}
+
+/// The bounded lane of strangers.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Prove {
+    /// What they may send: a bit for each [`Method`](sip_filter_common::sip::Method).
+    pub methods: u32,
+    /// How many requests each source may send.
+    pub rate: Rate,
+    /// How many of them at once.
+    pub burst: u32,
+    /// How many requests all strangers together may send.
+    pub total_rate: Rate,
+    /// How many answers to challenges may be wrong before a ban.
+    pub failures: u32,
+    /// Within how long.
+    pub failures_within: Duration,
+    /// How long a ban lasts.
+    pub ban: Duration,
+    /// What a registration lets in.
+    pub trust: TrustScope,
+    /// How much longer than its registration a peer is trusted.
+    pub grace: Duration,
+}
+
+/// So many in so long.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rate {
+    /// At least 1.
+    pub count: u32,
+    /// Longer than 0.
+    pub per: Duration,
+}
+
+/// What a registration lets in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TrustScope {
+    /// The address that it came from.
+    Address,
+    /// Its address, port and transport; media from its address.
+    Flow,
+}
+
+/// A PBX that reports who registers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pbx {
+    /// Unique among the PBXs.
+    pub name: String,
+    /// Which.
+    pub kind: PbxKind,
+    /// Where it is asked, or where its events are received: "host:port", or the path of a Unix socket.
+    pub address: String,
+    /// As whom to log in, where the PBX asks.
+    pub user: Option<String>,
+    /// The password, or where it stands.
+    pub secret: Option<Secret>,
+}
+
+/// Which PBX.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PbxKind {
+    /// The manager interface (AMI).
+    Asterisk,
+    /// JSON-RPC and datagrams of a route.
+    Kamailio,
+    /// MI over HTTP and event datagrams.
+    Opensips,
+    /// The event socket (ESL).
+    Freeswitch,
+}
+
+/// A password.
+#[derive(Clone, PartialEq, Eq)]
+pub enum Secret {
+    /// As it stands in the policy file.
+    Text(String),
+    /// The first line of a file.
+    File(PathBuf),
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Secret::Text(_) => formatter.write_str("Text(…)"),
+            Secret::File(path) => formatter.debug_tuple("File").field(path).finish(),
+        }
+    }
 }
 
 /// Where a trunk takes our calls.

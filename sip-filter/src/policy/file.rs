@@ -22,7 +22,7 @@ use self::entries::Denied;
 use self::lists::Lists;
 use super::list_file::{ListFileError, ListFiles};
 use super::mistake::{Mistakes, Report};
-use super::{ListName, OnExit, Policy, suggestion};
+use super::{ListName, OnExit, Policy, Strangers, suggestion};
 
 /// The longest name of a network interface, in bytes (`IFNAMSIZ` less the terminating zero, netdevice(7)).
 const INTERFACE_NAME_LENGTH_MAX: usize = 15;
@@ -242,6 +242,8 @@ fn validated(file: &PolicyFile, lists: &mut Lists, report: &mut Report) -> Polic
         allow: allow.sorted(lists),
         listeners,
         trunks: Vec::new(),
+        strangers: Strangers::default(),
+        pbxs: Vec::new(),
         sources,
         warnings: Mistakes::default(),
     };

@@ -62,6 +62,8 @@ fn add_trunk(
         media: media.as_ref().map(|media| media.sorted(lists)),
         outbound_proxies,
         listeners: listener_indices(file, &policy.listeners, report),
+        require_registration: false,
+        registrations: Vec::new(),
     };
     let named =
         [(ListName::Allow, Some(&allow)), (ListName::Deny, Some(&deny)), (ListName::Media, media.as_ref())];

@@ -45,6 +45,8 @@ fn any_policy() -> impl Strategy<Value = Policy> {
             media,
             outbound_proxies: Vec::new(),
             listeners,
+            require_registration: false,
+            registrations: Vec::new(),
         });
         policy.trunks = named.collect();
         policy
