@@ -5,11 +5,14 @@
 //! it asks a [`Frame`] for bytes and [`Tables`] for everything else.
 
 #![no_std]
+#[cfg(test)]
+extern crate std;
 
 #[macro_use]
 mod unrolled;
 
 pub mod frame;
+pub mod lane;
 pub mod maps;
 pub mod parse;
 pub mod pipeline;
@@ -17,10 +20,12 @@ pub mod reason;
 pub mod sip;
 pub mod sources;
 pub mod tables;
+pub mod text;
 
 pub use frame::Frame;
 pub use maps::{
-    Address, Ban, Class, Counter, FragmentDecision, FragmentKey, LISTENERS_MAX, Mode, PolicyIndex, Transport,
+    Address, Ban, Class, Counter, FragmentDecision, FragmentKey, LISTENERS_MAX, Mode, Peer, PolicyIndex,
+    Transport,
 };
 pub use pipeline::judge;
 pub use reason::{Reason, Verdict};

@@ -3,8 +3,20 @@
 //! Both sides compile this file, so a layout cannot drift.
 //! Only plain integers and byte arrays cross; the macro `shared!` refuses padding at compile time.
 
+#[macro_use]
+mod shared;
+
 mod address;
+mod lane;
 mod live;
+mod sighting;
+
+pub use lane::{
+    FLOWS_MAX, FlowKey, LANE_BUCKETS, LANE_TOTALS, Lane, LaneLimits, LaneTotal, UNITS_PER_REQUEST,
+};
+pub use sighting::{
+    RING_BYTES, SIGHTING_TEXT_LEN, STREAM_RING_BYTES, Sighting, SightingHeader, SightingKind, TextMarks,
+};
 
 /// How many listeners a policy may have: one bit of a `u64` each.
 pub const LISTENERS_MAX: usize = 64;
@@ -46,12 +58,15 @@ pub const FILTER4_WORDS_MAX: usize = 1 << 15;
 pub const FILTER6_WORDS_MAX: usize = 1 << 18;
 /// How many prefixes of live changes wait to be compiled into the tables at most.
 pub const CHANGES_MAX: u32 = 4_096;
-/// How many buckets the packet path's table of bans has.
-pub const BAN_BUCKETS: u32 = 65_536;
-/// How many bans a bucket holds. All [`BANS_MAX`] fill half of the places, so that there is always one.
-pub const BAN_BUCKET_WIDTH: usize = 2;
-/// How many words the presence bits of bans have.
-pub const BAN_BITS_WORDS: usize = 8_192;
+/// How many addresses are let in by registrations at most.
+pub const REGISTERED_MAX: u32 = 65_536;
+/// How many buckets the packet path's table of peers has.
+pub const PEER_BUCKETS: u32 = 131_072;
+/// How many peers a bucket holds. All [`BANS_MAX`] and [`REGISTERED_MAX`] fill half of the places, so that there is
+/// always one.
+pub const PEER_BUCKET_WIDTH: usize = 2;
+/// How many words the presence bits of peers have.
+pub const PEER_BITS_WORDS: usize = 8_192;
 
 /// How long a fragment waits for its datagram: `net.ipv6.ip6frag_time`, the longer of the kernel's two limits.
 pub const FRAGMENT_LIFETIME_NS: u64 = 60_000_000_000;
@@ -59,7 +74,7 @@ pub const FRAGMENT_LIFETIME_NS: u64 = 60_000_000_000;
 /// The maps of the kernel program, by the names they are pinned under.
 pub mod name {
     /// One [`Live`](super::Live): which policy is in force, and what tells the packet path to look at `CHANGES` and
-    /// `BANNED`.
+    /// `PEERS`.
     pub const LIVE: &str = "LIVE";
     /// A [`PolicyIndex`](super::PolicyIndex) for each slot.
     pub const POLICIES: &str = "POLICIES";
@@ -73,8 +88,27 @@ pub mod name {
     pub const LOCAL_ADDRESSES: &str = "LOCAL_ADDRESSES";
     /// [`Address`](super::Address) to [`Ban`](super::Ban): the bans as people know them.
     pub const BANS: &str = "BANS";
-    /// [`BanBucket`](super::BanBucket) by hash: the same bans as the packet path looks for them.
-    pub const BANNED: &str = "BANNED";
+    /// [`PeerBucket`](super::PeerBucket) by hash: who is banned and who is registered, as the packet path looks for
+    /// them.
+    pub const PEERS: &str = "PEERS";
+    /// [`FlowKey`](super::FlowKey) to the end of its registration, in nanoseconds of CLOCK_BOOTTIME.
+    pub const FLOWS: &str = "FLOWS";
+    /// [`Lane`](super::Lane) by hash of the source.
+    pub const LANES: &str = "LANES";
+    /// The [`LaneTotal`](super::LaneTotal)s of all strangers.
+    pub const LANE_TOTALS: &str = "LANE_TOTALS";
+    /// A ring of [`Sighting`](super::Sighting)s: replies that accept a registration.
+    pub const ACCEPTED: &str = "ACCEPTED";
+    /// A ring of [`Sighting`](super::Sighting)s that strangers can fill: replies that refuse, requests with credentials.
+    pub const REFUSED: &str = "REFUSED";
+    /// A ring of [`Sighting`](super::Sighting)s: segments of TCP that hold more, or less, than one reply.
+    pub const STREAMS: &str = "STREAMS";
+    /// A ring of [`Sighting`](super::Sighting)s: some of the requests that were dropped.
+    pub const BLOCKED: &str = "BLOCKED";
+    /// Two [`Counter`](super::Counter)s for each [`SightingKind`](super::SightingKind): written, and lost.
+    pub const SIGHTINGS: &str = "SIGHTINGS";
+    /// Room for a [`Sighting`](super::Sighting) that is being made, on each CPU.
+    pub const SCRATCH: &str = "SCRATCH";
     /// [`FragmentKey`](super::FragmentKey) to [`FragmentDecision`](super::FragmentDecision).
     pub const FRAGMENTS: &str = "FRAGMENTS";
     /// [`Counter`](super::Counter) by reason, per CPU.
@@ -91,7 +125,16 @@ pub mod name {
         CHANGES,
         LOCAL_ADDRESSES,
         BANS,
-        BANNED,
+        PEERS,
+        FLOWS,
+        LANES,
+        LANE_TOTALS,
+        ACCEPTED,
+        REFUSED,
+        STREAMS,
+        BLOCKED,
+        SIGHTINGS,
+        SCRATCH,
         FRAGMENTS,
         COUNTERS,
         CLOCKS,
@@ -104,25 +147,8 @@ pub mod program {
     pub const FILTER: &str = "sip_filter";
     /// Judges only and returns the reason's index: what `explain` asks.
     pub const EXPLAIN: &str = "sip_explain";
-}
-
-macro_rules! shared {
-    ($($(#[$doc:meta])* pub struct $name:ident: $size:literal { $($(#[$field_doc:meta])* pub $field:ident: $kind:ty,)* })*) => {$(
-        $(#[$doc])*
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-        #[cfg_attr(feature = "user", derive(bytemuck::Pod, bytemuck::Zeroable))]
-        #[repr(C)]
-        pub struct $name { $($(#[$field_doc])* pub $field: $kind,)* }
-
-        const _: () = {
-            assert!(size_of::<$name>() == $size, "the size is part of the contract");
-            assert!(0 $(+ size_of::<$kind>())* == $size, "no padding crosses the boundary");
-        };
-
-        // SAFETY: bytemuck's derive above holds only for plain data without padding, which is what aya asks for.
-        #[cfg(feature = "user")]
-        unsafe impl aya::Pod for $name where $name: bytemuck::Pod {}
-    )*};
+    /// Looks at what leaves: the SIP server's replies.
+    pub const WATCH: &str = "sip_watch";
 }
 
 shared! {
@@ -191,17 +217,27 @@ shared! {
     }
 
     /// The part of a policy that is looked up by number.
-    pub struct PolicyIndex: 3_676_272 {
+    pub struct PolicyIndex: 3_676_344 {
         /// Listeners that are not tied to local addresses.
         pub any_address: u64,
         /// Listeners that are not tied to VLANs.
         pub any_vlan: u64,
         /// The listeners of each [`Transport`].
         pub transports: [u64; 2],
+        /// The listeners of SIP.
+        pub signalling: u64,
+        /// The listeners of RTP.
+        pub media: u64,
+        /// The listeners whose payload cannot be read.
+        pub encrypted: u64,
+        /// The listeners at which strangers may try to authenticate.
+        pub prove: u64,
+        /// How much they may try.
+        pub lane: LaneLimits,
         /// [`Mode`] as a number.
         pub mode: u32,
-        /// Nothing yet.
-        pub spare: u32,
+        /// 1 where a registration lets in a flow, and from its address only media; 0 where it lets in the address.
+        pub trusts_flows: u32,
         /// What the class numbers in the source tables stand for.
         pub classes: [Class; CLASSES_MAX],
         /// The listeners in each set of listeners that share a port.
@@ -240,28 +276,30 @@ shared! {
     pub struct Live: 65_568 {
         /// The slot of the policy in force: the word that switches from one policy to the next.
         pub slot: u64,
-        /// What has to be looked at beside the tables: [`Live::changes_in`] and [`Live::BANS`]. Mostly nothing.
+        /// What has to be looked at beside the tables: [`Live::changes_in`] and [`Live::PEERS`]. Mostly nothing.
         pub watch: u64,
-        /// Makes the hashes of this machine's bans unlike those of others; odd.
+        /// Makes the hashes of this machine's peers unlike those of others; odd.
         pub salt: u64,
         /// Counts the policies and live changes that were put in force, from 1.
         pub generation: u64,
-        /// A bit for each ban, by hash: clear where there is none.
-        pub ban_bits: [u64; BAN_BITS_WORDS],
+        /// A bit for each peer, by hash: clear where there is none.
+        pub peer_bits: [u64; PEER_BITS_WORDS],
     }
 
-    /// One place in the packet path's table of bans.
-    pub struct BanPlace: 24 {
-        /// When the ban ends, in nanoseconds of CLOCK_BOOTTIME; 0 for an empty place.
-        pub until_ns: u64,
-        /// Who is banned.
+    /// What is known about one address beside the policy; all zeros where it is nothing.
+    pub struct Peer: 32 {
+        /// Who.
         pub address: Address,
+        /// When its ban ends, in nanoseconds of CLOCK_BOOTTIME; 0 for none.
+        pub banned_until_ns: u64,
+        /// Until when a registration lets it in, in nanoseconds of CLOCK_BOOTTIME; 0 for none.
+        pub registered_until_ns: u64,
     }
 
-    /// The bans of which either hash leads here.
-    pub struct BanBucket: 48 {
+    /// The peers of which either hash leads here: a cache line.
+    pub struct PeerBucket: 64 {
         /// In no order.
-        pub places: [BanPlace; BAN_BUCKET_WIDTH],
+        pub places: [Peer; PEER_BUCKET_WIDTH],
     }
 
     /// The time that one CPU read last, so that it is read once a tick at most.

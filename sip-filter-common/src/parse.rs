@@ -68,6 +68,12 @@ pub struct Packet {
     pub identification: u32,
     /// Whether it is IPv6.
     pub is_ipv6: bool,
+    /// The source port, where `part` has it.
+    pub source_port: u16,
+    /// Where the IP header begins.
+    pub network_at: u32,
+    /// Where the transport header begins, where `part` has it.
+    pub transport_at: u32,
 }
 
 impl Packet {
@@ -150,6 +156,9 @@ fn ipv4<F: Frame + ?Sized>(frame: &F, offset: usize, vlan: u16) -> ControlFlow<R
         part: part(fragment_offset, more_fragments),
         identification: u16::from_be_bytes([fragment[0], fragment[1]]) as u32,
         is_ipv6: false,
+        source_port: 0,
+        network_at: offset as u32,
+        transport_at: 0,
     };
     transport(frame, offset + header_words * 4, packet)
 }
@@ -177,6 +186,9 @@ fn ipv6<F: Frame + ?Sized>(frame: &F, offset: usize, vlan: u16) -> ControlFlow<R
         part: Part::Whole,
         identification: 0,
         is_ipv6: true,
+        source_port: 0,
+        network_at: offset as u32,
+        transport_at: 0,
     };
     // Would be taken for the IPv4 peer that it names; the kernel refuses such a source too.
     if packet.source.ipv4().is_some() {
@@ -225,8 +237,10 @@ fn transport<F: Frame + ?Sized>(frame: &F, offset: usize, mut packet: Packet) ->
     if !has_ports || packet.part == Part::Later {
         return Continue(packet);
     }
-    let Some([_, _, high, low]) = frame.read(offset) else { return cut(packet) };
+    let Some([from_high, from_low, high, low]) = frame.read(offset) else { return cut(packet) };
+    packet.source_port = u16::from_be_bytes([from_high, from_low]);
     packet.port = u16::from_be_bytes([high, low]);
+    packet.transport_at = offset as u32;
     Continue(packet)
 }
 

@@ -7,7 +7,8 @@ use core::ops::ControlFlow::{self, Break, Continue};
 
 use crate::{
     frame::Frame,
-    maps::{Class, FRAGMENT_LIFETIME_NS, FragmentDecision, Transport},
+    lane::Datagram,
+    maps::{Class, FRAGMENT_LIFETIME_NS, FlowKey, FragmentDecision, Peer, Transport},
     parse::{self, Packet, Part, protocol},
     reason::{Reason, Verdict},
     sources::class_of,
@@ -24,23 +25,27 @@ pub fn judge<F: Frame + ?Sized, T: Tables>(frame: &F, tables: &T) -> Reason {
     };
     // All that follows stands there twice, so that neither copy asks for the family again.
     if network.is_ipv4() {
-        conclude(parse::packet(frame, network), tables)
+        conclude(frame, parse::packet(frame, network), tables)
     } else {
-        conclude(parse::packet(frame, network), tables)
+        conclude(frame, parse::packet(frame, network), tables)
     }
 }
 
 #[inline(always)]
-fn conclude<T: Tables>(parsed: ControlFlow<Reason, Packet>, tables: &T) -> Reason {
+fn conclude<F: Frame + ?Sized, T: Tables>(
+    frame: &F,
+    parsed: ControlFlow<Reason, Packet>,
+    tables: &T,
+) -> Reason {
     match parsed {
         Break(reason) => reason,
-        Continue(packet) => decide(&packet, tables),
+        Continue(packet) => decide(frame, &packet, tables),
     }
 }
 
-/// Judges a packet whose link layer was already read.
+/// Judges a packet of `frame` whose headers were already read.
 #[inline(always)]
-pub fn decide<T: Tables>(packet: &Packet, tables: &T) -> Reason {
+pub fn decide<F: Frame + ?Sized, T: Tables>(frame: &F, packet: &Packet, tables: &T) -> Reason {
     let is_first = matches!(packet.part, Part::First);
     let listeners = classify(packet, tables);
     if listeners == 0 && !is_first {
@@ -49,10 +54,10 @@ pub fn decide<T: Tables>(packet: &Packet, tables: &T) -> Reason {
     let class = class_of(packet, tables);
     // A stranger's packet is the commonest where this filter is needed most: it asks nothing about its rights.
     if let (None, Part::Whole) = (class, packet.part) {
-        return stranger(packet, listeners, tables);
+        return stranger(frame, packet, listeners, tables);
     }
     let class = class.unwrap_or(Class::NOBODY);
-    let (Break(reason) | Continue(reason)) = settle(packet, listeners, class, tables);
+    let (Break(reason) | Continue(reason)) = settle(frame, packet, listeners, class, tables);
     if is_first {
         lead(packet, reason, class, tables);
     }
@@ -61,19 +66,63 @@ pub fn decide<T: Tables>(packet: &Packet, tables: &T) -> Reason {
 
 /// What [`settle`] comes to for a whole datagram of somebody whom no list names.
 #[inline(always)]
-fn stranger<T: Tables>(packet: &Packet, listeners: u64, tables: &T) -> Reason {
-    if on_its_vlan(packet, listeners, tables) == 0 {
-        Reason::WrongVlan
-    } else if is_banned(packet, tables) {
-        Reason::Banned
-    } else {
-        Reason::Stranger
+fn stranger<F: Frame + ?Sized, T: Tables>(frame: &F, packet: &Packet, listeners: u64, tables: &T) -> Reason {
+    let listeners = on_its_vlan(packet, listeners, tables);
+    if listeners == 0 {
+        return Reason::WrongVlan;
     }
+    let peer = tables.peer(&packet.source);
+    if is_ahead(peer.banned_until_ns, tables) {
+        return Reason::Banned;
+    }
+    unlisted(frame, packet, &peer, listeners, tables)
+}
+
+/// Whom no list speaks for at these listeners: a registered peer, or a stranger.
+#[inline(always)]
+fn unlisted<F: Frame + ?Sized, T: Tables>(
+    frame: &F,
+    packet: &Packet,
+    peer: &Peer,
+    listeners: u64,
+    tables: &T,
+) -> Reason {
+    if is_registered(packet, peer, listeners, tables) {
+        return Reason::Registered;
+    }
+    let index = tables.index();
+    if listeners & index.prove == 0 || !matches!(packet.part, Part::Whole) {
+        return Reason::Stranger;
+    }
+    let is_encrypted = listeners & index.prove & !index.encrypted == 0;
+    tables.prove(frame, &Datagram::of(packet), &packet.source, is_encrypted)
+}
+
+/// Whether a registration lets the packet in at one of these listeners.
+#[inline(always)]
+fn is_registered<T: Tables>(packet: &Packet, peer: &Peer, listeners: u64, tables: &T) -> bool {
+    let index = tables.index();
+    if !is_ahead(peer.registered_until_ns, tables) {
+        return false;
+    }
+    if listeners & index.media != 0 {
+        return true;
+    }
+    let flow =
+        FlowKey { address: packet.source, port: packet.source_port as u32, protocol: packet.protocol as u32 };
+    listeners & index.signalling != 0 && (index.trusts_flows == 0 || tables.has_flow(&flow))
+}
+
+/// Whether a time of CLOCK_BOOTTIME, or 0 for none, is still to come.
+#[inline(always)]
+fn is_ahead<T: Tables>(until_ns: u64, tables: &T) -> bool {
+    until_ns != 0 && until_ns > tables.now_ns()
 }
 
 /// The README's precedence.
 #[inline(always)]
-fn settle<T: Tables>(
+fn settle<F: Frame + ?Sized, T: Tables>(
+    frame: &F,
     packet: &Packet,
     listeners: u64,
     class: Class,
@@ -86,10 +135,23 @@ fn settle<T: Tables>(
         return Break(Reason::Admin);
     }
     match packet.part {
-        Part::Whole | Part::First => admit(packet, listeners, class, tables),
+        Part::Whole | Part::First => admit(frame, packet, listeners, class, tables),
         Part::Later => follow(packet, listeners, class, tables),
         Part::Hidden => Break(Reason::Malformed),
     }
+}
+
+/// The listeners that a packet leaves from.
+#[inline(always)]
+pub fn listeners_behind<T: Tables>(packet: &Packet, tables: &T) -> u64 {
+    let reversed = Packet {
+        source: packet.destination,
+        destination: packet.source,
+        port: packet.source_port,
+        source_port: packet.port,
+        ..*packet
+    };
+    classify(&reversed, tables)
 }
 
 /// The listeners that the packet is for; those it may be for where it shows no port.
@@ -142,7 +204,8 @@ fn on_its_vlan<T: Tables>(packet: &Packet, listeners: u64, tables: &T) -> u64 {
 
 /// The README's precedence from VLAN on, for a packet whose listeners are known.
 #[inline(always)]
-fn admit<T: Tables>(
+fn admit<F: Frame + ?Sized, T: Tables>(
+    frame: &F,
     packet: &Packet,
     listeners: u64,
     class: Class,
@@ -152,29 +215,24 @@ fn admit<T: Tables>(
     if listeners == 0 {
         return Break(Reason::WrongVlan);
     }
-    refuse(packet, class, tables)?;
+    let peer = tables.peer(&packet.source);
+    refuse(&peer, class, tables)?;
     if class.deny & listeners != 0 {
         return Break(Reason::Denied);
     }
     if class.allow & listeners != 0 {
         return Break(Reason::Trunk);
     }
-    Continue(Reason::Stranger)
+    Continue(unlisted(frame, packet, &peer, listeners, tables))
 }
 
 /// What refuses a peer at every listener.
 #[inline(always)]
-fn refuse<T: Tables>(packet: &Packet, class: Class, tables: &T) -> ControlFlow<Reason> {
+fn refuse<T: Tables>(peer: &Peer, class: Class, tables: &T) -> ControlFlow<Reason> {
     if class.flags & Class::DENIED != 0 {
         return Break(Reason::Denied);
     }
-    if is_banned(packet, tables) { Break(Reason::Banned) } else { Continue(()) }
-}
-
-#[inline(always)]
-fn is_banned<T: Tables>(packet: &Packet, tables: &T) -> bool {
-    let until_ns = tables.banned_until_ns(&packet.source);
-    until_ns != 0 && until_ns > tables.now_ns()
+    if is_ahead(peer.banned_until_ns, tables) { Break(Reason::Banned) } else { Continue(()) }
 }
 
 /// A part without ports follows its datagram; where nothing is known of that, known peers pass.
@@ -191,11 +249,23 @@ fn follow<T: Tables>(
     Continue(without_decision(packet, listeners, class, tables))
 }
 
-/// Known is whom a list speaks for at any listener that the datagram may be for.
+/// Known is whom a list or a registration speaks for at any listener that the datagram may be for.
 #[inline(always)]
 fn without_decision<T: Tables>(packet: &Packet, listeners: u64, class: Class, tables: &T) -> Reason {
-    let refused = refuse(packet, class, tables).is_break();
-    if !refused && class.allow & !class.deny & listeners != 0 { Reason::Trunk } else { Reason::Fragment }
+    let peer = tables.peer(&packet.source);
+    if refuse(&peer, class, tables).is_break() {
+        return Reason::Fragment;
+    }
+    let index = tables.index();
+    if class.allow & !class.deny & listeners != 0 {
+        Reason::Trunk
+    } else if !class.deny & (index.signalling | index.media) & listeners != 0
+        && is_ahead(peer.registered_until_ns, tables)
+    {
+        Reason::Registered
+    } else {
+        Reason::Fragment
+    }
 }
 
 /// Remembers the decision for a first fragment where later ones would not come to the same verdict without it.

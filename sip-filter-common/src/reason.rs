@@ -84,6 +84,12 @@ reasons! {
     Malformed = 13, "malformed", Drop;
     /// Nothing speaks for the peer.
     Stranger = 14, "stranger", Drop;
+    /// Not SIP, from a stranger that might try to authenticate.
+    NotSip = 15, "not_sip", Drop;
+    /// A request by which a scanner gives itself away.
+    Scanner = 16, "scanner", Drop;
+    /// A trunk's address that is to register first, or whose trunk is registered elsewhere.
+    NotRegistered = 17, "not_registered", Drop;
 }
 
 const _: () = {

@@ -31,7 +31,7 @@ pub const fn filter_place(key: u64, salt: u64, shift: u32) -> (usize, u64) {
 
 /// What the policy in force says about the source of a packet; `None` where no list names it.
 #[inline(always)]
-pub fn class_of<T: Tables + ?Sized>(packet: &Packet, tables: &T) -> Option<Class> {
+pub fn class_of<T: Tables>(packet: &Packet, tables: &T) -> Option<Class> {
     if let Some(class) = tables.changed(&packet.source) {
         return Some(class);
     }

@@ -1,7 +1,12 @@
 //! What the pipeline asks: the tables of the policy and the state beside it.
 
 use crate::{
-    maps::{Address, Class, Filter6, FragmentDecision, FragmentKey, LINE_WORDS, PolicyIndex, SourceIndex},
+    frame::Frame,
+    lane::{self, Datagram, Payload},
+    maps::{
+        Address, Class, Filter6, FlowKey, FragmentDecision, FragmentKey, LINE_WORDS, Lane, Peer, PolicyIndex,
+        SightingKind, SourceIndex, TextMarks,
+    },
     reason::Reason,
     sources::ipv6,
 };
@@ -19,21 +24,47 @@ pub trait Lines {
 /// BPF maps in the kernel, ordinary collections elsewhere.
 ///
 /// All answers come from one policy: an implementation picks it before the packet is looked at.
-pub trait Tables: Lines {
+pub trait Tables: Lines + Sized {
     /// What the policy looks up by number.
     fn index(&self) -> &PolicyIndex;
     /// What live changes to the policy make of `source`; `None` where they do not concern it.
     fn changed(&self, source: &Address) -> Option<Class>;
     /// The listeners that are tied to the local address `destination`.
     fn listeners_at(&self, destination: &Address) -> u64;
-    /// When the ban on `source` ends, in nanoseconds of CLOCK_BOOTTIME; 0 if there is none.
-    fn banned_until_ns(&self, source: &Address) -> u64;
+    /// What is known about `source` beside the policy.
+    fn peer(&self, source: &Address) -> Peer;
+    /// Whether this flow is registered now.
+    fn has_flow(&self, flow: &FlowKey) -> bool;
+    /// What a stranger has spent.
+    fn lane(&self, source: &Address) -> Lane;
+    /// Notes until when a stranger has spent.
+    fn spend(&self, source: &Address, spent_until_ns: u64);
+    /// Spends from what all strangers may, or all that are challenged; false where that is used up.
+    fn spend_total(&self, is_challenged: bool, units: u64) -> bool;
+    /// Whether this host has a connection, or is opening one, for a segment of TCP.
+    fn has_connection<F: Frame + ?Sized>(&self, frame: &F, datagram: &Datagram) -> bool;
+    /// Looks at the text of a message, and keeps a copy for [`report`](Self::report).
+    fn read_text<F: Frame + ?Sized>(&self, frame: &F, payload: Payload) -> TextMarks;
+    /// Hands the text that was read last to the controller.
+    fn report<F: Frame + ?Sized>(&self, kind: SightingKind, frame: &F, datagram: &Datagram, peer: &Address);
     /// CLOCK_BOOTTIME in nanoseconds.
     fn now_ns(&self) -> u64;
     /// What was decided for the datagram, if that still stands at [`now_ns`](Self::now_ns).
     fn followed(&self, datagram: &FragmentKey) -> Option<Reason>;
     /// Lets later fragments follow this decision, or none.
     fn follow(&self, datagram: &FragmentKey, decision: Option<&FragmentDecision>);
+
+    /// See [`lane::judge`]; the kernel calls it as a function that the verifier checks once.
+    #[inline(always)]
+    fn prove<F: Frame + ?Sized>(
+        &self,
+        frame: &F,
+        datagram: &Datagram,
+        source: &Address,
+        is_encrypted: bool,
+    ) -> Reason {
+        lane::judge(frame, datagram, source, is_encrypted, self)
+    }
 
     /// See [`ipv6::find`]; the kernel calls it as a function that the verifier checks once.
     #[inline(always)]

@@ -1,5 +1,7 @@
 //! Packet bytes: the only place that reads them.
 
+mod outgoing;
+
 use core::mem::MaybeUninit;
 
 use aya_ebpf::{EbpfContext as _, Global, bindings::xdp_md, helpers::generated, programs::XdpContext};
@@ -12,12 +14,14 @@ use sip_filter_common::{
     },
 };
 
+pub(crate) use outgoing::OutgoingFrame;
+
 /// 1 where XDP frames may be spread over several buffers (Linux 5.18, or an older kernel with that taken over).
 ///
 /// The controller writes it before it loads the program, under this name (`datapath/features.rs`): a constant to the
 /// verifier, which removes the branch that the kernel could not run, calls to absent helpers included.
 #[unsafe(no_mangle)]
-static MULTI_BUFFER: Global<u8> = Global::new(1);
+pub(crate) static MULTI_BUFFER: Global<u8> = Global::new(1);
 
 /// The frame behind an XDP context, as far as it lies in one piece.
 ///

@@ -5,14 +5,17 @@
 
 #![no_std]
 #![no_main]
+#![cfg_attr(target_arch = "bpf", feature(asm_experimental_arch))]
 
 mod frame;
+mod sightings;
 mod tables;
+mod watch;
 
 use aya_ebpf::{
     bindings::{xdp_action, xdp_md},
-    macros::xdp,
-    programs::XdpContext,
+    macros::{classifier, xdp},
+    programs::{TcContext, XdpContext},
 };
 use sip_filter_common::{Mode, Reason, Tables as _, Verdict, judge};
 
@@ -21,12 +24,15 @@ use crate::{
     tables::KernelTables,
 };
 
+/// What other programs and filters on the interface say is what happens.
+const TC_ACT_UNSPEC: i32 = -1;
+
 /// Judges a frame, counts its reason and obeys the mode.
 #[xdp(frags)]
 #[inline(always)]
 pub fn sip_filter(ctx: XdpContext) -> u32 {
     // No policy yet: there is no listener that could be protected.
-    let Some(tables) = KernelTables::in_force(true) else { return xdp_action::XDP_PASS };
+    let Some(tables) = KernelTables::in_force(ctx.ctx, true) else { return xdp_action::XDP_PASS };
     let reason = reason_for(&ctx, &tables);
     let len_bytes = LinearFrame::new(&ctx).len_bytes();
     tables::count(reason, len_bytes);
@@ -42,10 +48,18 @@ pub fn sip_filter(ctx: XdpContext) -> u32 {
 #[xdp(frags)]
 #[inline(always)]
 pub fn sip_explain(ctx: XdpContext) -> u32 {
-    match KernelTables::in_force(false) {
+    match KernelTables::in_force(ctx.ctx, false) {
         Some(tables) => reason_for(&ctx, &tables) as u32,
         None => Reason::NotProtected as u32,
     }
+}
+
+/// Looks at what leaves for replies of the SIP server; changes nothing and decides nothing.
+#[classifier]
+#[inline(always)]
+pub fn sip_watch(ctx: TcContext) -> i32 {
+    watch::look(&ctx);
+    TC_ACT_UNSPEC
 }
 
 /// Judges a frame in one piece, and once more where a header may lie in another.
@@ -66,8 +80,8 @@ fn reason_for(ctx: &XdpContext, tables: &KernelTables) -> Reason {
 #[unsafe(no_mangle)]
 extern "C" fn sip_judge_scattered(ctx: *mut xdp_md, follows: u32) -> u32 {
     let ctx = XdpContext::new(ctx);
-    match KernelTables::in_force(follows != 0) {
-        Some(tables) => judge(&ScatteredFrame::new(&ctx), &tables) as u32,
+    match KernelTables::in_force(ctx.ctx, follows != 0) {
+        Some(tables) => judge(&ScatteredFrame::new(&ctx), &tables.without_lane()) as u32,
         None => Reason::NotProtected as u32,
     }
 }

@@ -3,21 +3,31 @@
 //! Whatever is asked for every packet is an array, whose look-up the kernel writes out in place: a call's return is
 //! mispredicted on purpose on many CPUs, which is dear beside a few loads.
 
-mod bans;
+pub(crate) mod lane;
+mod peers;
 
 use aya_ebpf::{
-    bindings::BPF_F_NO_PREALLOC,
+    bindings::{BPF_F_NO_PREALLOC, xdp_md},
     btf_maps::{Array, ArrayOfMaps, HashMap, LpmTrie, LruHashMap, PerCpuArray, lpm_trie::Key},
     helpers::generated,
     macros::btf_map,
+    programs::XdpContext,
 };
 use sip_filter_common::{
-    Address, Ban, Class, Counter, FragmentDecision, FragmentKey, Lines, PolicyIndex, Reason, Tables,
+    Address, Ban, Class, Counter, FragmentDecision, FragmentKey, Frame, Lines, Peer, PolicyIndex, Reason,
+    Tables,
+    lane::{Datagram, Payload},
     maps::{
         BANS_MAX, CHANGES_MAX, CHUNK_LINES, CHUNKS_MAX, COUNTERS_MAX, ChangeKey, ChangedClass, Clock,
-        FRAGMENTS_MAX, Filter6, LINE_WORDS, LOCAL_ADDRESSES_MAX, Live, POLICY_SLOTS, SourceIndex,
+        FRAGMENTS_MAX, Filter6, FlowKey, LINE_WORDS, LOCAL_ADDRESSES_MAX, Lane, Live, POLICY_SLOTS, SightingKind, SourceIndex, TextMarks,
     },
+    parse::protocol,
     sources::ipv6,
+};
+
+use crate::{
+    frame::LinearFrame,
+    sightings::{self, Place, Seen},
 };
 
 const SLOTS: usize = POLICY_SLOTS as usize;
@@ -53,19 +63,35 @@ static CLOCKS: PerCpuArray<Clock, 1> = PerCpuArray::new();
 
 /// The tables of one policy, picked once for each packet.
 pub(crate) struct KernelTables {
+    /// What the program was called with; null where it is not XDP.
+    ctx: *mut xdp_md,
     live: &'static Live,
     slot: Slot,
     follows: bool,
+    /// Whether strangers may prove themselves; not in frames that lie in pieces, which no request of theirs needs.
+    proves: bool,
 }
 
 impl KernelTables {
     /// The policy in force now. Before the first one is written it is empty: it protects nothing.
     ///
-    /// `follows` says whether decisions on fragments are remembered.
+    /// `follows` says whether anything is remembered: decisions on fragments, what strangers spend.
     #[inline(always)]
-    pub(crate) fn in_force(follows: bool) -> Option<Self> {
+    pub(crate) fn in_force(ctx: *mut xdp_md, follows: bool) -> Option<Self> {
         let live = LIVE.get(0)?;
-        Some(Self { live, slot: Slot::new(live.slot as u32)?, follows })
+        Some(Self { ctx, live, slot: Slot::new(live.slot as u32)?, follows, proves: true })
+    }
+
+    /// The same, for whom no stranger may prove itself.
+    #[inline(always)]
+    pub(crate) fn without_lane(self) -> Self {
+        Self { proves: false, ..self }
+    }
+
+    /// Makes the hashes of this machine's peers unlike those of others.
+    #[inline(always)]
+    pub(crate) fn salt(&self) -> u64 {
+        self.live.salt
     }
 
     /// Whether decisions on fragments are remembered.
@@ -77,7 +103,7 @@ impl KernelTables {
 
 /// CLOCK_BOOTTIME in nanoseconds, read once a tick of the kernel's timer: exact to a few milliseconds.
 #[inline(always)]
-fn now_ns() -> u64 {
+pub(crate) fn now_ns() -> u64 {
     // SAFETY: the helper has no preconditions.
     let tick = unsafe { generated::bpf_jiffies64() } + 1;
     let Some(clock) = CLOCKS.get_ptr_mut(0) else { return 0 };
@@ -161,6 +187,56 @@ extern "C" fn sip_find6(high: u64, low: u64, slot: u32, step: u32) -> u32 {
     Slot::new(slot).map_or(ipv6::NONE, |slot| ipv6::find(&slot, &source, step))
 }
 
+/// What [`sip_prove`] needs to know beside the packet.
+struct Flags {
+    is_encrypted: bool,
+    follows: bool,
+    slot: u32,
+}
+
+impl Flags {
+    #[inline(always)]
+    fn to_bits(&self) -> u32 {
+        self.is_encrypted as u32 | (self.follows as u32) << 1 | self.slot << 2
+    }
+
+    #[inline(always)]
+    fn from_bits(bits: u32) -> Self {
+        Self { is_encrypted: bits & 1 != 0, follows: bits & 2 != 0, slot: bits >> 2 }
+    }
+}
+
+/// Judges a stranger's packet where strangers may prove themselves; verified once, for any arguments.
+#[unsafe(no_mangle)]
+extern "C" fn sip_prove(ctx: *mut xdp_md, high: u64, low: u64, datagram: u64, flags: u32) -> u32 {
+    let Flags { is_encrypted, follows, slot } = Flags::from_bits(flags);
+    let (Some(live), Some(slot)) = (LIVE.get(0), Slot::new(slot)) else { return Reason::Stranger as u32 };
+    let tables = KernelTables { ctx, live, slot, follows, proves: true };
+    let context = XdpContext::new(ctx);
+    // Headers lie in the first piece of whatever a driver hands over.
+    let frame = LinearFrame::new(&context);
+    let source = Address { halves: [high, low] };
+    let datagram = Datagram::from_bits(datagram);
+    sip_filter_common::lane::judge(&frame, &datagram, &source, is_encrypted, &tables) as u32
+}
+
+/// [`lane::has_connection`] as a global function: it has a stack of its own.
+#[unsafe(no_mangle)]
+extern "C" fn sip_has_connection(ctx: *mut xdp_md, datagram: u64) -> u32 {
+    let context = XdpContext::new(ctx);
+    // Headers lie in the first piece of whatever a driver hands over.
+    let frame = LinearFrame::new(&context);
+    lane::has_connection(ctx, &frame, &Datagram::from_bits(datagram)) as u32
+}
+
+impl KernelTables {
+    /// Where a message is copied to.
+    #[inline(always)]
+    fn place(&self) -> Place {
+        if self.follows { Place::Filter } else { Place::Explain }
+    }
+}
+
 impl Tables for KernelTables {
     #[inline(always)]
     fn index(&self) -> &PolicyIndex {
@@ -193,8 +269,81 @@ impl Tables for KernelTables {
     }
 
     #[inline(always)]
-    fn banned_until_ns(&self, source: &Address) -> u64 {
-        bans::until_ns(self.live, source)
+    fn peer(&self, source: &Address) -> Peer {
+        peers::find(self.live, source)
+    }
+
+    #[inline(always)]
+    fn has_flow(&self, flow: &FlowKey) -> bool {
+        lane::flow_until_ns(flow) > self.now_ns()
+    }
+
+    #[inline(always)]
+    fn lane(&self, source: &Address) -> Lane {
+        lane::of(source, self.live.salt)
+    }
+
+    #[inline(always)]
+    fn spend(&self, source: &Address, spent_until_ns: u64) {
+        if self.follows {
+            lane::spend(source, self.live.salt, spent_until_ns);
+        }
+    }
+
+    #[inline(always)]
+    fn spend_total(&self, is_challenged: bool, units: u64) -> bool {
+        lane::spend_total(is_challenged, units, self.now_ns(), &self.index().lane, self.follows)
+    }
+
+    #[inline(always)]
+    fn has_connection<F: Frame + ?Sized>(&self, _frame: &F, datagram: &Datagram) -> bool {
+        sip_has_connection(self.ctx, datagram.to_bits()) != 0
+    }
+
+    #[inline(always)]
+    fn read_text<F: Frame + ?Sized>(&self, _frame: &F, payload: Payload) -> TextMarks {
+        sightings::read(&self.ctx, payload, self.place())
+    }
+
+    #[inline(always)]
+    fn report<F: Frame + ?Sized>(
+        &self,
+        kind: SightingKind,
+        frame: &F,
+        datagram: &Datagram,
+        peer: &Address,
+    ) {
+        if !self.follows {
+            return;
+        }
+        let Some([from_high, from_low, to_high, to_low]) = frame.read(datagram.transport_at) else { return };
+        let seen = Seen {
+            kind,
+            peer,
+            peer_port: u16::from_be_bytes([from_high, from_low]),
+            local_port: u16::from_be_bytes([to_high, to_low]),
+            protocol: if datagram.is_tcp { protocol::TCP } else { protocol::UDP },
+            sequence: 0,
+        };
+        sightings::report(&seen, self.place());
+    }
+
+    /// [`lane::judge`](sip_filter_common::lane::judge) as a global function.
+    #[inline(always)]
+    fn prove<F: Frame + ?Sized>(
+        &self,
+        _frame: &F,
+        datagram: &Datagram,
+        source: &Address,
+        is_encrypted: bool,
+    ) -> Reason {
+        if !self.proves {
+            return Reason::Stranger;
+        }
+        let [high, low] = source.halves;
+        let flags = Flags { is_encrypted, follows: self.follows, slot: self.slot.number };
+        let number = sip_prove(self.ctx, high, low, datagram.to_bits(), flags.to_bits());
+        Reason::from_index(number).unwrap_or(Reason::Stranger)
     }
 
     #[inline(always)]

@@ -208,8 +208,8 @@ impl Daemon {
                 tracing::warn!("the expired ban of {address} stays in the map: {error}");
             }
         }
-        if let Err(error) = self.datapath.tidy_bans() {
-            tracing::warn!("the bits of ended bans stay in the map: {error}");
+        if let Err(error) = self.datapath.tidy_peers() {
+            tracing::warn!("the bits of those who left stay in the map: {error}");
         }
     }
 

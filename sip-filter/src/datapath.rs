@@ -7,6 +7,7 @@ mod attach;
 mod bans;
 mod features;
 mod object;
+mod peers;
 mod pins;
 mod tables;
 
@@ -22,7 +23,7 @@ use aya::{
 };
 use sip_filter_common::{
     Counter, Reason,
-    maps::{BANS_MAX, name, program},
+    maps::{BANS_MAX, REGISTERED_MAX, name, program},
 };
 
 pub use attach::{AttachError, AttachMode, program_name};
@@ -38,7 +39,7 @@ pub struct Datapath {
     maps_are_pinned: bool,
     links: Vec<Attachment>,
     tables: tables::InForce,
-    bans: bans::Placed,
+    peers: peers::Placed,
 }
 
 /// The program on one interface.
@@ -101,6 +102,14 @@ pub enum DatapathError {
         max = BANS_MAX
     )]
     BansFull,
+    /// The table of registered peers is at its limit.
+    #[error("{max} addresses are registered, and no more can be", max = REGISTERED_MAX)]
+    RegisteredFull,
+    /// Chance has filled the places that this peer could stand in.
+    #[error(
+        "the table of bans and registrations has no place for this address: lift bans that are not needed"
+    )]
+    PeersFull,
     /// A map is not there or of another kind; a build fault.
     #[error("the kernel program has no map or program {0}: build sip-filter again")]
     Missing(&'static str),
@@ -155,7 +164,7 @@ impl Datapath {
         }
         let features = Features::of_kernel();
         let mut ebpf = object::load(&pins, reused, is_verbose, features)?;
-        for program in [program::FILTER, program::EXPLAIN] {
+        for program in [program::FILTER, program::EXPLAIN, program::WATCH] {
             object::load_program(&mut ebpf, program)?;
         }
         let mut datapath = Self {
@@ -165,9 +174,10 @@ impl Datapath {
             maps_are_pinned: reused,
             links: Vec::new(),
             tables: tables::InForce::default(),
-            bans: bans::Placed::default(),
+            peers: peers::Placed::default(),
         };
         datapath.take_over_tables()?;
+        datapath.take_over_peers(reused)?;
         datapath.take_over_bans(reused)?;
         Ok(datapath)
     }

@@ -2,16 +2,23 @@
 //!
 //! Answers as the kernel's maps would for the same contents; knows neither the kernel nor a real clock.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::{BTreeSet, HashMap};
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
-use sip_filter_common::maps::{FRAGMENTS_MAX, Filter6, LINE_WORDS, SourceIndex};
-use sip_filter_common::{Address, Class, FragmentDecision, FragmentKey, Lines, PolicyIndex, Reason, Tables};
+use sip_filter_common::lane::{Datagram, Payload, TotalChange, total_after};
+use sip_filter_common::maps::{
+    FRAGMENTS_MAX, Filter6, FlowKey, LANE_TOTALS, LINE_WORDS, Lane, SIGHTING_TEXT_LEN, SightingKind,
+    SourceIndex, TextMarks,
+};
+use sip_filter_common::text;
+use sip_filter_common::{
+    Address, Class, FragmentDecision, FragmentKey, Frame, Lines, Peer, PolicyIndex, Reason, Tables,
+};
 
 use crate::policy;
 
-/// One policy in force, with the bans, the clock and the followed datagrams beside it.
+/// One policy in force, with the peers, the clock and the followed datagrams beside it.
 ///
 /// The clock stands still, at 0 to begin with, until [`set_now_ns`](Self::set_now_ns) moves it.
 #[derive(Debug)]
@@ -20,7 +27,11 @@ pub struct HostTables {
     filter6: Box<Filter6>,
     lines: Vec<[u64; LINE_WORDS]>,
     local_addresses: HashMap<IpAddr, u64>,
-    bans: HashMap<IpAddr, u64>,
+    peers: HashMap<IpAddr, Peer>,
+    flows: HashMap<(SocketAddr, u32), u64>,
+    lanes: RefCell<HashMap<u32, Lane>>,
+    totals: [Cell<u64>; LANE_TOTALS as usize],
+    has_connections: bool,
     now_ns: u64,
     fragments: RefCell<Fragments>,
 }
@@ -34,7 +45,11 @@ impl HostTables {
             filter6,
             lines,
             local_addresses: local_addresses.into_iter().collect(),
-            bans: HashMap::new(),
+            peers: HashMap::new(),
+            flows: HashMap::new(),
+            lanes: RefCell::default(),
+            totals: Default::default(),
+            has_connections: true,
             now_ns: 0,
             fragments: RefCell::default(),
         }
@@ -47,12 +62,33 @@ impl HostTables {
 
     /// Bans an address until the clock shows `until_ns`; replaces the ban there is.
     pub fn ban(&mut self, address: IpAddr, until_ns: u64) {
-        self.bans.insert(address.to_canonical(), until_ns);
+        self.peer_mut(address).banned_until_ns = until_ns;
     }
 
     /// Lifts the ban on an address; whether there was one.
     pub fn unban(&mut self, address: IpAddr) -> bool {
-        self.bans.remove(&address.to_canonical()).is_some()
+        std::mem::take(&mut self.peer_mut(address).banned_until_ns) != 0
+    }
+
+    /// Lets an address in by a registration until the clock shows `until_ns`; 0: not any more.
+    pub fn register(&mut self, address: IpAddr, until_ns: u64) {
+        self.peer_mut(address).registered_until_ns = until_ns;
+    }
+
+    /// Lets a flow of this IP protocol in by a registration until the clock shows `until_ns`.
+    pub fn register_flow(&mut self, peer: SocketAddr, protocol: u8, until_ns: u64) {
+        self.flows.insert((peer, protocol.into()), until_ns);
+    }
+
+    /// Whether a stranger's segments of TCP count as those of a connection, which a capture does not tell; at first
+    /// they do.
+    pub fn set_has_connections(&mut self, has_connections: bool) {
+        self.has_connections = has_connections;
+    }
+
+    fn peer_mut(&mut self, address: IpAddr) -> &mut Peer {
+        let address = address.to_canonical();
+        self.peers.entry(address).or_insert(Peer { address: address.into(), ..Peer::NOBODY })
     }
 }
 
@@ -84,8 +120,54 @@ impl Tables for HostTables {
         self.local_addresses.get(&IpAddr::from(*destination)).copied().unwrap_or(0)
     }
 
-    fn banned_until_ns(&self, source: &Address) -> u64 {
-        self.bans.get(&IpAddr::from(*source)).copied().unwrap_or(0)
+    fn peer(&self, source: &Address) -> Peer {
+        self.peers.get(&IpAddr::from(*source)).copied().unwrap_or(Peer::NOBODY)
+    }
+
+    fn has_flow(&self, flow: &FlowKey) -> bool {
+        let peer = SocketAddr::new(flow.address.into(), u16::try_from(flow.port).unwrap_or(0));
+        self.flows.get(&(peer, flow.protocol)).is_some_and(|until_ns| *until_ns > self.now_ns)
+    }
+
+    fn lane(&self, source: &Address) -> Lane {
+        let lanes = self.lanes.borrow();
+        lanes.get(&Lane::place(source, 1)).copied().unwrap_or(Lane { spent_until_ns: 0, open_until_ns: 0 })
+    }
+
+    fn spend(&self, source: &Address, spent_until_ns: u64) {
+        let lane = Lane { spent_until_ns, ..self.lane(source) };
+        self.lanes.borrow_mut().insert(Lane::place(source, 1), lane);
+    }
+
+    fn spend_total(&self, is_challenged: bool, units: u64) -> bool {
+        let total = &self.totals[usize::from(is_challenged)];
+        let Some(change) = total_after(total.get(), units, self.now_ns, &self.index.lane) else {
+            return false;
+        };
+        total.set(match change {
+            TotalChange::Anew(spent) => spent,
+            TotalChange::Add(units) => total.get() + units,
+        });
+        true
+    }
+
+    fn has_connection<F: Frame + ?Sized>(&self, _: &F, _: &Datagram) -> bool {
+        self.has_connections
+    }
+
+    fn read_text<F: Frame + ?Sized>(&self, frame: &F, payload: Payload) -> TextMarks {
+        let mut text = [0; SIGHTING_TEXT_LEN];
+        let len = payload.len.min(SIGHTING_TEXT_LEN);
+        for (at, byte) in text[..len].iter_mut().enumerate() {
+            // As the kernel does: a message that is not all there is not looked at.
+            let Some([read]) = frame.read(payload.at + at) else { return TextMarks::NONE };
+            *byte = read;
+        }
+        text::look_alone(&text, len)
+    }
+
+    fn report<F: Frame + ?Sized>(&self, _: SightingKind, _: &F, _: &Datagram, _: &Address) {
+        // Nobody is to be told.
     }
 
     fn now_ns(&self) -> u64 {
@@ -209,9 +291,9 @@ sources = ["10.1.0.0/16", "0.0.0.0/0"]
         assert_eq!(tables.listeners_at(&address("2001:db8::1")), 1);
         assert_eq!(tables.listeners_at(&address("192.0.2.2")), 0);
         tables.ban("::ffff:10.0.0.1".parse().unwrap(), 5);
-        assert_eq!(tables.banned_until_ns(&address("10.0.0.1")), 5);
+        assert_eq!(tables.peer(&address("10.0.0.1")).banned_until_ns, 5);
         assert!(tables.unban("10.0.0.1".parse().unwrap()));
-        assert_eq!(tables.banned_until_ns(&address("10.0.0.1")), 0);
+        assert_eq!(tables.peer(&address("10.0.0.1")).banned_until_ns, 0);
     }
 
     #[test]

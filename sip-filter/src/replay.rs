@@ -81,7 +81,7 @@ fn judge_all(capture: impl Read, tables: &mut HostTables, tally: &mut Tally) -> 
             Seen::Outgoing => tally.outgoing(),
             Seen::Incoming(Break(reason)) => tally.judged(None, reason),
             Seen::Incoming(Continue(packet)) => {
-                let reason: Reason = pipeline::decide(&packet, tables);
+                let reason: Reason = pipeline::decide(record.bytes, &packet, tables);
                 tally.judged(Some(IpAddr::from(packet.source)), reason);
             }
         }

@@ -1,6 +1,6 @@
-//! Where bans and live changes stand.
+//! Where peers and live changes stand.
 
-use super::{Address, BAN_BITS_WORDS, BAN_BUCKETS, BanBucket, ChangeKey, ChangedClass, Class, Live};
+use super::{Address, ChangeKey, ChangedClass, Class, Live, PEER_BITS_WORDS, PEER_BUCKETS, Peer, PeerBucket};
 
 impl ChangeKey {
     /// How many bits stand before the network's.
@@ -38,8 +38,8 @@ impl From<ChangedClass> for Class {
 }
 
 impl Live {
-    /// In `watch`: there are bans.
-    pub const BANS: u64 = 1 << 63;
+    /// In `watch`: somebody is banned or registered.
+    pub const PEERS: u64 = 1 << 63;
 
     /// In `watch`: there are live changes to the policy in this slot.
     #[inline(always)]
@@ -47,19 +47,31 @@ impl Live {
         1 << (slot & 31)
     }
 
-    /// Where the presence bit of an address's ban stands: the word, and the bit in it.
+    /// Where the presence bit of a peer stands: the word, and the bit in it.
     #[inline(always)]
-    pub const fn ban_bit(&self, address: &Address) -> (usize, u64) {
+    pub const fn peer_bit(&self, address: &Address) -> (usize, u64) {
         let product = (address.halves[0] ^ address.halves[1]).wrapping_mul(self.salt);
-        ((product >> 51) as usize % BAN_BITS_WORDS, 1 << (product >> 45 & 63))
+        ((product >> 51) as usize % PEER_BITS_WORDS, 1 << (product >> 45 & 63))
     }
 }
 
-impl BanBucket {
-    /// The two buckets in which a ban may stand.
+impl Peer {
+    /// What is known about nobody.
+    pub const NOBODY: Self =
+        Self { address: Address { halves: [0; 2] }, banned_until_ns: 0, registered_until_ns: 0 };
+
+    /// Whether there is anything to know.
+    #[inline(always)]
+    pub const fn is_nobody(&self) -> bool {
+        self.banned_until_ns | self.registered_until_ns == 0
+    }
+}
+
+impl PeerBucket {
+    /// The two buckets in which a peer may stand.
     #[inline(always)]
     #[expect(clippy::cast_possible_truncation, reason = "a few bits of a hash are wanted")]
     pub const fn choices(hash: u64) -> [u32; 2] {
-        [(hash >> 6) as u32 % BAN_BUCKETS, (hash >> 48) as u32 % BAN_BUCKETS]
+        [(hash >> 6) as u32 % PEER_BUCKETS, (hash >> 40) as u32 % PEER_BUCKETS]
     }
 }

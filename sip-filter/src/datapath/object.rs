@@ -5,7 +5,7 @@ use std::{io::ErrorKind, time::Duration};
 use aya::{
     Ebpf, EbpfLoader,
     maps::MapInfo,
-    programs::{ProgramError, Xdp},
+    programs::{Program, ProgramError},
 };
 use sip_filter_common::maps::name;
 
@@ -44,14 +44,19 @@ pub(super) fn load(
 
 /// Has the verifier check one program.
 pub(super) fn load_program(ebpf: &mut Ebpf, name: &'static str) -> Result<(), DatapathError> {
-    let program = ebpf.program_mut(name).ok_or(DatapathError::Missing(name))?;
-    let program: &mut Xdp = program.try_into()?;
-    let mut loaded = program.load();
+    let mut load = || -> Result<(), ProgramError> {
+        match ebpf.program_mut(name) {
+            Some(Program::Xdp(program)) => program.load(),
+            Some(Program::SchedClassifier(program)) => program.load(),
+            _ => Err(ProgramError::UnexpectedProgramType),
+        }
+    };
+    let mut loaded = load();
     // The verifier gives up where a signal waits for this thread, and says so only by its number.
     for _ in 0..INTERRUPTIONS_MAX {
         match &loaded {
             Err(ProgramError::LoadError { io_error, .. }) if io_error.kind() == ErrorKind::WouldBlock => {
-                loaded = program.load();
+                loaded = load();
             }
             _ => break,
         }

@@ -12,8 +12,8 @@ use ipnet::IpNet;
 use sip_filter_common::{
     Address, Ban, Class, FragmentDecision, FragmentKey, PolicyIndex,
     maps::{
-        BAN_BUCKETS, BanBucket, CHANGES_MAX, CHUNK_LINES, CHUNKS_MAX, ChangeKey, ChangedClass, FRAGMENTS_MAX,
-        Filter6, LINE_WORDS, LOCAL_ADDRESSES_MAX, Live, POLICY_SLOTS, name,
+        CHANGES_MAX, CHUNK_LINES, CHUNKS_MAX, ChangeKey, ChangedClass, FRAGMENTS_MAX, Filter6, LINE_WORDS,
+        LOCAL_ADDRESSES_MAX, Live, PEER_BUCKETS, POLICY_SLOTS, PeerBucket, name,
     },
 };
 
@@ -96,7 +96,7 @@ impl Datapath {
         for prefix in std::mem::take(&mut self.tables.changes) {
             self.changes_mut()?.remove(&key(before, &prefix))?;
         }
-        self.tables.live.0.watch &= Live::BANS;
+        self.tables.live.0.watch &= Live::PEERS;
         self.write_live()?;
         let kernel_us = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX);
         Ok(Written { kernel_us })
@@ -271,9 +271,9 @@ impl Datapath {
         let chunks: usize = self.tables.chunks.iter().map(Vec::len).sum();
         let fixed = SLOTS * (size_of::<PolicyIndex>() + size_of::<Filter6>())
             + size_of::<Live>()
-            + BAN_BUCKETS as usize * size_of::<BanBucket>()
+            + PEER_BUCKETS as usize * size_of::<PeerBucket>()
             + FRAGMENTS_MAX as usize * (size_of::<FragmentKey>() + size_of::<FragmentDecision>());
-        let bans = self.bans.len() * (size_of::<Address>() + size_of::<Ban>());
+        let bans = self.bans().map_or(0, |bans| bans.len()) * (size_of::<Address>() + size_of::<Ban>());
         let changes = self.tables.changes.len() * (size_of::<ChangeKey>() + size_of::<ChangedClass>());
         (chunks * size_of::<Chunk>() + fixed + bans + changes) as u64
     }

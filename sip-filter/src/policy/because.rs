@@ -86,6 +86,9 @@ impl Policy {
             | Reason::RateExceeded
             | Reason::Fragment
             | Reason::Malformed
+            | Reason::NotSip
+            | Reason::Scanner
+            | Reason::NotRegistered
             | Reason::Stranger => None,
         }
     }

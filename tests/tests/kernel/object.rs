@@ -3,8 +3,9 @@
 use aya::maps::{MapInfo, MapType, loaded_maps};
 use aya::programs::{ProgramInfo, loaded_programs};
 use sip_filter_common::maps::{
-    BAN_BUCKETS, BANS_MAX, BanBucket, CHANGES_MAX, CHUNKS_MAX, COUNTERS_MAX, ChangeKey, ChangedClass, Clock,
-    FRAGMENTS_MAX, Filter6, Live, POLICY_SLOTS, name, program,
+    BANS_MAX, CHANGES_MAX, CHUNKS_MAX, COUNTERS_MAX, ChangeKey, ChangedClass, Clock, FLOWS_MAX,
+    FRAGMENTS_MAX, Filter6, FlowKey, LANE_BUCKETS, LANE_TOTALS, Lane, LaneTotal, Live, PEER_BUCKETS,
+    POLICY_SLOTS, PeerBucket, RING_BYTES, STREAM_RING_BYTES, Sighting, SightingKind, name, program,
 };
 use sip_filter_common::{Address, Ban, Counter, FragmentDecision, FragmentKey, PolicyIndex};
 
@@ -51,6 +52,8 @@ fn the_loaded_object_is_the_one_that_the_shared_names_describe() {
 
 fn check_maps(ids: &[u32]) {
     let outer = size_of::<u32>();
+    let ring = |bytes: usize| u32::try_from(bytes).unwrap();
+    let kinds = 2 * u32::try_from(SightingKind::ALL.len()).unwrap();
     let expected = [
         (name::LIVE, MapType::Array, outer, size_of::<Live>(), 1),
         (name::POLICIES, MapType::Array, outer, size_of::<PolicyIndex>(), POLICY_SLOTS),
@@ -60,7 +63,17 @@ fn check_maps(ids: &[u32]) {
         (name::CHANGES, MapType::LpmTrie, 4 + size_of::<ChangeKey>(), size_of::<ChangedClass>(), CHANGES_MAX),
         (name::LOCAL_ADDRESSES, MapType::ArrayOfMaps, outer, outer, POLICY_SLOTS),
         (name::BANS, MapType::Hash, size_of::<Address>(), size_of::<Ban>(), BANS_MAX),
-        (name::BANNED, MapType::Array, outer, size_of::<BanBucket>(), BAN_BUCKETS),
+        (name::PEERS, MapType::Array, outer, size_of::<PeerBucket>(), PEER_BUCKETS),
+        (name::FLOWS, MapType::Hash, size_of::<FlowKey>(), size_of::<u64>(), FLOWS_MAX),
+        (name::LANES, MapType::Array, outer, size_of::<Lane>(), LANE_BUCKETS),
+        (name::LANE_TOTALS, MapType::Array, outer, size_of::<LaneTotal>(), LANE_TOTALS),
+        (name::ACCEPTED, MapType::RingBuf, 0, 0, ring(RING_BYTES)),
+        (name::REFUSED, MapType::RingBuf, 0, 0, ring(RING_BYTES)),
+        (name::STREAMS, MapType::RingBuf, 0, 0, ring(STREAM_RING_BYTES)),
+        (name::BLOCKED, MapType::RingBuf, 0, 0, ring(RING_BYTES)),
+        (name::SIGHTINGS, MapType::PerCpuArray, outer, size_of::<Counter>(), kinds),
+        // A message, and what is noted while it is looked at; for the filter, for `explain`, for what leaves.
+        (name::SCRATCH, MapType::PerCpuArray, outer, size_of::<Sighting>() + 8, 3),
         (
             name::FRAGMENTS,
             MapType::LruHash,

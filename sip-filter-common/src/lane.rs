@@ -1,0 +1,292 @@
+//! The bounded lane: what a stranger may send while it tries to authenticate.
+//!
+//! Decides from the transport header and the request alone, and spends from budgets of fixed size.
+//! A stranger gets no further than a request of a listed method, whole, in one datagram or at the start of one segment
+//! that it fills: nothing that a SIP server could read as a second request.
+
+use crate::{
+    frame::Frame,
+    maps::{Address, LaneLimits, LaneTotal, SightingKind, TextMarks, UNITS_PER_REQUEST},
+    parse::{OFFSET_MASK, Packet},
+    reason::Reason,
+    sip::{self, Method},
+    tables::Tables,
+};
+
+/// Where a datagram stands in its frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Datagram {
+    /// Where the IP header begins.
+    pub network_at: usize,
+    /// Where the transport header begins.
+    pub transport_at: usize,
+    /// TCP, or else UDP.
+    pub is_tcp: bool,
+    /// Whether the IP header is one of IPv6.
+    pub is_ipv6: bool,
+}
+
+/// The payload of a datagram.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Payload {
+    /// Where it begins.
+    pub at: usize,
+    /// How long it is, in bytes.
+    pub len: usize,
+}
+
+/// What a stranger's packet asks for.
+enum Wish {
+    /// So many units.
+    Spend(u64),
+    /// As many as a request costs, if the request is one that may be made.
+    Request(Method, Payload),
+    /// Nothing that a stranger may have.
+    Nothing(Reason),
+}
+
+/// Judges a stranger's whole datagram for listeners at which strangers may prove themselves.
+#[inline(always)]
+pub fn judge<F: Frame + ?Sized, T: Tables>(
+    frame: &F,
+    datagram: &Datagram,
+    source: &Address,
+    is_encrypted: bool,
+    tables: &T,
+) -> Reason {
+    let wish = if datagram.is_tcp {
+        segment(frame, datagram, is_encrypted, tables)
+    } else {
+        user_datagram(frame, datagram, tables)
+    };
+    match wish {
+        Wish::Nothing(reason) => reason,
+        Wish::Spend(units) => spend(source, units, tables),
+        Wish::Request(method, payload) => {
+            let reason = spend(source, UNITS_PER_REQUEST, tables);
+            if reason as u32 != Reason::Probation as u32 {
+                return reason;
+            }
+            let marks = tables.read_text(frame, payload);
+            let reason = look(method, &marks, payload, datagram.is_tcp, &tables.index().lane);
+            if marks.has_credentials != 0 && matches!(reason, Reason::Probation | Reason::Scanner) {
+                tables.report(SightingKind::Answered, frame, datagram, source);
+            }
+            reason
+        }
+    }
+}
+
+#[inline(always)]
+fn user_datagram<F: Frame + ?Sized, T: Tables>(frame: &F, datagram: &Datagram, tables: &T) -> Wish {
+    match user_payload(frame, datagram) {
+        Some(payload) => request(frame, payload, tables),
+        None => Wish::Nothing(Reason::Stranger),
+    }
+}
+
+/// RFC 768; none where the header is cut or lies about the length.
+#[inline(always)]
+pub fn user_payload<F: Frame + ?Sized>(frame: &F, datagram: &Datagram) -> Option<Payload> {
+    let [_, _, _, _, high, low, _, _] = frame.read::<8>(datagram.transport_at)?;
+    let len = u16::from_be_bytes([high, low]) as usize;
+    if len < 8 || datagram.transport_at + len > datagram.end(frame)? {
+        return None;
+    }
+    Some(Payload { at: datagram.transport_at + 8, len: len - 8 })
+}
+
+/// What a TCP header says (RFC 9293 section 3.1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Segment {
+    /// The number of the first byte of the payload, or of SYN.
+    pub sequence: u32,
+    /// SYN without ACK: a connection is asked for.
+    pub opens: bool,
+    /// What it carries.
+    pub payload: Payload,
+}
+
+/// Reads a TCP header; none where it is cut.
+#[inline(always)]
+pub fn tcp_header<F: Frame + ?Sized>(frame: &F, datagram: &Datagram) -> Option<Segment> {
+    let header = frame.read::<14>(datagram.transport_at)?;
+    let [_, _, _, _, s0, s1, s2, s3, _, _, _, _, length, flags] = header;
+    let at = datagram.transport_at + (length >> 4) as usize * 4;
+    let end = datagram.end(frame)?;
+    if length >> 4 < 5 || at > end {
+        return None;
+    }
+    const SYN: u8 = 0x02;
+    const ACK: u8 = 0x10;
+    Some(Segment {
+        sequence: u32::from_be_bytes([s0, s1, s2, s3]),
+        opens: flags & (SYN | ACK) == SYN,
+        payload: Payload { at, len: end - at },
+    })
+}
+
+#[inline(always)]
+fn segment<F: Frame + ?Sized, T: Tables>(
+    frame: &F,
+    datagram: &Datagram,
+    is_encrypted: bool,
+    tables: &T,
+) -> Wish {
+    let Some(Segment { opens, payload, .. }) = tcp_header(frame, datagram) else {
+        return Wish::Nothing(Reason::Stranger);
+    };
+    if opens {
+        // What comes along (TCP Fast Open) would be read before the address is proved.
+        return if payload.len == 0 {
+            Wish::Spend(UNITS_PER_REQUEST)
+        } else {
+            Wish::Nothing(Reason::Stranger)
+        };
+    }
+    if !tables.has_connection(frame, datagram) {
+        return Wish::Nothing(Reason::Stranger);
+    }
+    if payload.len == 0 || is_encrypted {
+        return Wish::Spend(1);
+    }
+    request(frame, payload, tables)
+}
+
+/// A request of a listed method, a keep-alive, or nothing that a stranger may send.
+#[inline(always)]
+fn request<F: Frame + ?Sized, T: Tables>(frame: &F, payload: Payload, tables: &T) -> Wish {
+    if is_keep_alive(frame, payload) {
+        return Wish::Nothing(Reason::Stranger);
+    }
+    let Some(method) = sip::method_at(frame, payload.at, payload.len) else {
+        let is_reply = sip::status_at(frame, payload.at, payload.len).is_some();
+        return Wish::Nothing(if is_reply { Reason::Stranger } else { Reason::NotSip });
+    };
+    if tables.index().lane.methods & method.bit() == 0 {
+        return Wish::Nothing(Reason::Stranger);
+    }
+    Wish::Request(method, payload)
+}
+
+/// Nothing, up to two empty lines (RFC 5626 section 3.5.1), a null byte, or STUN (RFC 8489 section 5).
+#[inline(always)]
+fn is_keep_alive<F: Frame + ?Sized>(frame: &F, payload: Payload) -> bool {
+    if payload.len >= 20 {
+        const MAGIC_COOKIE: [u8; 4] = [0x21, 0x12, 0xa4, 0x42];
+        let Some([kind, _, _, _, cookie @ ..]) = frame.read::<8>(payload.at) else { return false };
+        return kind < 0x40 && cookie == MAGIC_COOKIE;
+    }
+    if payload.len > 4 {
+        return false;
+    }
+    // With what stands before it, since the verifier takes no check of a single byte; there is a header at least.
+    let from = core::hint::black_box((payload.at + payload.len).wrapping_sub(8)) & OFFSET_MASK as usize;
+    let Some(end) = frame.read::<8>(from) else { return false };
+    let is_filler = |back: usize| back >= payload.len || matches!(end[7 - back], b'\r' | b'\n' | 0);
+    is_filler(0) && is_filler(1) && is_filler(2) && is_filler(3)
+}
+
+/// Whether the request is what its first bytes promise.
+#[inline(always)]
+fn look(method: Method, marks: &TextMarks, payload: Payload, is_tcp: bool, limits: &LaneLimits) -> Reason {
+    let is_whole = marks.looked_at as usize == payload.len;
+    // Two CSeqs, or one of another method: the SIP server may see another request than this program.
+    let is_one = marks.cseqs == 1 && marks.spaces == 2 && marks.method() == Some(method);
+    // Behind a blank line within a segment, another request may follow.
+    let is_alone = !is_tcp || marks.blank_line as usize == payload.len;
+    if !is_whole || !is_one || !is_alone {
+        return Reason::Malformed;
+    }
+    // A scanner that may register is challenged: so it proves its address, and can be banned for what it answers.
+    if marks.is_scanner != 0 && (method != Method::Register || limits.drops_scanners != 0) {
+        return Reason::Scanner;
+    }
+    Reason::Probation
+}
+
+/// Spends from the source's own budget and from that of all strangers.
+#[inline(always)]
+fn spend<T: Tables>(source: &Address, units: u64, tables: &T) -> Reason {
+    let LaneLimits { unit_ns, burst_ns, .. } = tables.index().lane;
+    let now_ns = tables.now_ns();
+    let lane = tables.lane(source);
+    let is_open = lane.open_until_ns > now_ns;
+    let from_ns = if lane.spent_until_ns > now_ns { lane.spent_until_ns } else { now_ns };
+    let spent_until_ns = from_ns + units * unit_ns;
+    if !is_open && spent_until_ns - now_ns > burst_ns {
+        return Reason::RateExceeded;
+    }
+    if !tables.spend_total(is_open, units) {
+        return Reason::RateExceeded;
+    }
+    // An open lane is no debt.
+    if !is_open {
+        tables.spend(source, spent_until_ns);
+    }
+    Reason::Probation
+}
+
+/// What a total is after `units` more are spent, and whether they may be: `None` where the window's are used up.
+#[inline(always)]
+pub fn total_after(spent: u64, units: u64, now_ns: u64, limits: &LaneLimits) -> Option<TotalChange> {
+    let window = now_ns.checked_div(limits.window_ns)?;
+    if spent >> LaneTotal::UNIT_BITS != window {
+        return Some(TotalChange::Anew(window << LaneTotal::UNIT_BITS | units));
+    }
+    let in_window = spent & ((1 << LaneTotal::UNIT_BITS) - 1);
+    (in_window + units <= limits.window_units).then_some(TotalChange::Add(units))
+}
+
+/// How a total changes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TotalChange {
+    /// A new window begins: this is what is spent.
+    Anew(u64),
+    /// So much is added.
+    Add(u64),
+}
+
+impl Datagram {
+    /// Where a whole datagram of UDP or TCP stands.
+    #[inline(always)]
+    pub fn of(packet: &Packet) -> Self {
+        Self {
+            network_at: packet.network_at as usize,
+            transport_at: packet.transport_at as usize,
+            is_tcp: packet.protocol == crate::parse::protocol::TCP,
+            is_ipv6: packet.is_ipv6,
+        }
+    }
+
+    /// Where the datagram says that it ends; the frame may be longer, or shorter.
+    #[inline(always)]
+    pub fn end<F: Frame + ?Sized>(&self, frame: &F) -> Option<usize> {
+        let Some([_, _, v4_high, v4_low, v6_high, v6_low]) = frame.read(self.network_at) else { return None };
+        Some(if self.is_ipv6 {
+            self.network_at + 40 + u16::from_be_bytes([v6_high, v6_low]) as usize
+        } else {
+            self.network_at + u16::from_be_bytes([v4_high, v4_low]) as usize
+        })
+    }
+
+    /// As one word, for a function of the kernel program.
+    #[inline(always)]
+    pub const fn to_bits(self) -> u64 {
+        self.network_at as u64
+            | (self.transport_at as u64) << 8
+            | (self.is_tcp as u64) << 48
+            | (self.is_ipv6 as u64) << 49
+    }
+
+    /// Back from [`to_bits`](Self::to_bits), every offset bounded.
+    #[inline(always)]
+    pub const fn from_bits(bits: u64) -> Self {
+        Self {
+            network_at: (bits & 0xff) as usize,
+            transport_at: (bits >> 8 & OFFSET_MASK) as usize,
+            is_tcp: bits >> 48 & 1 != 0,
+            is_ipv6: bits >> 49 & 1 != 0,
+        }
+    }
+}

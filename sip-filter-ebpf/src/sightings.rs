@@ -1,0 +1,215 @@
+//! Copies of SIP messages, made on the way and handed to the controller through rings.
+//!
+//! What strangers can fill has a ring of its own. A message that finds its ring full is counted as lost.
+
+use aya_ebpf::{
+    bindings::{__sk_buff, xdp_md},
+    btf_maps::{PerCpuArray, RingBuf},
+    helpers::generated,
+    macros::btf_map,
+};
+use sip_filter_common::{
+    Address, Counter,
+    lane::Payload,
+    maps::{
+        RING_BYTES, SIGHTING_TEXT_LEN, STREAM_RING_BYTES, Sighting, SightingHeader, SightingKind, TextMarks,
+    },
+    text::{self, Found, LOOKED_AT_MAX},
+};
+
+use crate::{frame::MULTI_BUFFER, tables::now_ns};
+
+/// Room for one message, and what is noted while it is looked at.
+#[repr(C)]
+pub(crate) struct Scratch {
+    sighting: Sighting,
+    found: Found,
+}
+
+/// One for the filter, one for `explain`, which may be interrupted by the filter, and one for what leaves.
+#[btf_map]
+static SCRATCH: PerCpuArray<Scratch, 3> = PerCpuArray::new();
+#[btf_map]
+static ACCEPTED: RingBuf<(), RING_BYTES> = RingBuf::new();
+#[btf_map]
+static REFUSED: RingBuf<(), RING_BYTES> = RingBuf::new();
+#[btf_map]
+static STREAMS: RingBuf<(), STREAM_RING_BYTES> = RingBuf::new();
+#[btf_map]
+static BLOCKED: RingBuf<(), RING_BYTES> = RingBuf::new();
+#[btf_map]
+static SIGHTINGS: PerCpuArray<Counter, { 2 * SightingKind::ALL.len() }> = PerCpuArray::new();
+
+/// Which room is used.
+#[derive(Clone, Copy)]
+#[repr(u32)]
+pub(crate) enum Place {
+    Filter = 0,
+    Explain = 1,
+    Watch = 2,
+}
+
+/// Where bytes are copied from.
+pub(crate) trait Source {
+    /// Copies from `offset` on; false where there are not so many.
+    fn copy(&self, offset: usize, target: &mut [u8; SIGHTING_TEXT_LEN], len: u32) -> bool;
+}
+
+impl Source for *mut xdp_md {
+    #[inline(always)]
+    fn copy(&self, offset: usize, target: &mut [u8; SIGHTING_TEXT_LEN], len: u32) -> bool {
+        if MULTI_BUFFER.load() == 0 {
+            return copy_by_bytes(*self, offset, target, len as usize);
+        }
+        // SAFETY: the context is this call's own; `len` is less than the target has.
+        unsafe { generated::bpf_xdp_load_bytes(*self, offset as u32, target.as_mut_ptr().cast(), len) == 0 }
+    }
+}
+
+impl Source for *mut __sk_buff {
+    #[inline(always)]
+    fn copy(&self, offset: usize, target: &mut [u8; SIGHTING_TEXT_LEN], len: u32) -> bool {
+        // SAFETY: the context is this call's own; `len` is less than the target has.
+        unsafe {
+            generated::bpf_skb_load_bytes(self.cast(), offset as u32, target.as_mut_ptr().cast(), len) == 0
+        }
+    }
+}
+
+/// For kernels whose XDP frames are in one piece, and who have no helper to read them.
+#[inline(always)]
+fn copy_by_bytes(ctx: *mut xdp_md, offset: usize, target: &mut [u8; SIGHTING_TEXT_LEN], len: usize) -> bool {
+    // SAFETY: the context is this call's own.
+    let (start, end) = unsafe { ((*ctx).data as usize, (*ctx).data_end as usize) };
+    let mut at = 0;
+    while at < LOOKED_AT_MAX && at < len {
+        // The compiler would check one pointer and read by another.
+        let byte = core::hint::black_box(start + offset + at);
+        if byte + 1 > end {
+            return false;
+        }
+        // SAFETY: the check above leaves this byte inside the packet.
+        target[at] = unsafe { *(byte as *const u8) };
+        at += 1;
+    }
+    true
+}
+
+/// Copies as much of a message as there is room for; how much that was.
+#[inline(always)]
+pub(crate) fn copy<S: Source>(source: &S, payload: Payload, place: Place) -> u32 {
+    let Some(scratch) = SCRATCH.get_ptr_mut(place as u32) else { return 0 };
+    // SAFETY: this CPU's own, and nothing that uses the same place runs before this returns.
+    let sighting = unsafe { &mut (*scratch).sighting };
+    sighting.header.text_len = 0;
+    if payload.len == 0 {
+        return 0;
+    }
+    let len = if payload.len < SIGHTING_TEXT_LEN { payload.len } else { SIGHTING_TEXT_LEN };
+    // Bounded by arithmetic that the compiler cannot see through: it would drop the check that the verifier needs.
+    let len = core::hint::black_box(len - 1) % SIGHTING_TEXT_LEN + 1;
+    if source.copy(payload.at, &mut sighting.text, len as u32) {
+        sighting.header.text_len = len as u32;
+    }
+    sighting.header.text_len
+}
+
+/// Copies a message and looks at it; nothing found where it cannot be read.
+#[inline(always)]
+pub(crate) fn read<S: Source>(source: &S, payload: Payload, place: Place) -> TextMarks {
+    let len = copy(source, payload, place);
+    sip_look(place as u32, len);
+    match SCRATCH.get_ptr_mut(place as u32) {
+        // SAFETY: this CPU's own, and nothing that uses the same place runs before this returns.
+        Some(scratch) => unsafe { (*scratch).sighting.header.marks },
+        None => TextMarks::NONE,
+    }
+}
+
+/// [`text::look`] as a global function: verified once.
+#[unsafe(no_mangle)]
+extern "C" fn sip_look(place: u32, len: u32) -> u32 {
+    let Some(scratch) = SCRATCH.get_ptr_mut(place) else { return 0 };
+    // SAFETY: this CPU's own, and nothing that uses the same place runs before this returns.
+    let Scratch { sighting, found, .. } = unsafe { &mut *scratch };
+    text::look(&sighting.text, len as usize, &mut sighting.header.marks, found, |_, _, at, is_header| {
+        sip_word(place, at as u32, is_header as u32);
+    });
+    0
+}
+
+/// [`text::word`] as a global function: verified once, not at each byte.
+#[unsafe(no_mangle)]
+extern "C" fn sip_word(place: u32, at: u32, is_header: u32) -> u32 {
+    let Some(scratch) = SCRATCH.get_ptr_mut(place) else { return 0 };
+    // SAFETY: as in the caller, which holds on to nothing of it.
+    let Scratch { sighting, found, .. } = unsafe { &mut *scratch };
+    text::word(&sighting.text, &mut sighting.header.marks, found, at as usize, is_header != 0);
+    0
+}
+
+/// Where and when a message was seen.
+#[derive(Clone, Copy)]
+pub(crate) struct Seen<'a> {
+    pub(crate) kind: SightingKind,
+    pub(crate) peer: &'a Address,
+    pub(crate) peer_port: u16,
+    pub(crate) local_port: u16,
+    pub(crate) protocol: u8,
+    pub(crate) sequence: u32,
+}
+
+/// Hands the message in the room to the controller.
+#[inline(always)]
+pub(crate) fn report(seen: &Seen<'_>, place: Place) {
+    let what = seen.kind as u32 | (place as u32) << 8 | (seen.protocol as u32) << 16;
+    let ports = (seen.peer_port as u32) << 16 | seen.local_port as u32;
+    let [high, low] = seen.peer.halves;
+    sip_report(what, high, low, ports, seen.sequence);
+}
+
+/// [`report`] as a global function: it has a stack of its own.
+#[unsafe(no_mangle)]
+extern "C" fn sip_report(what: u32, high: u64, low: u64, ports: u32, sequence: u32) -> u32 {
+    let Some(scratch) = SCRATCH.get_ptr_mut(what >> 8 & 0xff) else { return 0 };
+    // SAFETY: this CPU's own, and nothing that uses the same place runs before this returns.
+    let sighting = unsafe { &mut (*scratch).sighting };
+    let header = &mut sighting.header;
+    header.seen_ns = now_ns();
+    header.peer = Address { halves: [high, low] };
+    header.peer_port = (ports >> 16) as u16;
+    header.local_port = ports as u16;
+    header.kind = (what & 0xff) as u16;
+    header.protocol = (what >> 16) as u16;
+    header.sequence = sequence;
+    let text_len = header.text_len;
+    if text_len == 0 {
+        return 0;
+    }
+    let len = core::hint::black_box(text_len as u64 - 1) % SIGHTING_TEXT_LEN as u64 + 1;
+    let len = size_of::<SightingHeader>() as u64 + len;
+    let ring = match what & 0xff {
+        ACCEPTED_KIND => (&raw const ACCEPTED).cast_mut().cast(),
+        SEGMENT_KIND => (&raw const STREAMS).cast_mut().cast(),
+        BLOCKED_KIND => (&raw const BLOCKED).cast_mut().cast(),
+        _ => (&raw const REFUSED).cast_mut().cast(),
+    };
+    // SAFETY: the ring is a map of this program, and the room has as many bytes.
+    let status = unsafe { generated::bpf_ringbuf_output(ring, (&raw mut *sighting).cast(), len, 0) };
+    count(what & 0xff, status < 0, len);
+    0
+}
+
+const ACCEPTED_KIND: u32 = SightingKind::Accepted as u32;
+const SEGMENT_KIND: u32 = SightingKind::Segment as u32;
+const BLOCKED_KIND: u32 = SightingKind::Blocked as u32;
+
+/// Counts a message as written, or as lost.
+#[inline(always)]
+fn count(kind: u32, is_lost: bool, len: u64) {
+    let Some(counter) = SIGHTINGS.get_ptr_mut(2 * kind + is_lost as u32) else { return };
+    // SAFETY: the pointer is to this CPU's own counter; what interrupts here loses one count at worst.
+    let counter = unsafe { &mut *counter };
+    counter.packets += 1;
+    counter.bytes += len;
+}

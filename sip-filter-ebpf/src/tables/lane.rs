@@ -1,0 +1,134 @@
+//! The bounded lane of strangers: what they have spent, and flows that are let in.
+//!
+//! All of it has a fixed size, and none of it is looked at for a peer that a list speaks for.
+
+use aya_ebpf::{
+    bindings::{BPF_F_CURRENT_NETNS, BPF_F_NO_PREALLOC, xdp_md},
+    btf_maps::{Array, HashMap},
+    helpers::generated,
+    macros::btf_map,
+};
+use sip_filter_common::{
+    Address, Frame,
+    lane::{Datagram, TotalChange, total_after},
+    maps::{FLOWS_MAX, FlowKey, LANE_BUCKETS, LANE_TOTALS as TOTALS, Lane, LaneLimits, LaneTotal},
+};
+
+#[btf_map]
+static LANES: Array<Lane, { LANE_BUCKETS as usize }> = Array::new();
+#[btf_map]
+static LANE_TOTALS: Array<LaneTotal, { TOTALS as usize }> = Array::new();
+#[btf_map]
+static FLOWS: HashMap<FlowKey, u64, { FLOWS_MAX as usize }, { BPF_F_NO_PREALLOC as usize }> = HashMap::new();
+
+/// How long a challenge lets its receiver send more than its own budget: as long as RFC 3261 has a client wait for an
+/// answer with all retransmissions, doubled by hand: a phone that asks its user is out of it.
+const CHALLENGE_NS: u64 = 8_000_000_000;
+
+/// `TCP_LISTEN` of the kernel: a socket that is no connection.
+const LISTENS: u32 = 10;
+
+/// What a source has spent.
+#[inline(always)]
+pub(super) fn of(source: &Address, salt: u64) -> Lane {
+    match LANES.get(Lane::place(source, salt)) {
+        Some(lane) => *lane,
+        None => Lane { spent_until_ns: u64::MAX, open_until_ns: 0 },
+    }
+}
+
+/// Notes until when a source has spent. Two CPUs that do so at once lose the one or the other: a little is given away.
+#[inline(always)]
+pub(super) fn spend(source: &Address, salt: u64, spent_until_ns: u64) {
+    let Some(lane) = LANES.get_ptr_mut(Lane::place(source, salt)) else { return };
+    // SAFETY: the pointer is to an element of the map; a word is written whole.
+    unsafe { (*lane).spent_until_ns = spent_until_ns };
+}
+
+/// The SIP server has challenged a peer, and waits for what it says.
+#[inline(always)]
+pub(crate) fn open(peer: &Address, salt: u64, now_ns: u64) {
+    let Some(lane) = LANES.get_ptr_mut(Lane::place(peer, salt)) else { return };
+    // SAFETY: the pointer is to an element of the map; a word is written whole.
+    unsafe { (*lane).open_until_ns = now_ns + CHALLENGE_NS };
+}
+
+/// Spends from what all strangers may.
+///
+/// Once a window is used up, the word is only read: no cache line goes from CPU to CPU under a flood.
+#[inline(always)]
+pub(super) fn spend_total(is_challenged: bool, units: u64, now_ns: u64, limits: &LaneLimits, really: bool) -> bool {
+    let Some(total) = LANE_TOTALS.get_ptr_mut(is_challenged as u32) else { return false };
+    // SAFETY: the pointer is to an element of the map; a word is read whole.
+    let spent = unsafe { (*total).spent };
+    let Some(change) = total_after(spent, units, now_ns, limits) else { return false };
+    if really {
+        match change {
+            // SAFETY: as above; what another CPU adds at this moment is given away.
+            TotalChange::Anew(spent) => unsafe { (*total).spent = spent },
+            // SAFETY: the pointer is to an element of the map, and aligned.
+            TotalChange::Add(units) => unsafe { add(&raw mut (*total).spent, units) },
+        }
+    }
+    true
+}
+
+/// Adds to a word that other CPUs add to.
+///
+/// # Safety
+///
+/// The word is in a map, and aligned.
+#[inline(always)]
+unsafe fn add(word: *mut u64, units: u64) {
+    #[cfg(target_arch = "bpf")]
+    // SAFETY: the caller's word; the instruction touches nothing else. Linux has it since 3.18.
+    unsafe {
+        core::arch::asm!("lock *(u64 *)({word} + 0) += {units}", word = in(reg) word, units = in(reg) units);
+    }
+    #[cfg(not(target_arch = "bpf"))]
+    let _ = (word, units);
+}
+
+/// Until when a flow is let in, in nanoseconds of CLOCK_BOOTTIME; 0 for not at all.
+#[inline(always)]
+pub(super) fn flow_until_ns(flow: &FlowKey) -> u64 {
+    // A copy: what a helper gets a pointer to stands in memory.
+    let flow = *flow;
+    // SAFETY: an entry that is overwritten meanwhile is read as one or the other's.
+    unsafe { FLOWS.get(flow) }.copied().unwrap_or(0)
+}
+
+/// Whether the segment is for a connection of this host, one that is being opened included.
+#[inline(always)]
+pub(super) fn has_connection<F: Frame + ?Sized>(
+    ctx: *mut xdp_md,
+    frame: &F,
+    datagram: &Datagram,
+) -> bool {
+    // `struct bpf_sock_tuple`: source, destination, and the two ports as they stand in the header.
+    let mut tuple = [0; 9];
+    let Some([ports]) = frame.read_words(datagram.transport_at) else { return false };
+    let len = if datagram.is_ipv6 {
+        let Some(addresses) = frame.read_words::<8>(datagram.network_at + 8) else { return false };
+        tuple[..8].copy_from_slice(&addresses);
+        tuple[8] = ports;
+        36
+    } else {
+        let Some(addresses) = frame.read_words::<2>(datagram.network_at + 12) else { return false };
+        tuple[..2].copy_from_slice(&addresses);
+        tuple[2] = ports;
+        12
+    };
+    // SAFETY: the context is this call's own; the tuple has as many bytes as are said.
+    let socket = unsafe {
+        generated::bpf_skc_lookup_tcp(ctx.cast(), tuple.as_mut_ptr().cast(), len, BPF_F_CURRENT_NETNS as u64, 0)
+    };
+    if socket.is_null() {
+        return false;
+    }
+    // SAFETY: the kernel gave a socket, which stays until it is released.
+    let state = unsafe { (*socket).state };
+    // SAFETY: it is released once, and not used any more.
+    unsafe { generated::bpf_sk_release(socket.cast()) };
+    state != LISTENS
+}

@@ -1,0 +1,232 @@
+//! The packet path's table of peers: who is banned, who is registered.
+//!
+//! Knows where each stands, and keeps every one findable while others move; why somebody is in it is the caller's.
+
+use std::{
+    collections::HashMap,
+    hash::{BuildHasher as _, Hasher as _, RandomState},
+    net::IpAddr,
+};
+
+use aya::maps::Array;
+use sip_filter_common::{
+    Address, Peer,
+    maps::{Live, PEER_BITS_WORDS, PEER_BUCKET_WIDTH, PEER_BUCKETS, PeerBucket, REGISTERED_MAX, name},
+};
+
+use super::{Datapath, DatapathError};
+use crate::cuckoo::Cuckoo;
+
+/// What stands in the packet path's table.
+pub(super) struct Placed {
+    cuckoo: Cuckoo,
+    /// By the number that the table of places knows a peer by; a number that is nobody's is used again.
+    peers: Vec<Peer>,
+    numbers: HashMap<Address, u32>,
+    free: Vec<u32>,
+    registered: usize,
+}
+
+impl Default for Placed {
+    fn default() -> Self {
+        Self {
+            cuckoo: Cuckoo::new(PEER_BUCKETS as usize, PEER_BUCKET_WIDTH),
+            peers: Vec::new(),
+            numbers: HashMap::new(),
+            free: Vec::new(),
+            registered: 0,
+        }
+    }
+}
+
+impl Placed {
+    fn peer(&self, address: &Address) -> Peer {
+        let known = self.numbers.get(address).map(|number| self.peers[*number as usize]);
+        known.unwrap_or(Peer { address: *address, ..Peer::NOBODY })
+    }
+}
+
+impl Datapath {
+    /// Lets an address in, by a registration, until a time of CLOCK_BOOTTIME.
+    ///
+    /// # Errors
+    ///
+    /// [`DatapathError::RegisteredFull`] at the limit; who is in it stays.
+    pub fn admit(&mut self, address: IpAddr, until_ns: u64) -> Result<(), DatapathError> {
+        let peer = self.peers.peer(&address.into());
+        if peer.registered_until_ns == 0 && self.peers.registered >= REGISTERED_MAX as usize {
+            return Err(DatapathError::RegisteredFull);
+        }
+        self.put_peer(Peer { registered_until_ns: until_ns, ..peer })
+    }
+
+    /// No registration lets the address in any more; false if none did.
+    ///
+    /// # Errors
+    ///
+    /// The map cannot be written.
+    pub fn dismiss(&mut self, address: IpAddr) -> Result<bool, DatapathError> {
+        let peer = self.peers.peer(&address.into());
+        self.put_peer(Peer { registered_until_ns: 0, ..peer })?;
+        Ok(peer.registered_until_ns != 0)
+    }
+
+    /// Until when the kernel lets in whom, by registrations; those that have ended included.
+    pub fn registered(&self) -> impl Iterator<Item = (IpAddr, u64)> {
+        let peers = self.peers.numbers.values().map(|number| self.peers.peers[*number as usize]);
+        let registered = peers.filter(|peer| peer.registered_until_ns != 0);
+        registered.map(|peer| (peer.address.into(), peer.registered_until_ns))
+    }
+
+    /// When an address's ban ends; 0 for none.
+    pub(super) fn set_ban(&mut self, address: Address, until_ns: u64) -> Result<(), DatapathError> {
+        let peer = self.peers.peer(&address);
+        self.put_peer(Peer { banned_until_ns: until_ns, ..peer })
+    }
+
+    /// Takes the presence bits of whom nothing is known about any more out of the packet path's way.
+    ///
+    /// # Errors
+    ///
+    /// The map cannot be written.
+    pub fn tidy_peers(&mut self) -> Result<(), DatapathError> {
+        let mut bits = [0; PEER_BITS_WORDS];
+        for address in self.peers.numbers.keys() {
+            let (word, bit) = self.tables.live.0.peer_bit(address);
+            bits[word] |= bit;
+        }
+        let live = &mut self.tables.live.0;
+        if live.peer_bits == bits {
+            return Ok(());
+        }
+        live.peer_bits = bits;
+        if self.peers.numbers.is_empty() {
+            live.watch &= !Live::PEERS;
+        }
+        self.write_live()
+    }
+
+    /// Reads what an earlier daemon left in the table, where the maps are the same.
+    pub(super) fn take_over_peers(&mut self, maps_are_reused: bool) -> Result<(), DatapathError> {
+        if self.tables.live.0.salt == 0 {
+            self.tables.live.0.salt = RandomState::new().build_hasher().finish() | 1;
+        }
+        if !maps_are_reused || self.tables.live.0.watch & Live::PEERS == 0 {
+            return Ok(());
+        }
+        let map: Array<_, PeerBucket> = self.map(name::PEERS)?;
+        let mut found = Vec::new();
+        for bucket in 0..PEER_BUCKETS {
+            let places = map.get(&bucket, 0)?.places.into_iter().enumerate();
+            let taken = places.filter(|(_, peer)| !peer.is_nobody());
+            found.extend(taken.map(|(column, peer)| (bucket as usize * PEER_BUCKET_WIDTH + column, peer)));
+        }
+        for (place, peer) in found {
+            // One that was being moved stands in two places; the second goes with its next change.
+            if !self.peers.numbers.contains_key(&peer.address) {
+                let number = self.number(peer);
+                self.peers.cuckoo.put(place, Some(number));
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes the packet path's table say so about a peer.
+    fn put_peer(&mut self, peer: Peer) -> Result<(), DatapathError> {
+        let before = self.peers.peer(&peer.address);
+        if peer.is_nobody() {
+            return self.remove_peer(&peer.address);
+        }
+        let choices = PeerBucket::choices(peer.address.hash(self.tables.live.0.salt));
+        let known = self.peers.numbers.get(&peer.address).copied();
+        if let Some((number, place)) =
+            known.and_then(|number| Some((number, self.peers.cuckoo.place_of(number, choices)?)))
+        {
+            self.peers.peers[number as usize] = peer;
+            self.count_registered(&before, &peer);
+            return self.write_bucket(place);
+        }
+        let number = self.number(peer);
+        let salt = self.tables.live.0.salt;
+        let peers = &self.peers.peers;
+        let choices = |number: u32| PeerBucket::choices(peers[number as usize].address.hash(salt));
+        let Some(moves) = self.peers.cuckoo.insert(number, choices) else {
+            self.forget(&peer.address);
+            return Err(DatapathError::PeersFull);
+        };
+        let is_moved = moves.len() > 1;
+        for (at, _) in moves {
+            self.write_bucket(at)?;
+            if is_moved {
+                // A packet that found neither the old place nor the new one would pass: it has both for a while.
+                self.wait_for_packets()?;
+            }
+        }
+        let (word, bit) = self.tables.live.0.peer_bit(&peer.address);
+        let live = &mut self.tables.live.0;
+        if live.peer_bits[word] & bit == 0 || live.watch & Live::PEERS == 0 {
+            live.peer_bits[word] |= bit;
+            live.watch |= Live::PEERS;
+            self.write_live()?;
+        }
+        Ok(())
+    }
+
+    fn remove_peer(&mut self, address: &Address) -> Result<(), DatapathError> {
+        let Some(number) = self.forget(address) else { return Ok(()) };
+        let choices = PeerBucket::choices(address.hash(self.tables.live.0.salt));
+        if let Some(place) = self.peers.cuckoo.place_of(number, choices) {
+            self.peers.cuckoo.put(place, None);
+            self.write_bucket(place)?;
+        }
+        Ok(())
+    }
+
+    /// A number for a peer.
+    fn number(&mut self, peer: Peer) -> u32 {
+        let number = match self.peers.free.pop() {
+            Some(number) => {
+                self.peers.peers[number as usize] = peer;
+                number
+            }
+            None => {
+                self.peers.peers.push(peer);
+                u32::try_from(self.peers.peers.len() - 1).unwrap_or(u32::MAX)
+            }
+        };
+        self.peers.numbers.insert(peer.address, number);
+        self.count_registered(&Peer::NOBODY, &peer);
+        number
+    }
+
+    fn forget(&mut self, address: &Address) -> Option<u32> {
+        let number = self.peers.numbers.remove(address)?;
+        let peer = self.peers.peers[number as usize];
+        self.count_registered(&peer, &Peer::NOBODY);
+        self.peers.free.push(number);
+        Some(number)
+    }
+
+    fn count_registered(&mut self, before: &Peer, after: &Peer) {
+        let is = |peer: &Peer| usize::from(peer.registered_until_ns != 0);
+        self.peers.registered = self.peers.registered + is(after) - is(before);
+    }
+
+    /// Writes the bucket of a place, empty where it changes first: no packet sees half of the one and half of the other.
+    fn write_bucket(&mut self, place: usize) -> Result<(), DatapathError> {
+        let bucket = self.peers.cuckoo.bucket_of(place);
+        let column = place % PEER_BUCKET_WIDTH;
+        let mut places = [Peer::NOBODY; PEER_BUCKET_WIDTH];
+        for (place, number) in places.iter_mut().zip(self.peers.cuckoo.bucket(bucket)) {
+            *place = number.map_or(Peer::NOBODY, |number| self.peers.peers[number as usize]);
+        }
+        let mut map: Array<_, PeerBucket> = self.map_mut(name::PEERS)?;
+        let before: PeerBucket = map.get(&bucket, 0)?;
+        if before.places[column].address != places[column].address && !before.places[column].is_nobody() {
+            let mut emptied = before;
+            emptied.places[column] = Peer::NOBODY;
+            map.set(bucket, emptied, 0)?;
+        }
+        Ok(map.set(bucket, PeerBucket { places }, 0)?)
+    }
+}
