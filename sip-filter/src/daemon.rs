@@ -4,6 +4,7 @@
 
 mod listing;
 mod memory;
+mod registered;
 mod requests;
 mod save;
 mod settling;
@@ -24,7 +25,7 @@ use crate::{
     control::{Request, Response, server},
     datapath::{AttachMode, Datapath, is_in_own_mount_namespace},
     interfaces::{Interface, Interfaces},
-    policy::{OnExit, Policy, change::ListChange},
+    policy::{OnExit, Policy, change::ListChange, registered::RegisteredTrunks},
 };
 use sip_filter_common::Mode;
 
@@ -80,6 +81,8 @@ struct Daemon {
     datapath: Datapath,
     interfaces: Interfaces,
     policy: Policy,
+    /// What follows from registrations for the rights of trunks.
+    registered: RegisteredTrunks,
     /// Changes that the policy file does not have.
     unsaved: Vec<ListChange>,
     settling: settling::Settling,

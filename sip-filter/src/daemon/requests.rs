@@ -35,7 +35,7 @@ use crate::{
 };
 
 /// How many prefixes a live change may put before the tables.
-const CHANGE_PREFIXES_MAX: usize = 1_024;
+pub(super) const CHANGE_PREFIXES_MAX: usize = 1_024;
 
 /// A request that asks for what cannot be.
 #[derive(Debug, thiserror::Error)]
@@ -167,7 +167,7 @@ impl Daemon {
         let in_force = &self.policy.interfaces;
         let interfaces = start::describe_all(&self.interfaces, &policy, in_force, is_ours).await?;
         let started = Instant::now();
-        let mut tables = Tables::compile(&policy)?;
+        let mut tables = Tables::compile(&policy, &self.registered)?;
         let mut timing_us = Timing { read: micros(read), compile: micros(started.elapsed()), kernel: 0 };
         let dropped_changes =
             self.unsaved.iter().filter(|change| !policy.agrees_with(change)).cloned().collect();
@@ -258,7 +258,7 @@ impl Daemon {
     /// Puts what the policy will say about the addresses of a prefix before the tables in force; all of it anew where
     /// that is too much.
     fn put_change_in_force(&mut self, change: &ListChange) -> anyhow::Result<()> {
-        if let Some(classes) = classes_after(&self.policy, change, CHANGE_PREFIXES_MAX) {
+        if let Some(classes) = classes_after(&self.policy, &self.registered, change, CHANGE_PREFIXES_MAX) {
             match self.datapath.change(&classes) {
                 Err(DatapathError::NoRoom { .. }) => {}
                 changed => {
@@ -270,7 +270,7 @@ impl Daemon {
         }
         let mut policy = self.policy.clone();
         policy.change(change).map_err(Misuse::new)?;
-        self.datapath.apply(&mut Tables::compile(&policy)?)?;
+        self.datapath.apply(&mut Tables::compile(&policy, &self.registered)?)?;
         self.settling.settled();
         Ok(())
     }

@@ -13,7 +13,7 @@ use crate::{
     datapath::{AttachError, Datapath, Pins, is_in_own_mount_namespace, program_name},
     interfaces::{Attached, Interface, InterfaceError, Interfaces},
     list_files::OnDisk,
-    policy::{OnExit, Policy, file, tables::Tables},
+    policy::{OnExit, Policy, file, registered::RegisteredTrunks, tables::Tables},
 };
 
 /// What loading, pinning and attaching need (capabilities(7)).
@@ -39,7 +39,8 @@ impl Daemon {
         let (listener, socket) = server::bind(&options.socket)?;
         let wanted =
             describe_all(&interfaces, &policy, &[], |interface| pins.has_link(&interface.name)).await?;
-        let mut tables = Tables::compile(&policy)?;
+        let registered = RegisteredTrunks::default();
+        let mut tables = Tables::compile(&policy, &registered)?;
 
         let datapath = Datapath::load(pins, options.is_verbose)?;
         let (sender, events) = mpsc::channel(EVENTS_MAX);
@@ -48,6 +49,7 @@ impl Daemon {
             datapath,
             interfaces,
             policy,
+            registered,
             unsaved: Vec::new(),
             settling: Settling::new(sender.clone()),
             _socket: socket,

@@ -257,7 +257,7 @@ fn a_decision_is_followed_for_a_minute() {
     let policy = parsed(super::POLICY);
     for of in FAMILIES {
         for (protocol_number, make) in [(UDP, udp as fn() -> Packet), (TCP, tcp)] {
-            let mut host = HostTables::new(Tables::compile(&policy).unwrap());
+            let mut host = HostTables::new(Tables::compile(&policy, &RegisteredTrunks::default()).unwrap());
             let mut model = Model::new(&policy);
             let mut check = |now_ns: u64, packet: Packet, reason: Reason| {
                 host.set_now_ns(now_ns);
