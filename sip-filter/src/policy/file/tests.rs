@@ -107,6 +107,17 @@ fn the_example_file_of_this_project_has_no_mistakes() {
     let policy = parsed(include_str!("../../../../sip-filter.example.toml"));
     assert!(policy.warnings.is_empty(), "{}", policy.warnings);
     assert_eq!((policy.listeners.len(), policy.trunks.len(), policy.allow.len()), (4, 1, 1));
+    // What it says about strangers that prove themselves, and about a PBX, is what it says the defaults are.
+    let text = include_str!("../../../../sip-filter.example.toml");
+    let text = text.replace("signalling = \"drop\"", "signalling = \"prove\"");
+    let commented =
+        |line: &str| line.starts_with("# [[pbx]]") || line.contains(" = \"") && line.starts_with("# ");
+    let (head, pbx) = text.split_at(text.find("# [[pbx]]").unwrap());
+    let pbx: String =
+        pbx.lines().filter(|line| commented(line)).map(|line| format!("{}\n", &line[2..])).collect();
+    let policy = parsed(&format!("{head}{pbx}"));
+    assert_eq!(policy.strangers.prove, Some(crate::policy::Prove::default()));
+    assert_eq!(policy.pbxs.len(), 1);
 }
 
 #[test]
