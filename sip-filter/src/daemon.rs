@@ -49,6 +49,8 @@ pub struct Options {
     pub socket: PathBuf,
     /// The pin directory.
     pub pins: PathBuf,
+    /// The file in which registrations outlive a restart.
+    pub state: PathBuf,
     /// Say more.
     pub is_verbose: bool,
 }

@@ -19,8 +19,8 @@ use super::{
 };
 use crate::{
     control::{
-        Applied, BanEntry, Banned, Cause, Changed, CounterStatus, Explanation, Fault, InterfaceStatus,
-        Question, Request, Response, Status, Timing, TransportName, VlanTags,
+        Applied, BanEntry, Banned, Cause, Changed, CounterStatus, EventsStatus, Explanation, Fault,
+        InterfaceStatus, Question, Request, Response, Status, Timing, TransportName, VlanTags,
     },
     datapath::{DatapathError, Written},
     explain,
@@ -86,6 +86,9 @@ impl Daemon {
             Request::BanAdd { address, for_ms, cause } => self.ban(address, for_ms, &cause).and_then(value),
             Request::BanRemove { address } => self.unban(address).and_then(value),
             Request::BanList => self.bans().and_then(value),
+            Request::RegistrationAdd { .. }
+            | Request::RegistrationRemove { .. }
+            | Request::RegistrationList => Err(Misuse::new("registrations are not supported yet").into()),
             Request::TrunkList => value(self.trunks()),
             Request::Explain(question) => self.explain(question).and_then(value),
             Request::Detach { .. } => {
@@ -144,6 +147,8 @@ impl Daemon {
             config: self.options.config.clone(),
             unsaved_changes: self.unsaved.len(),
             memory_bytes: memory_bytes(&self.datapath),
+            links: Vec::new(),
+            events: EventsStatus::default(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             warnings,
         })
@@ -281,15 +286,6 @@ impl Daemon {
         let trunk = self.policy.trunks.iter().find(|trunk| trunk.name == *name)?;
         trunk.media.as_ref()?;
         Some(format!("trunk \"{name}\" has a media list of its own, which stays as it is"))
-    }
-
-    /// A change and its opposite leave nothing to save.
-    fn note_unsaved(&mut self, change: ListChange) {
-        let before = self.unsaved.len();
-        self.unsaved.retain(|other| (&other.list, other.prefix) != (&change.list, change.prefix));
-        if self.unsaved.len() == before {
-            self.unsaved.push(change);
-        }
     }
 
     fn ban(&mut self, address: IpAddr, for_ms: u64, cause: &str) -> anyhow::Result<Banned> {
