@@ -9,7 +9,7 @@ use super::asking::{assert_told, leaving_all_as_it_was, told};
 
 /// What is wrong, what stands in the policy, what is there instead, the text that the place given is the place of, and
 /// a part of the message.
-const MISTAKES: [(&str, &str, &str, &str, &str); 23] = [
+const MISTAKES: [(&str, &str, &str, &str, &str); 25] = [
     ("a value is missing", "\"enforce\"", "", "\non_exit", ""),
     ("a quote is missing", "\"enforce\"", "\"enforce", "\non_exit", ""),
     ("unknown key", "admin =", "admins =", "admins", "did you mean \"admin\"?"),

@@ -5,7 +5,7 @@ use sip_filter_common::maps::FRAGMENT_LIFETIME_NS;
 
 use super::{
     ADMIN, BRANCH, BanEnd, DENIED, FAMILIES, Family, HostTables, LISTED, LOCAL, Model, PROVIDER, Packet,
-    Peer, Row, STRANGER, Tables, both, check, judge, parsed, row,
+    Peer, RegisteredTrunks, Row, STRANGER, Tables, both, check, judge, parsed, row,
 };
 use crate::kernel::packet::{
     AUTHENTICATION, DESTINATION_OPTIONS, ESP, HOP_BY_HOP, ICMP, ICMPV6, NO_NEXT_HEADER, ROUTING, TCP, UDP,
