@@ -14,4 +14,6 @@ mod lab;
 #[cfg(test)]
 mod operations;
 #[cfg(test)]
+mod registrations;
+#[cfg(test)]
 mod wire;
