@@ -60,6 +60,7 @@ pub mod wait;
 /// Tests change it by [`str::replace`], so that each shows the lines that matter to it.
 pub const POLICY: &str = include_str!("demo-policy.toml");
 
+pub use attack::Flood;
 pub use call::Call;
 pub use capture::{Capture, Packet};
 pub use filter::Filter;
@@ -71,5 +72,5 @@ pub use phone::{Outcome as Registered, Phone};
 pub use process::{Outcome, Process};
 pub use receiver::Receiver;
 pub use report::Report;
-pub use scan::{Sweep, invite_with_body, options, sweep};
+pub use scan::{Sweep, ask_from, invite_with_body, options, sweep};
 pub use wait::wait_until;
