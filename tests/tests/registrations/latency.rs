@@ -8,7 +8,6 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
-use nix::sys::socket::{setsockopt, sockopt};
 use tests::{Family, Filter, Lab};
 
 use super::prove;
@@ -30,20 +29,6 @@ fn message(first_line: &str, method: &str, peer: SocketAddr, rest: &str) -> Stri
          From: <sip:{user}@lab>;tag=a\r\nTo: <sip:{user}@lab>;tag=b\r\nCall-ID: {user}@lab\r\n\
          CSeq: 1 {method}\r\n{rest}Content-Length: 0\r\n\r\n"
     )
-}
-
-/// A socket of an address that its host does not have: nobody needs to hear the answers.
-fn peer(lab: &Lab, address: Ipv4Addr) -> Result<UdpSocket> {
-    use nix::sys::socket::{AddressFamily, SockFlag, SockType, SockaddrIn, bind, socket};
-    lab.stranger().in_namespace(|| {
-        let fd = socket(AddressFamily::Inet, SockType::Datagram, SockFlag::empty(), None)?;
-        setsockopt(&fd, sockopt::IpFreebind, &true)?;
-        bind(
-            std::os::fd::AsRawFd::as_raw_fd(&fd),
-            &SockaddrIn::from(std::net::SocketAddrV4::new(address, 5060)),
-        )?;
-        Ok(UdpSocket::from(fd))
-    })?
 }
 
 /// Registers one peer, and then has it call until a call arrives: the time from the 200 OK to then.
@@ -89,7 +74,8 @@ fn measure(lab: &Lab, network: u8) -> Result<Vec<Duration>> {
     let mut times = Vec::new();
     for number in 0..REGISTRATIONS {
         let [_, _, high, low] = (number + 1).to_be_bytes();
-        let client = peer(lab, Ipv4Addr::new(10, network, high, low))?;
+        let address = Ipv4Addr::new(10, network, high, low);
+        let client = lab.stranger().in_namespace(|| UdpSocket::bind((address, 5060)))??;
         thread::sleep((EVERY * number).saturating_sub(started.elapsed()));
         times.push(promotion(&server, &client, at)?);
     }
@@ -106,6 +92,8 @@ fn at_a_thousand_registrations_a_second_a_peer_is_let_in_within_a_millisecond() 
     let _filter = Filter::start(&lab, &prove("total_rate = \"100000/s\"")).unwrap();
     let by = lab.stranger().address(Family::V4).to_string();
     lab.pbx().network(&["route", "add", "10.0.0.0/8", "via", &by]).unwrap();
+    // All of these addresses are the stranger's, as those of one prefix can be (AnyIP).
+    lab.stranger().network(&["route", "add", "local", "10.0.0.0/8", "dev", "lo"]).unwrap();
     let mut networks = (1..=u8::try_from(ATTEMPTS).unwrap()).map(|network| measure(&lab, network).unwrap());
     let is_fast = |times: Vec<Duration>| times[times.len() * 99 / 100 - 1] < GOAL;
     assert!(networks.any(is_fast), "one in a hundred takes longer than {GOAL:?}");
