@@ -36,7 +36,7 @@
 //! | [`process`], [`wait`] | programs with their output in files; polling with a deadline |
 //! | [`filter`] | the `sip-filter` under test, by its commands and JSON only |
 //! | [`pbx`], [`call`], [`scan`] | Kamailio and phones; calls; `svmap` sweeps and single probes |
-//! | [`phone`], [`attack`] | phones that register; `svcrack`, `svwar` and floods |
+//! | [`handset`], [`attack`] | phones that register and call; `svcrack`, `svwar` and floods |
 //! | [`capture`], [`frames`], [`receiver`] | what the kernel's stack got; frames and paced packets to send and to receive |
 //! | [`report`] | the table that the demo prints |
 
@@ -45,10 +45,11 @@ pub mod call;
 pub mod capture;
 pub mod filter;
 pub mod frames;
+pub mod handset;
 pub mod host;
 pub mod lab;
 pub mod pbx;
-pub mod phone;
+
 pub mod process;
 pub mod receiver;
 pub mod report;
@@ -65,10 +66,10 @@ pub use call::Call;
 pub use capture::{Capture, Packet};
 pub use filter::Filter;
 pub use frames::{PacedSender, send_frames};
+pub use handset::Handset;
 pub use host::{Family, Host, Role, Transport};
 pub use lab::Lab;
 pub use pbx::Pbx;
-pub use phone::{Outcome as Registered, Phone};
 pub use process::{Outcome, Process};
 pub use receiver::Receiver;
 pub use report::Report;

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::thread;
 
 use tests::attack::{Flood, crack, forged, war};
-use tests::{Capture, Family, Phone, Transport, wait_until};
+use tests::{Capture, Family, Handset, Transport, wait_until};
 
 use super::{Scene, WITHIN, prove, requests};
 
@@ -41,7 +41,7 @@ fn phones_register_call_roam_and_call_again_amid_a_flood_while_a_cracker_gets_ba
         let attack =
             scope.spawn(|| crack(scene.lab.stranger(), scene.lab.pbx().sip(Family::V4), "alice", 100));
         for (transport, [home, away]) in [Transport::Udp, Transport::Tcp].into_iter().zip([[0, 1], [2, 3]]) {
-            let phone = Phone::new(scene.lab.trunk(), places[home], transport, "alice");
+            let phone = Handset::new(scene.lab.trunk(), places[home], transport, "alice");
             for phone in [phone.at(places[home]), phone.at(places[away])] {
                 let registered = phone.register(AN_HOUR_S).unwrap();
                 assert!(registered.complete, "{transport:?} at {}: {}", phone.address(), registered.log);
@@ -72,7 +72,7 @@ fn phones_register_call_roam_and_call_again_amid_a_flood_while_a_cracker_gets_ba
 fn those_who_registered_are_not_disturbed_by_a_flood_of_registrations() {
     let Some(scene) = Scene::or_skip(&prove("")) else { return };
     let place = scene.somewhere(40, Family::V4);
-    let phone = Phone::new(scene.lab.trunk(), place, Transport::Udp, "alice");
+    let phone = Handset::new(scene.lab.trunk(), place, Transport::Udp, "alice");
     assert!(phone.register(AN_HOUR_S).unwrap().complete);
     let mut flood = flood(&scene, &["REGISTER", "OPTIONS"]);
     wait_until(WITHIN, "the flood", || Ok((scene.filter.counter("rate_exceeded")? > 10_000).then_some(())))
@@ -91,7 +91,7 @@ fn one_wrong_password_and_then_the_right_one_is_no_reason_for_a_ban() {
     let Some(scene) = Scene::or_skip(&prove("")) else { return };
     for (host, transport) in [(40, Transport::Udp), (41, Transport::Tcp)] {
         let place = scene.somewhere(host, Family::V4);
-        let phone = Phone::new(scene.lab.trunk(), place, transport, "alice");
+        let phone = Handset::new(scene.lab.trunk(), place, transport, "alice");
         for _ in 0..6 {
             let registered = phone.register_after(1, AN_HOUR_S).unwrap();
             assert!(registered.complete, "{transport:?}: {}", registered.log);

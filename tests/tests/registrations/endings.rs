@@ -1,7 +1,7 @@
 //! How trust ends, and what it outlives.
 
 use nix::sys::signal::Signal;
-use tests::{Family, Phone, Transport, wait_until};
+use tests::{Family, Handset, Transport, wait_until};
 
 use super::{Scene, WITHIN, prove};
 
@@ -13,7 +13,7 @@ fn a_phone_that_takes_its_registration_back_is_a_stranger_again() {
     for transport in [Transport::Udp, Transport::Tcp] {
         for all in [false, true] {
             let address = scene.somewhere(if all { 41 } else { 40 }, Family::V4);
-            let phone = Phone::new(scene.lab.trunk(), address, transport, "alice");
+            let phone = Handset::new(scene.lab.trunk(), address, transport, "alice");
             assert!(phone.register(AN_HOUR_S).unwrap().complete);
             assert!(scene.may_call(address));
             let gone = if all { phone.deregister_all() } else { phone.deregister() }.unwrap();
@@ -34,7 +34,7 @@ fn a_registration_that_nobody_refreshes_ends_by_itself_also_without_a_daemon() {
     };
     let addresses = [40, 41].map(|host| scene.somewhere(host, Family::V4));
     let register = |address, user: &str| {
-        let phone = Phone::new(scene.lab.trunk(), address, Transport::Udp, user);
+        let phone = Handset::new(scene.lab.trunk(), address, Transport::Udp, user);
         assert!(phone.register(3).unwrap().complete);
         assert!(scene.may_call(address));
     };
@@ -53,7 +53,7 @@ fn a_registration_that_nobody_refreshes_ends_by_itself_also_without_a_daemon() {
 fn a_refresh_prolongs_what_it_refreshes() {
     let Some(scene) = Scene::or_skip(&prove("grace = \"0s\"")) else { return };
     let address = scene.somewhere(40, Family::V4);
-    let phone = Phone::new(scene.lab.trunk(), address, Transport::Udp, "alice");
+    let phone = Handset::new(scene.lab.trunk(), address, Transport::Udp, "alice");
     assert!(phone.register(5).unwrap().complete);
     assert!(phone.register(AN_HOUR_S).unwrap().complete);
     let list = scene.filter.json(&["registration", "list"]).unwrap();
@@ -70,7 +70,7 @@ fn registrations_outlive_the_daemon_whatever_is_left_in_the_kernel() {
             return;
         };
         let address = scene.somewhere(40, Family::V4);
-        let phone = Phone::new(scene.lab.trunk(), address, Transport::Udp, "alice");
+        let phone = Handset::new(scene.lab.trunk(), address, Transport::Udp, "alice");
         assert!(phone.register(AN_HOUR_S).unwrap().complete);
         let before = scene.filter.registrations().unwrap();
         assert_eq!(before.len(), 1);

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use tests::{Capture, Family, Phone, Transport, ask_from, call::MEDIA_PACKETS, options, wait_until};
+use tests::{Capture, Family, Handset, Transport, ask_from, call::MEDIA_PACKETS, options, wait_until};
 
 use super::{PROBE, Scene, WITHIN, prove, requests};
 
@@ -20,7 +20,7 @@ fn a_phone_that_registers_may_call_with_media_and_before_that_it_may_not() {
         let address = scene.somewhere(next, family);
         next += 1;
         assert!(!scene.may_call(address), "{address} has not registered");
-        let phone = Phone::new(scene.lab.trunk(), address, transport, &format!("phone{next}"));
+        let phone = Handset::new(scene.lab.trunk(), address, transport, &format!("phone{next}"));
         let registered = phone.register(AN_HOUR_S).unwrap();
         assert!(registered.complete, "{transport:?} {family:?}: {}", registered.log);
         let call = phone.call().unwrap();
@@ -44,7 +44,7 @@ fn a_phone_behind_a_nat_takes_its_trust_along_to_where_it_roams() {
     for (number, transport) in UDP_AND_TCP.into_iter().enumerate() {
         let number = u8::try_from(number).unwrap();
         let [home, away] = [50, 60].map(|host| scene.somewhere(host + number, Family::V4));
-        let phone = Phone::new(scene.lab.trunk(), home, transport, &format!("roamer{number}")).behind_nat();
+        let phone = Handset::new(scene.lab.trunk(), home, transport, &format!("roamer{number}")).behind_nat();
         assert!(phone.register(AN_HOUR_S).unwrap().complete);
         assert!(phone.call().unwrap().complete);
         let phone = phone.at(away);
@@ -67,7 +67,7 @@ fn a_thousand_phones_behind_one_address_all_get_through_after_an_outage() {
     let Some(scene) = Scene::or_skip(&prove("")) else { return };
     let nat = scene.somewhere(70, Family::V4);
     for transport in UDP_AND_TCP {
-        let phones = Phone::new(scene.lab.trunk(), nat, transport, "office").behind_nat();
+        let phones = Handset::new(scene.lab.trunk(), nat, transport, "office").behind_nat();
         let registered = phones.register_many(1_000, AN_HOUR_S, WITHIN).unwrap();
         assert!(registered.complete, "{transport:?}: {}", registered.log);
         println!("1,000 phones over {} in {:.1} s", transport.name(), registered.took.as_secs_f64());
@@ -99,7 +99,7 @@ fn an_answered_options_makes_nobody_trusted() {
 fn with_trust_in_flows_another_port_of_the_same_address_stays_a_stranger() {
     let Some(scene) = Scene::or_skip(&prove("trust = \"flow\"")) else { return };
     let address = scene.somewhere(80, Family::V4);
-    let phone = Phone::new(scene.lab.trunk(), address, Transport::Udp, "alice");
+    let phone = Handset::new(scene.lab.trunk(), address, Transport::Udp, "alice");
     assert!(phone.register(AN_HOUR_S).unwrap().complete);
     // sipp binds 5060 each time; the probe binds another port.
     let call = phone.call().unwrap();

@@ -1,6 +1,6 @@
 //! Trunks that must register.
 
-use tests::{Family, Phone, Transport, wait_until};
+use tests::{Family, Handset, Transport, wait_until};
 
 use super::{Scene, WITHIN, prove};
 
@@ -19,7 +19,7 @@ fn a_trunk_that_must_register_may_do_no_more_until_it_has() {
     let Some(scene) = Scene::or_skip(&carrier(tests::POLICY, "require_registration = true")) else { return };
     let address = scene.lab.trunk().address(Family::V4);
     assert!(!scene.may_call(address));
-    let trunk = Phone::new(scene.lab.trunk(), address, Transport::Udp, "carrier");
+    let trunk = Handset::new(scene.lab.trunk(), address, Transport::Udp, "carrier");
     let registered = trunk.register(AN_HOUR_S).unwrap();
     assert!(registered.complete, "{}", registered.log);
     let call = trunk.call().unwrap();
@@ -37,7 +37,7 @@ fn while_a_trunk_is_registered_its_other_addresses_may_only_register() {
     let Some(scene) = Scene::or_skip(&policy) else { return };
     let [one, other] = [scene.lab.trunk().address(Family::V4), scene.somewhere(21, Family::V4)];
     assert!(scene.may_call(one) && scene.may_call(other), "nobody has registered");
-    let trunk = Phone::new(scene.lab.trunk(), one, Transport::Udp, "carrier");
+    let trunk = Handset::new(scene.lab.trunk(), one, Transport::Udp, "carrier");
     assert!(trunk.register(AN_HOUR_S).unwrap().complete);
     wait_until(WITHIN, "the other address to be held back", || Ok((!scene.may_call(other)).then_some(())))
         .unwrap();

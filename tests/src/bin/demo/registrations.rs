@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Result, anyhow};
 use tests::attack::{crack, forged};
-use tests::{Capture, Family, Filter, Flood, Lab, Packet, Pbx, Phone, Report, Transport, ask_from, call};
+use tests::{Capture, Family, Filter, Flood, Handset, Lab, Packet, Pbx, Report, Transport, ask_from, call};
 
 /// Long enough for the scene.
 const LIFETIME_S: u32 = 600;
@@ -49,7 +49,7 @@ pub(super) fn show(report: &mut Report) -> Result<String> {
 
 fn phone(report: &mut Report, lab: &Lab, [home, away]: [IpAddr; 2]) -> Result<()> {
     for (address, transport) in [(home, Transport::Udp), (away, Transport::Tcp)] {
-        let phone = Phone::new(lab.trunk(), address, transport, "alice").behind_nat();
+        let phone = Handset::new(lab.trunk(), address, transport, "alice").behind_nat();
         let reply = ask_from(lab.trunk(), address, "INVITE", lab.pbx().sip(Family::V4), PROBE)?;
         let tried = format!("phone at {address}, not registered: INVITE");
         report.row(tried, "no reply", super::answer(reply), reply.is_none());

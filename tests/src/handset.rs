@@ -23,7 +23,7 @@ const WRONG_MAX: u32 = 6;
 
 /// A phone at one of a host's addresses.
 #[derive(Clone, Debug)]
-pub struct Phone<'a> {
+pub struct Handset<'a> {
     host: &'a Host,
     address: IpAddr,
     transport: Transport,
@@ -42,7 +42,7 @@ pub struct Outcome {
     pub log: String,
 }
 
-impl<'a> Phone<'a> {
+impl<'a> Handset<'a> {
     /// A phone of the account `user` that names its own address as its contact.
     pub fn new(host: &'a Host, address: IpAddr, transport: Transport, user: &str) -> Self {
         Self { host, address, transport, user: user.to_owned(), contact: OWN_CONTACT.to_owned() }
