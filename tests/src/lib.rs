@@ -49,7 +49,6 @@ pub mod handset;
 pub mod host;
 pub mod lab;
 pub mod pbx;
-
 pub mod process;
 pub mod receiver;
 pub mod report;
