@@ -9,6 +9,7 @@ mod failures;
 mod keeper;
 mod kernel;
 mod replies;
+mod reports;
 pub mod settings;
 pub mod state;
 mod table;

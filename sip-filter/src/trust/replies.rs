@@ -127,7 +127,7 @@ impl Trust {
         let heard = heard(to, reply, lists_one, now);
         let known = self.known(&aor);
         let changes = attribute(&heard, &known);
-        let lists_one = lists_one_only(&heard, &known);
+        let lists_one = lists_one_only(&heard, &known, &changes);
         for change in changes {
             self.change(&aor, &heard, change, now, effects);
         }
@@ -233,12 +233,16 @@ fn heard<'a>(to: Flow, reply: &'a Reply, lists_one: bool, now: Now) -> Heard<'a>
 }
 
 /// Whether this server leaves others' contacts out, where the reply shows it.
-fn lists_one_only(heard: &Heard<'_>, known: &[Known<'_>]) -> Option<bool> {
+fn lists_one_only(heard: &Heard<'_>, known: &[Known<'_>], changes: &[Change]) -> Option<bool> {
+    let is_taken = |known: &Known<'_>| {
+        let own = |change: &Change| matches!(change, Change::Take { was, .. } if *was == Some(known.place));
+        changes.iter().any(own)
+    };
     let is_other = |known: &&Known<'_>| {
         // One that ends about now may be left out by any server.
         let stands =
             known.stated_ns.saturating_sub(heard.now_ns) > nanoseconds(super::attribution::TOLERANCE);
-        known.flow.address != heard.to.address && !known.uri.is_empty() && stands
+        known.flow.address != heard.to.address && !known.uri.is_empty() && stands && !is_taken(known)
     };
     let is_listed = |known: &Known<'_>| heard.listed.iter().any(|listed| listed.uri == known.uri);
     let mut others = known.iter().filter(is_other).peekable();

@@ -171,6 +171,18 @@ fn an_empty_list_of_a_server_that_lists_one_takes_only_the_receiver_out() {
 }
 
 #[test]
+fn a_device_that_roams_does_not_make_a_server_seem_to_list_all() {
+    let third = flow("198.51.100.3:5060");
+    let mut world = World::new();
+    world.accept(x(), &[(PHONE, 3600)]);
+    world.accept(y(), &[(DESK, 3600)]);
+    world.pass(10);
+    world.accept(third, &[(PHONE, 3600)]);
+    world.accept(third, &[]);
+    world.check(&[(Y, 3590)]);
+}
+
+#[test]
 fn what_is_listed_without_a_lifetime_is_gone_alone() {
     let mut world = World::new();
     world.accept(x(), &[(PHONE, 3600)]);
