@@ -125,19 +125,28 @@ pub(super) fn attribute(heard: &Heard<'_>, all_known: &[Known<'_>]) -> Vec<Chang
 /// Two devices may have one URI (the same private address behind two NATs), and a server may list it twice: the ends
 /// tell them apart.
 fn matched<'k>(listed: &[Listed<'_>], known: &[Known<'k>], to: IpAddr) -> Vec<Option<Known<'k>>> {
-    let by_end = |known: &Known<'k>, listed: &Listed<'_>| is_about(known.stated_ns, listed.stated_ns);
-    let by_owner = |known: &Known<'k>, _: &Listed<'_>| known.flow.address == to;
-    let by_name = |_: &Known<'k>, _: &Listed<'_>| true;
-    let ways: [&dyn Fn(&Known<'k>, &Listed<'_>) -> bool; 3] = [&by_end, &by_owner, &by_name];
     let mut left: Vec<Known<'k>> = known.iter().filter(|known| !known.uri.is_empty()).copied().collect();
     let mut matches = vec![None; listed.len()];
-    for fits in ways {
+    for way in [Way::End, Way::Owner, Way::Name] {
+        let fits = |known: &Known<'k>, contact: &Listed<'_>| match way {
+            Way::End => is_about(known.stated_ns, contact.stated_ns),
+            Way::Owner => known.flow.address == to,
+            Way::Name => true,
+        };
         for (contact, matched) in listed.iter().zip(&mut matches).filter(|(_, matched)| matched.is_none()) {
             let place = left.iter().position(|known| known.uri == contact.uri && fits(known, contact));
             *matched = place.map(|place| left.swap_remove(place));
         }
     }
     matches
+}
+
+/// What tells apart two contacts of one URI, the surest first.
+#[derive(Clone, Copy)]
+enum Way {
+    End,
+    Owner,
+    Name,
 }
 
 fn is_about(one_ns: u64, other_ns: u64) -> bool {

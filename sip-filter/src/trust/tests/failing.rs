@@ -4,16 +4,16 @@ use super::*;
 use crate::trust::failures::{CHALLENGES_EACH_MAX, CHALLENGES_MAX, SPIKE};
 
 impl World {
-    fn challenge(&mut self, to: Flow, nonce: &str) {
-        self.conclude(to, 0, 401, &[(nonce, false)]);
+    pub(super) fn challenge(&mut self, to: Flow, nonce: &str) {
+        self.conclude(to, u32::MAX, 401, &[(nonce, false)]);
     }
 
-    fn answer(&mut self, from: Flow, cseq: u32, nonce: &str) {
+    pub(super) fn answer(&mut self, from: Flow, cseq: u32, nonce: &str) {
         let request = Request { call_id: "try".to_owned(), cseq, nonces: vec![nonce.to_owned()] };
         self.trust.request(from, &request, self.now);
     }
 
-    fn conclude(&mut self, to: Flow, cseq: u32, status: u16, challenges: &[(&str, bool)]) {
+    pub(super) fn conclude(&mut self, to: Flow, cseq: u32, status: u16, challenges: &[(&str, bool)]) {
         let challenges = challenges
             .iter()
             .map(|(nonce, stale)| Challenge { nonce: (*nonce).to_owned(), stale: *stale })

@@ -42,9 +42,12 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
+/// Where a reply goes to, for which account, and what it lists.
+type Answer = (Flow, u8, Vec<(String, u32)>);
+
 impl Registrar {
     /// Does a step and returns the reply to it, and where it goes to.
-    fn step(&mut self, step: Step, now_s: u64) -> Option<(Flow, u8, Vec<(String, u32)>)> {
+    fn step(&mut self, step: Step, now_s: u64) -> Option<Answer> {
         self.bindings.retain(|_, (_, ends_s)| *ends_s > now_s);
         let (to, account, about) = match step {
             Step::Register { account, device, from } => {
@@ -183,4 +186,71 @@ proptest! {
             prop_assert_eq!(&world.addresses, &world.trust.addresses().collect());
         }
     }
+
+    #[test]
+    fn who_is_banned_answered_its_own_challenges_wrongly_as_often_as_that(
+        events in vec((0..3_u8, 0..3_u8, 0..6_u8, 0..8_u32, 0..40_u64), 1..120),
+    ) {
+        let mut world = World::new();
+        // Everything that happened, to be gone through from the beginning each time.
+        let mut history: Vec<(u8, u8, u8, u32, u64)> = Vec::new();
+        for (what, place, nonce, cseq, seconds) in events {
+            world.pass(seconds);
+            let at = flow(&format!("198.51.100.{place}:5060"));
+            let text = nonce.to_string();
+            match what {
+                0 => world.challenge(at, &text),
+                1 => world.answer(at, cseq, &text),
+                _ => world.conclude(at, cseq, 401, &[]),
+            }
+            history.push((what, place, nonce, cseq, world.now.boot_ns / NS_PER_S));
+            for place in 0..3 {
+                let banned = world.bans.iter().filter(|banned| **banned == IpAddr::from([198, 51, 100, place]));
+                prop_assert_eq!(banned.count(), bans_by_history(&history, place), "{:?}", history);
+            }
+        }
+    }
+}
+
+/// How often an address is banned by what happened, as the rules are written: slowly.
+fn bans_by_history(history: &[(u8, u8, u8, u32, u64)], address: u8) -> usize {
+    let (mut failed, mut bans) = (Vec::new(), 0);
+    for (index, &(_, _, _, cseq, now_s)) in
+        history.iter().enumerate().filter(|(_, event)| event.0 == 2 && event.1 == address)
+    {
+        let before = &history[..index];
+        let mine = |event: &&(u8, u8, u8, u32, u64)| event.1 == address && event.3 == cseq;
+        // Since the last reply to the same transaction.
+        let last = before.iter().rposition(|event| event.0 == 2 && mine(&event)).map_or(0, |place| place + 1);
+        let answered = (last..index).any(|place| {
+            let (what, from, nonce, number, at_s) = history[place];
+            what == 1
+                && from == address
+                && number == cseq
+                && now_s - at_s <= 60
+                && was_proof(&history[..place], from, nonce, at_s)
+        });
+        if answered {
+            failed.retain(|at_s| now_s - at_s <= 600);
+            failed.push(now_s);
+        }
+        if failed.len() >= 3 {
+            failed.clear();
+            bans += 1;
+        }
+    }
+    bans
+}
+
+/// Whether a nonce had been sent to that address within the minute, and to nobody else since it was last forgotten.
+fn was_proof(before: &[(u8, u8, u8, u32, u64)], address: u8, nonce: u8, now_s: u64) -> bool {
+    let mut sent: Vec<(u8, u64)> = Vec::new();
+    for &(_, to, _, _, at_s) in before.iter().filter(|event| event.0 == 0 && event.2 == nonce) {
+        if sent.last().is_some_and(|(_, last_s)| at_s - last_s > 60) {
+            sent.clear();
+        }
+        sent.push((to, at_s));
+    }
+    let recent = sent.last().is_some_and(|(_, last_s)| now_s - last_s <= 60);
+    recent && sent.iter().all(|(to, _)| *to == address)
 }
