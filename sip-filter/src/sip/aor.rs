@@ -2,6 +2,9 @@
 //!
 //! Knows no server's data: whether a domain is a server's own is not asked.
 
+#[cfg(test)]
+mod tests;
+
 use std::fmt::{self, Write as _};
 
 /// An address of record: a URI without scheme, password, port, parameters and headers.

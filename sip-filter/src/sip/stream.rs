@@ -4,6 +4,9 @@
 //! message is known to begin: a peer's window decides where segments begin, so that one begins like a message proves
 //! nothing. What a server repeats of a stranger's request would pass for a reply of its own.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::{BTreeMap, HashMap};
 
 use super::Message;
