@@ -14,4 +14,6 @@ mod lab;
 #[cfg(test)]
 mod operations;
 #[cfg(test)]
+mod sip;
+#[cfg(test)]
 mod wire;
