@@ -160,6 +160,15 @@ fn a_head_may_take_so_many_bytes_and_no_more() {
 }
 
 #[test]
+fn what_begins_like_no_message_is_not_kept() {
+    for bytes in [&b"\x16\x03\x01\x02\x00"[..], b"\r\n\x81\x7e", b"\x00\x01", b" SIP/2.0 200 OK"] {
+        let mut streams = Streams::new();
+        assert!(streams.push(flow(1), 0, bytes, 0).is_empty());
+        assert_eq!(streams.buffered(), 0, "{}", bytes.escape_ascii());
+    }
+}
+
+#[test]
 fn the_bytes_of_all_flows_are_bounded_and_the_oldest_go_first() {
     let mut streams = Streams::new();
     let piece = [b"SIP/2.0 200 OK\r\nX: ", &[b'x'; 60_000][..]].concat();
