@@ -52,8 +52,10 @@ impl Aor {
     /// Numbers are written with and without separators for the eye (RFC 3966 section 5.1.1).
     fn of_number(bytes: &[u8]) -> Option<Self> {
         let number = bytes.split(|byte| *byte == b';').next()?;
-        let digits: Vec<u8> = number.iter().copied().filter(|byte| !b"-.()".contains(byte)).collect();
-        Self::of_user(&digits, String::new())
+        let mut user = canonical(number);
+        // Only here, since a separator may have been an escape.
+        user.retain(|character| !"-.()".contains(character));
+        (!user.is_empty()).then(|| Self { user, host: String::new() })
     }
 
     fn of_user(user: &[u8], host: String) -> Option<Self> {

@@ -26,7 +26,9 @@ fn a_uri_has_one_canonical_text() {
         (b"sip:a@[2001:DB8::1]:5060", Some("a@[2001:db8::1]")),
         (b"tel:+49-30-(123)4;phone-context=x", Some("+49301234")),
         (b"TEL:110", Some("110")),
+        (b"tel:+49%2e30%2D1", Some("+49301")),
         // No user.
+        (b"tel:-.()", None),
         (b"sip:example.com", None),
         (b"sip:@example.com", None),
         (b"sip::secret@example.com", None),

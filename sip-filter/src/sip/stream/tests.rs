@@ -16,8 +16,11 @@ fn flow(port: u16) -> Flow {
     Flow { address: IpAddr::V4(Ipv4Addr::LOCALHOST), port, transport: SipTransport::Tcp }
 }
 
-/// What segments, each at its sequence number, say.
-fn messages(segments: &[(u32, &[u8])]) -> Vec<Vec<u8>> {
+/// Segments, each at its sequence number.
+type Segments<'a> = &'a [(u32, &'a [u8])];
+
+/// What they say.
+fn messages(segments: Segments<'_>) -> Vec<Vec<u8>> {
     let mut streams = Streams::new();
     segments.iter().flat_map(|(sequence, bytes)| streams.push(flow(1), *sequence, bytes, 0)).collect()
 }
@@ -53,7 +56,7 @@ fn a_stream_cut_anywhere_is_the_same() {
 #[test]
 fn what_the_network_does_to_a_stream_is_undone_or_doubted() {
     let two = [OK, OK].concat();
-    let rows: &[(&str, &[(u32, &[u8])], usize)] = &[
+    let rows: &[(&str, Segments<'_>, usize)] = &[
         ("byte for byte in order", &[(5, &OK[..10]), (15, &OK[10..])], 1),
         ("repeated", &[(5, OK), (5, OK)], 1),
         ("repeated beside new bytes", &[(5, OK), (5, &two)], 2),
