@@ -13,4 +13,5 @@ pub mod interfaces;
 pub mod list_files;
 pub mod policy;
 pub mod replay;
+pub mod sip;
 pub mod trust;

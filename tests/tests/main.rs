@@ -15,5 +15,6 @@ mod lab;
 mod operations;
 #[cfg(test)]
 mod registrations;
+mod sip;
 #[cfg(test)]
 mod wire;
