@@ -3,7 +3,7 @@
 
 use std::process::{Command, Stdio};
 
-use super::linker;
+use super::{asterisk, linker};
 use crate::{
     cargo, lint,
     toolchain::{self, Toolchain},
@@ -122,6 +122,17 @@ pub(super) const NEEDS: &[Need] = &[
         fedora: &["kamailio"],
         arch: &[],
         elsewhere: "Kamailio, https://www.kamailio.org",
+    },
+    Need {
+        group: Group::Lab,
+        name: asterisk::NAME,
+        why: "the PBX whose reports are followed; unpacked into the target folder, not installed",
+        found: Found::Check(asterisk::is_there),
+        // No packages of this machine's own.
+        debian: &[&[]],
+        fedora: &[],
+        arch: &[],
+        elsewhere: "",
     },
     Need {
         group: Group::Lab,
