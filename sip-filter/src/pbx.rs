@@ -8,10 +8,15 @@
 mod asterisk;
 mod backoff;
 mod fault;
+mod freeswitch;
+mod kamailio;
 mod ledger;
 mod link;
 mod messages;
+mod opensips;
+mod rpc;
 mod sources;
+mod usrloc;
 
 use tokio::sync::{mpsc, watch};
 use tokio::time::sleep;
@@ -34,16 +39,21 @@ pub fn start(pbx: Pbx, reports: mpsc::Sender<(String, Report)>) -> Link {
     Link::new(tokio::spawn(keep(pbx, outlet)), watched)
 }
 
-/// What a kind of PBX has that outlives one connection.
+/// How a kind of PBX is followed, with what outlives one connection.
 enum Connector {
     Asterisk(asterisk::Asterisk),
+    Kamailio,
+    Opensips,
+    Freeswitch,
 }
 
 impl Connector {
     fn new(kind: PbxKind) -> Self {
         match kind {
             PbxKind::Asterisk => Connector::Asterisk(asterisk::Asterisk::default()),
-            _ => todo!(),
+            PbxKind::Kamailio => Connector::Kamailio,
+            PbxKind::Opensips => Connector::Opensips,
+            PbxKind::Freeswitch => Connector::Freeswitch,
         }
     }
 
@@ -51,6 +61,9 @@ impl Connector {
     async fn session(&mut self, pbx: &Pbx, outlet: &Outlet) -> Fault {
         let ended = match self {
             Connector::Asterisk(asterisk) => asterisk.session(pbx, outlet).await,
+            Connector::Kamailio => kamailio::session(pbx, outlet).await,
+            Connector::Opensips => opensips::session(pbx, outlet).await,
+            Connector::Freeswitch => freeswitch::session(pbx, outlet).await,
         };
         match ended {
             Ok(never) => match never {},
