@@ -90,11 +90,25 @@ pub struct Binding {
     pub lifetime: Duration,
 }
 
+/// A contact of which a PBX says that it is registered, but not where from.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Unplaced {
+    /// The address of record as the PBX writes it.
+    pub aor: String,
+    /// The contact's URI.
+    pub contact: String,
+}
+
 /// What a PBX reports.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Report {
     /// The link is up, and this is everything that is registered now: replaces what the same PBX said before.
-    Snapshot(Vec<Binding>),
+    Snapshot {
+        /// Registered, and where from.
+        bindings: Vec<Binding>,
+        /// Registered, but the PBX does not say where from: what it had said of them stands.
+        unplaced: Vec<Unplaced>,
+    },
     /// Somebody registered, or refreshed.
     Registered(Binding),
     /// A contact of an address of record went away; without a contact or a flow: all those that fit.

@@ -41,6 +41,11 @@
 //! | [`report`] | the table that the demo prints |
 
 pub mod attack;
+//! | [`asterisk`], [`phone`] | a PBX that reports who registers; phones that register, over TLS too |
+//! | [`capture`], [`frames`], [`receiver`] | what the kernel's stack got; frames and paced packets to send and to receive |
+//! | [`report`] | the table that the demo prints |
+
+pub mod asterisk;
 pub mod call;
 pub mod capture;
 pub mod filter;
@@ -49,6 +54,7 @@ pub mod handset;
 pub mod host;
 pub mod lab;
 pub mod pbx;
+pub mod phone;
 pub mod process;
 pub mod receiver;
 pub mod report;
@@ -61,6 +67,7 @@ pub mod wait;
 pub const POLICY: &str = include_str!("demo-policy.toml");
 
 pub use attack::Flood;
+pub use asterisk::Asterisk;
 pub use call::Call;
 pub use capture::{Capture, Packet};
 pub use filter::Filter;
@@ -69,6 +76,7 @@ pub use handset::Handset;
 pub use host::{Family, Host, Role, Transport};
 pub use lab::Lab;
 pub use pbx::Pbx;
+pub use phone::{Account, Phone, Way};
 pub use process::{Outcome, Process};
 pub use receiver::Receiver;
 pub use report::Report;

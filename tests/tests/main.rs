@@ -16,5 +16,6 @@ mod operations;
 #[cfg(test)]
 mod registrations;
 mod sip;
+mod pbx;
 #[cfg(test)]
 mod wire;
