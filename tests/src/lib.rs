@@ -36,16 +36,13 @@
 //! | [`process`], [`wait`] | programs with their output in files; polling with a deadline |
 //! | [`filter`] | the `sip-filter` under test, by its commands and JSON only |
 //! | [`pbx`], [`call`], [`scan`] | Kamailio and phones; calls; `svmap` sweeps and single probes |
+//! | [`asterisk`], [`phone`] | a PBX that reports who registers; phones that register, over TLS too |
 //! | [`handset`], [`attack`] | phones that register and call; `svcrack`, `svwar` and floods |
 //! | [`capture`], [`frames`], [`receiver`] | what the kernel's stack got; frames and paced packets to send and to receive |
 //! | [`report`] | the table that the demo prints |
 
-pub mod attack;
-//! | [`asterisk`], [`phone`] | a PBX that reports who registers; phones that register, over TLS too |
-//! | [`capture`], [`frames`], [`receiver`] | what the kernel's stack got; frames and paced packets to send and to receive |
-//! | [`report`] | the table that the demo prints |
-
 pub mod asterisk;
+pub mod attack;
 pub mod call;
 pub mod capture;
 pub mod filter;
@@ -66,8 +63,8 @@ pub mod wait;
 /// Tests change it by [`str::replace`], so that each shows the lines that matter to it.
 pub const POLICY: &str = include_str!("demo-policy.toml");
 
-pub use attack::Flood;
 pub use asterisk::Asterisk;
+pub use attack::Flood;
 pub use call::Call;
 pub use capture::{Capture, Packet};
 pub use filter::Filter;

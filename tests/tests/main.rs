@@ -14,8 +14,10 @@ mod lab;
 #[cfg(test)]
 mod operations;
 #[cfg(test)]
-mod registrations;
-mod sip;
 mod pbx;
+#[cfg(test)]
+mod registrations;
+#[cfg(test)]
+mod sip;
 #[cfg(test)]
 mod wire;
