@@ -13,6 +13,7 @@ mod reports;
 pub mod settings;
 pub mod state;
 mod table;
+mod wire;
 
 use std::{
     net::IpAddr,

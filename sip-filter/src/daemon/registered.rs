@@ -10,7 +10,6 @@ use crate::{
     policy::tables::{Tables, classes_of_trunk},
 };
 
-#[expect(dead_code, reason = "called once registrations are kept")]
 impl Daemon {
     /// A trunk is registered at these addresses now, and at no other; none: it is not registered.
     ///

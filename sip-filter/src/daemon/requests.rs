@@ -40,10 +40,10 @@ pub(super) const CHANGE_PREFIXES_MAX: usize = 1_024;
 /// A request that asks for what cannot be.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
-struct Misuse(String);
+pub(super) struct Misuse(String);
 
 impl Misuse {
-    fn new(message: impl ToString) -> Self {
+    pub(super) fn new(message: impl ToString) -> Self {
         Self(message.to_string())
     }
 }
@@ -86,9 +86,11 @@ impl Daemon {
             Request::BanAdd { address, for_ms, cause } => self.ban(address, for_ms, &cause).and_then(value),
             Request::BanRemove { address } => self.unban(address).and_then(value),
             Request::BanList => self.bans().and_then(value),
-            Request::RegistrationAdd { .. }
-            | Request::RegistrationRemove { .. }
-            | Request::RegistrationList => Err(Misuse::new("registrations are not supported yet").into()),
+            Request::RegistrationAdd { aor, from, transport, for_ms } => {
+                self.registration_add(aor, from, transport, for_ms).and_then(value)
+            }
+            Request::RegistrationRemove { aor, from } => self.registration_remove(&aor, from).and_then(value),
+            Request::RegistrationList => value(self.registrations()),
             Request::TrunkList => value(self.trunks()),
             Request::Explain(question) => self.explain(question).and_then(value),
             Request::Detach { .. } => {
@@ -147,7 +149,7 @@ impl Daemon {
             config: self.options.config.clone(),
             unsaved_changes: self.unsaved.len(),
             memory_bytes: memory_bytes(&self.datapath),
-            links: Vec::new(),
+            links: self.trusting.links(&self.policy),
             events: EventsStatus::default(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             warnings,
@@ -217,6 +219,7 @@ impl Daemon {
         self.settling.settled();
         let on_exit = policy.on_exit;
         self.policy = policy;
+        self.trust_by_policy();
         // The policy is in force whatever becomes of the pins.
         self.datapath.hold(on_exit == OnExit::Hold).context("in force, but it ends with the daemon")?;
         self.datapath.pin()?;
@@ -333,11 +336,17 @@ impl Daemon {
         let frame = explain::frame(&question).map_err(Misuse::new)?;
         let reason = self.datapath.explain(&frame)?;
         let source = question.from.ip();
-        let because = if reason == Reason::Banned {
-            let ban = self.bans()?.into_iter().find(|ban| ban.address == source);
-            ban.map(|ban| Cause::Ban { ban: ban.address, cause: ban.cause, remaining_ms: ban.remaining_ms })
-        } else {
-            self.policy.because(source, question.to, transport, reason).map(Cause::Policy)
+        let because = match reason {
+            Reason::Banned => {
+                let ban = self.bans()?.into_iter().find(|ban| ban.address == source);
+                ban.map(|ban| Cause::Ban {
+                    ban: ban.address,
+                    cause: ban.cause,
+                    remaining_ms: ban.remaining_ms,
+                })
+            }
+            Reason::Registered => self.registration_at(source),
+            _ => self.policy.because(source, question.to, transport, reason).map(Cause::Policy),
         };
         Ok(Explanation {
             verdict: reason.verdict().name().to_owned(),

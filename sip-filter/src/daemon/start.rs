@@ -7,7 +7,9 @@ use caps::{CapSet, Capability};
 use sip_filter_common::Transport;
 use tokio::sync::mpsc;
 
-use super::{Daemon, EVENTS_MAX, Event, Options, memory, settling::Settling, start_sources};
+use super::{
+    Daemon, EVENTS_MAX, Event, Options, memory, settling::Settling, start_sources, trusting::Trusting,
+};
 use crate::{
     control::server,
     datapath::{AttachError, Datapath, Pins, is_in_own_mount_namespace, program_name},
@@ -44,6 +46,8 @@ impl Daemon {
 
         let datapath = Datapath::load(pins, options.is_verbose)?;
         let (sender, events) = mpsc::channel(EVENTS_MAX);
+        let (report_sender, reports) = mpsc::channel(EVENTS_MAX);
+        let trusting = Trusting::new(&policy, &options.state, report_sender, sender.clone());
         let mut daemon = Self {
             options,
             datapath,
@@ -52,6 +56,7 @@ impl Daemon {
             registered,
             unsaved: Vec::new(),
             settling: Settling::new(sender.clone()),
+            trusting,
             _socket: socket,
         };
         daemon.datapath.start_kernel_log();
@@ -83,7 +88,10 @@ impl Daemon {
             daemon.policy.listeners.len(),
             daemon.policy.trunks.len()
         );
-        start_sources(listener, clients, changes, sender)?;
+        let effects = daemon.trusting.restore();
+        daemon.carry_out(effects);
+        daemon.trusting.follow(&daemon.policy);
+        start_sources(listener, clients, changes, reports, sender)?;
         Ok((daemon, events))
     }
 

@@ -3,7 +3,7 @@
 use std::collections::{BTreeSet, HashSet};
 
 use super::{
-    Binding, Effect, Flow, Now, Report, Witness,
+    Binding, Effect, Flow, Now, Report, Unplaced, Witness,
     failures::nanoseconds,
     keeper::{TEXT_MAX, Trust},
     settings::canonical_aor,
@@ -16,7 +16,9 @@ impl Trust {
     pub fn report(&mut self, policy: &Policy, witness: &Witness, report: Report, now: Now) -> Vec<Effect> {
         let mut effects = Vec::new();
         match report {
-            Report::Snapshot(bindings) => self.snapshot(witness, &bindings, now, &mut effects),
+            Report::Snapshot { bindings, unplaced } => {
+                self.snapshot(witness, &bindings, &unplaced, now, &mut effects);
+            }
             Report::Registered(binding) => self.registered(witness, &binding, now, &mut effects),
             Report::Unregistered { aor, contact, flow } => {
                 self.unregistered(witness, &aor, contact.as_deref(), flow);
@@ -32,17 +34,32 @@ impl Trust {
         effects
     }
 
-    fn snapshot(&mut self, witness: &Witness, bindings: &[Binding], now: Now, effects: &mut Vec<Effect>) {
+    fn snapshot(
+        &mut self,
+        witness: &Witness,
+        bindings: &[Binding],
+        unplaced: &[Unplaced],
+        now: Now,
+        effects: &mut Vec<Effect>,
+    ) {
         let unnamed = |contact: &str, flow: Flow| contact.is_empty().then_some(flow);
         let key = |binding: &Binding| {
             let contact = binding.contact.clone();
             (canonical_aor(&binding.aor), contact, unnamed(&binding.contact, binding.flow))
         };
         let stated: HashSet<(String, String, Option<Flow>)> = bindings.iter().map(key).collect();
+        let stands = |registration: &Registration| {
+            let is_it = |it: &&Unplaced| {
+                *registration.contact == *it.contact && *registration.aor == *canonical_aor(&it.aor)
+            };
+            unplaced.iter().any(|unplaced| is_it(&unplaced))
+        };
         let is_gone = |registration: &Registration| {
             let (aor, contact) = (registration.aor.to_string(), registration.contact.to_string());
             let unnamed = unnamed(&contact, registration.flow);
-            registration.witness == *witness && !stated.contains(&(aor, contact, unnamed))
+            registration.witness == *witness
+                && !stated.contains(&(aor, contact, unnamed))
+                && !stands(registration)
         };
         let gone = self.table.iter().filter(|(_, registration)| is_gone(registration));
         // Those that are gone make room first.

@@ -161,7 +161,7 @@ proptest! {
                     model.remove(&key);
                 }
                 1 => {
-                    world.report(&by, Report::Snapshot(vec![binding]));
+                    world.report(&by, Report::Snapshot { bindings: vec![binding], unplaced: vec![] });
                     model.retain(|(other, ..), _| *other != witness);
                     model.insert(key, (from.address, ends_ns));
                 }

@@ -30,11 +30,14 @@ fn a_snapshot_replaces_what_the_same_pbx_said_and_nothing_else() {
     world.report(&pbx("b"), registered("200", "sip:200@h", y(), 60));
     world.accept(flow("198.51.100.3:5060"), &[("sip:alice@h", 60)]);
     let other = flow("198.51.100.4:5060");
-    world.report(&pbx("a"), Report::Snapshot(vec![binding("300", "", other, 30)]));
+    world.report(
+        &pbx("a"),
+        Report::Snapshot { bindings: vec![binding("300", "", other, 30)], unplaced: vec![] },
+    );
     world.check(&[(Y, 60), ("198.51.100.3", 60), ("198.51.100.4", 30)]);
     let same = vec![binding("300", "", other, 30)];
-    assert_eq!(world.report(&pbx("a"), Report::Snapshot(same)), 0);
-    world.report(&pbx("a"), Report::Snapshot(vec![]));
+    assert_eq!(world.report(&pbx("a"), Report::Snapshot { bindings: same, unplaced: vec![] }), 0);
+    world.report(&pbx("a"), Report::Snapshot { bindings: vec![], unplaced: vec![] });
     world.check(&[(Y, 60), ("198.51.100.3", 60)]);
 }
 
