@@ -159,13 +159,15 @@ shared! {
     }
 
     /// What the policy says about a class of sources.
-    pub struct Class: 24 {
+    pub struct Class: 32 {
         /// [`Class::ADMIN`] and [`Class::DENIED`].
         pub flags: u64,
         /// The listeners at which a trunk's deny list refuses the source.
         pub deny: u64,
         /// The listeners at which an allow list speaks for the source.
         pub allow: u64,
+        /// Those of `allow` at which the list lets the source only register until it is registered.
+        pub registering: u64,
     }
 
     /// One step of the search for the length of an IPv6 prefix; see [`crate::sources::ipv6`].
@@ -217,7 +219,7 @@ shared! {
     }
 
     /// The part of a policy that is looked up by number.
-    pub struct PolicyIndex: 3_676_344 {
+    pub struct PolicyIndex: 3_709_112 {
         /// Listeners that are not tied to local addresses.
         pub any_address: u64,
         /// Listeners that are not tied to VLANs.
@@ -267,9 +269,9 @@ shared! {
     }
 
     /// A [`Class`] in halves: a trie's value may not ask for more alignment than its key.
-    pub struct ChangedClass: 24 {
-        /// `flags`, `deny` and `allow`, the lower half of each first.
-        pub halves: [u32; 6],
+    pub struct ChangedClass: 32 {
+        /// `flags`, `deny`, `allow` and `registering`, the lower half of each first.
+        pub halves: [u32; 8],
     }
 
     /// What the packet path reads first. The controller replaces it whole; no two words of it have to agree.
@@ -378,7 +380,7 @@ impl Class {
     /// On the always-deny list.
     pub const DENIED: u64 = 2;
     /// The class of a source that no list names.
-    pub const NOBODY: Self = Self { flags: 0, deny: 0, allow: 0 };
+    pub const NOBODY: Self = Self { flags: 0, deny: 0, allow: 0, registering: 0 };
 }
 
 /// What happens to a packet that is to be dropped.

@@ -10,6 +10,7 @@ mod explain;
 mod later;
 mod lists;
 mod output;
+mod registration;
 mod replay;
 mod run;
 mod status;
@@ -29,6 +30,7 @@ use crate::{
 pub const DEFAULT_CONFIG: &str = "/etc/sip-filter/sip-filter.toml";
 const DEFAULT_SOCKET: &str = "/run/sip-filter/control.sock";
 const DEFAULT_PINS: &str = "/sys/fs/bpf/sip-filter";
+const DEFAULT_STATE: &str = "/var/lib/sip-filter/state";
 
 const DONE: u8 = 0;
 const FAILED: u8 = 1;
@@ -88,6 +90,9 @@ enum Command {
     /// Refuse an address for a while, or show who is refused.
     #[command(subcommand)]
     Ban(ban::Action),
+    /// Who is registered now; say so, or take it back.
+    #[command(subcommand)]
+    Registration(registration::Action),
     /// What is known of trunks.
     #[command(subcommand)]
     Trunk(trunk::Action),
@@ -103,9 +108,6 @@ enum Command {
     /// Not supported yet.
     #[command(hide = true)]
     Rollback(later::Anything),
-    /// Not supported yet.
-    #[command(hide = true)]
-    Registration(later::Anything),
     /// Not supported yet.
     #[command(hide = true)]
     Pinhole(later::Anything),
@@ -144,13 +146,13 @@ fn dispatch(global: &Global, command: Command) -> anyhow::Result<()> {
         Command::Allow(action) => lists::allow(global, action),
         Command::Deny(action) => lists::deny(global, action),
         Command::Ban(action) => ban::run(global, action),
+        Command::Registration(action) => registration::run(global, action),
         Command::Trunk(action) => trunk::run(global, action),
         Command::Explain(arguments) => explain::run(global, arguments),
         Command::Replay(arguments) => replay::run(&arguments, global.json),
         Command::Detach(arguments) => detach::run(global, arguments),
         Command::Confirm(_) => later::refuse("confirm"),
         Command::Rollback(_) => later::refuse("rollback"),
-        Command::Registration(_) => later::refuse("registration"),
         Command::Pinhole(_) => later::refuse("pinhole"),
     }
 }

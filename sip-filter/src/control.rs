@@ -3,10 +3,11 @@
 //! Names what can be asked and carries it; what it means is the daemon's.
 
 pub mod client;
+mod registration;
 pub mod server;
+mod status;
 
 use std::{
-    collections::BTreeMap,
     net::{IpAddr, SocketAddr},
     path::PathBuf,
 };
@@ -14,9 +15,13 @@ use std::{
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
+pub use self::{
+    registration::{RegistrationEntry, RegistrationPlace},
+    status::{CounterStatus, EventsStatus, InterfaceStatus, LinkStatus, MemoryBytes, Status, VlanTags},
+};
 use crate::{
-    interfaces::Attached,
-    policy::{OnExit, because::Because, change::ListChange, difference::Difference, sources::ListSource},
+    policy::{because::Because, change::ListChange, difference::Difference, sources::ListSource},
+    trust::{SipTransport, Witness},
 };
 
 /// How long a line may be: a policy file with a million prefixes fits.
@@ -65,6 +70,26 @@ pub enum Request {
     },
     /// Answered with a list of [`BanEntry`].
     BanList,
+    /// Takes an address of record for registered. Answered with [`RegistrationEntry`].
+    RegistrationAdd {
+        /// The address of record: "user", "user@domain" or a SIP URI.
+        aor: String,
+        /// Where it registered from.
+        from: RegistrationPlace,
+        /// How.
+        transport: SipTransport,
+        /// For how long.
+        for_ms: u64,
+    },
+    /// Takes it for registered no more. Answered with the list of the [`RegistrationEntry`]s that ended.
+    RegistrationRemove {
+        /// The address of record.
+        aor: String,
+        /// Only from there; none: from everywhere.
+        from: Option<RegistrationPlace>,
+    },
+    /// Answered with a list of [`RegistrationEntry`].
+    RegistrationList,
     /// Answered with a list of [`TrunkEntry`].
     TrunkList,
     /// Answered with [`Explanation`].
@@ -111,40 +136,6 @@ pub enum ListKind {
     Deny,
 }
 
-/// What is in force now.
-#[derive(Debug, Serialize, Deserialize)]
-pub struct Status {
-    /// `monitor` or `enforce`.
-    pub mode: String,
-    /// How many policies were put in force.
-    pub generation: u64,
-    /// Where packets are judged.
-    pub interfaces: Vec<InterfaceStatus>,
-    /// By reason.
-    pub counters: BTreeMap<String, CounterStatus>,
-    /// What remains when the daemon ends.
-    pub on_exit: OnExit,
-    /// The policy file.
-    pub config: PathBuf,
-    /// How many live changes are not in the policy file.
-    pub unsaved_changes: usize,
-    /// How much memory the filter takes.
-    pub memory_bytes: MemoryBytes,
-    /// The daemon's version.
-    pub version: String,
-    /// What the operator should know.
-    pub warnings: Vec<String>,
-}
-
-/// Memory, in bytes.
-#[derive(Debug, Serialize, Deserialize)]
-pub struct MemoryBytes {
-    /// The kernel's maps.
-    pub kernel: u64,
-    /// What the daemon has of the machine's memory for itself (`RssAnon` of proc_pid_status(5)).
-    pub daemon: u64,
-}
-
 /// How long a policy took on its way, in microseconds.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 pub struct Timing {
@@ -154,40 +145,6 @@ pub struct Timing {
     pub compile: u64,
     /// To be written into the kernel's memory and put in force on every CPU.
     pub kernel: u64,
-}
-
-/// One interface of the policy.
-#[derive(Debug, Serialize, Deserialize)]
-pub struct InterfaceStatus {
-    /// Its name.
-    pub name: String,
-    /// How the program stands there; none where the interface is gone or another program took its place.
-    pub attached: Option<Attached>,
-    /// The kernel's number of the program there.
-    pub program_id: Option<u32>,
-    /// Whether VLAN tags reach XDP.
-    pub vlan_tags: VlanTags,
-}
-
-/// Whether VLAN tags reach XDP.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum VlanTags {
-    /// They stand in the frame.
-    Visible,
-    /// The card takes them off before (rx-vlan-offload).
-    Stripped,
-}
-
-/// What one reason has seen.
-#[derive(Debug, Serialize, Deserialize)]
-pub struct CounterStatus {
-    /// What the reason does to a packet when the mode is `enforce`.
-    pub verdict: String,
-    /// How many.
-    pub packets: u64,
-    /// How much.
-    pub bytes: u64,
 }
 
 /// What `apply` did, or would do.
@@ -305,6 +262,15 @@ pub struct TrunkEntry {
     pub outbound_proxies: Vec<String>,
     /// What it may reach.
     pub listeners: Vec<String>,
+    /// Whether only the address that is registered may do more than register.
+    #[serde(default)]
+    pub require_registration: bool,
+    /// Its addresses of record.
+    #[serde(default)]
+    pub registrations: Vec<String>,
+    /// Where it is registered now.
+    #[serde(default)]
+    pub registered_at: Vec<IpAddr>,
 }
 
 /// A packet that might come.
@@ -351,6 +317,18 @@ pub struct Explanation {
 pub enum Cause {
     /// Something in the policy.
     Policy(Because),
+    /// A registration that stands.
+    Registration {
+        /// The address of record.
+        registration: String,
+        /// Who says so.
+        witness: Witness,
+        /// The trunk that it belongs to.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        trunk: Option<String>,
+        /// How much longer.
+        remaining_ms: u64,
+    },
     /// A ban.
     Ban {
         /// Whose.

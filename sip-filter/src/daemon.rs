@@ -4,10 +4,12 @@
 
 mod listing;
 mod memory;
+mod registered;
 mod requests;
 mod save;
 mod settling;
 mod start;
+mod trusting;
 
 pub use start::{NoInterface, Unreadable, read};
 
@@ -24,7 +26,8 @@ use crate::{
     control::{Request, Response, server},
     datapath::{AttachMode, Datapath, is_in_own_mount_namespace},
     interfaces::{Interface, Interfaces},
-    policy::{OnExit, Policy, change::ListChange},
+    policy::{OnExit, Policy, change::ListChange, registered::RegisteredTrunks},
+    trust::Report,
 };
 use sip_filter_common::Mode;
 
@@ -48,6 +51,8 @@ pub struct Options {
     pub socket: PathBuf,
     /// The pin directory.
     pub pins: PathBuf,
+    /// The file in which registrations outlive a restart.
+    pub state: PathBuf,
     /// Say more.
     pub is_verbose: bool,
 }
@@ -62,6 +67,10 @@ enum Event {
     Reload,
     /// Time to tidy up; counts from 0.
     Tick(u64),
+    /// A PBX reports something about a registration.
+    Report(String, Report),
+    /// The state file was written, or not.
+    Saved(trusting::Saved),
     /// The policy in force was compiled anew.
     Compiled(Box<settling::Compiled>),
     /// SIGTERM or SIGINT.
@@ -80,9 +89,12 @@ struct Daemon {
     datapath: Datapath,
     interfaces: Interfaces,
     policy: Policy,
+    /// What follows from registrations for the rights of trunks.
+    registered: RegisteredTrunks,
     /// Changes that the policy file does not have.
     unsaved: Vec<ListChange>,
     settling: settling::Settling,
+    trusting: trusting::Trusting,
     /// Held for its file, which is to go with the daemon.
     _socket: server::SocketFile,
 }
@@ -122,9 +134,12 @@ impl Daemon {
                 self.reattach(&name).await;
             }
             Event::Reload => self.reload().await,
+            Event::Report(pbx, report) => self.reported(pbx, report),
+            Event::Saved(saved) => self.trusting.saved(saved),
             Event::Compiled(compiled) => self.settle(*compiled),
             Event::Tick(number) => {
                 self.settle_in_time();
+                self.trust_in_time();
                 if number % SWEEP_TICKS != 0 {
                     return Next::Continue;
                 }
@@ -216,6 +231,7 @@ impl Daemon {
     /// Leaves the kernel as `on_exit` says.
     fn stop(mut self) -> anyhow::Result<()> {
         let _: Result<(), _> = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
+        self.trusting.save();
         match self.policy.on_exit {
             OnExit::Open => {
                 self.datapath.detach_all()?;
@@ -240,6 +256,7 @@ fn start_sources(
     listener: tokio::net::UnixListener,
     clients: server::Places,
     mut interface_changes: futures_util::stream::BoxStream<'static, String>,
+    mut reports: mpsc::Receiver<(String, Report)>,
     events: mpsc::Sender<Event>,
 ) -> anyhow::Result<()> {
     let (calls, mut calls_receiver) = mpsc::channel(EVENTS_MAX);
@@ -253,6 +270,7 @@ fn start_sources(
         loop {
             let event = tokio::select! {
                 Some((request, reply)) = calls_receiver.recv() => Event::Request(request, reply),
+                Some((pbx, report)) = reports.recv() => Event::Report(pbx, report),
                 Some(name) = interface_changes.next() => Event::Interface(name),
                 _ = stop.recv() => Event::Stop,
                 _ = interrupt.recv() => Event::Stop,

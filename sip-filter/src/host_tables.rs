@@ -244,7 +244,10 @@ sources = ["10.1.0.0/16", "0.0.0.0/0"]
 
     fn tables() -> HostTables {
         let policy = policy::file::parse(Path::new("test.toml"), POLICY).unwrap();
-        HostTables::new(policy::tables::Tables::compile(&policy).unwrap())
+        HostTables::new(
+            policy::tables::Tables::compile(&policy, &policy::registered::RegisteredTrunks::default())
+                .unwrap(),
+        )
     }
 
     fn address(text: &str) -> Address {

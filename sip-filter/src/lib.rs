@@ -11,6 +11,8 @@ pub mod explain;
 pub mod host_tables;
 pub mod interfaces;
 pub mod list_files;
+pub mod pbx;
 pub mod policy;
 pub mod replay;
+pub mod sip;
 pub mod trust;

@@ -12,6 +12,7 @@ pub mod list_file;
 pub mod mistake;
 pub mod overlap;
 pub mod prefix;
+pub mod registered;
 pub mod sources;
 mod suggestion;
 pub mod tables;
@@ -24,7 +25,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
-use sip_filter_common::{Mode, Transport};
+use sip_filter_common::{Mode, Transport, sip::Method};
 
 use self::mistake::Mistakes;
 use self::sources::ListSources;
@@ -132,6 +133,23 @@ pub struct Prove {
     pub grace: Duration,
 }
 
+impl Default for Prove {
+    fn default() -> Self {
+        let a_second = |count| Rate { count, per: Duration::from_secs(1) };
+        Prove {
+            methods: Method::Register.bit() | Method::Options.bit(),
+            rate: a_second(5),
+            burst: 10,
+            total_rate: a_second(2_000),
+            failures: 5,
+            failures_within: Duration::from_mins(10),
+            ban: Duration::from_hours(1),
+            trust: TrustScope::Address,
+            grace: Duration::from_secs(30),
+        }
+    }
+}
+
 /// So many in so long.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Rate {
@@ -139,6 +157,24 @@ pub struct Rate {
     pub count: u32,
     /// Longer than 0.
     pub per: Duration,
+}
+
+impl Rate {
+    /// Whether it lets less through in the long run.
+    pub fn is_below(&self, other: &Rate) -> bool {
+        // Neither product takes more than 126 bits.
+        let scaled = |rate: &Rate, per: Duration| u128::from(rate.count) * per.as_nanos();
+        scaled(self, other.per) < scaled(other, self.per)
+    }
+}
+
+impl fmt::Display for Rate {
+    /// As the file writes it: "5/s".
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let per = humantime::format_duration(self.per).to_string();
+        let unit = per.strip_prefix('1').filter(|unit| unit.bytes().all(|byte| byte.is_ascii_alphabetic()));
+        write!(formatter, "{}/{}", self.count, unit.unwrap_or(&per))
+    }
 }
 
 /// What a registration lets in.

@@ -18,7 +18,7 @@ use self::capture::Capture;
 use self::link::Seen;
 use self::report::Tally;
 use crate::host_tables::HostTables;
-use crate::policy::{Policy, tables::Full, tables::Tables};
+use crate::policy::{Policy, registered::RegisteredTrunks, tables::Full, tables::Tables};
 
 pub use self::capture::CaptureError;
 pub use self::report::{Counts, Report, Source};
@@ -54,7 +54,7 @@ pub enum ReplayError {
 ///
 /// Every [`ReplayError`]; a capture that breaks off gives [`ReplayError::Stopped`], with the report so far.
 pub fn replay(capture: impl Read, policy: &Policy) -> Result<Report, ReplayError> {
-    replay_over(capture, &mut HostTables::new(Tables::compile(policy)?))
+    replay_over(capture, &mut HostTables::new(Tables::compile(policy, &RegisteredTrunks::default())?))
 }
 
 fn replay_over(capture: impl Read, tables: &mut HostTables) -> Result<Report, ReplayError> {

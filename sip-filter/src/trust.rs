@@ -4,12 +4,31 @@
 //! What is seen on the wire, what a PBX reports and what the operator says comes in; what the kernel is to do about an
 //! address comes out as [`Effect`]s. The source of trust is always where a packet came from, never what it says.
 
+mod attribution;
+mod failures;
+mod keeper;
+mod kernel;
+mod replies;
+mod reports;
+pub mod settings;
+pub mod state;
+mod table;
+mod wire;
+
 use std::{
     net::IpAddr,
     time::{Duration, SystemTime},
 };
 
 use serde::{Deserialize, Serialize};
+
+pub use self::{
+    keeper::{
+        CONTACTS_MAX, CONTACTS_PER_ADDRESS_MAX, CONTACTS_PER_AOR_MAX, Entry, LIFETIME_MAX, REGISTRATIONS_MAX,
+        TEXT_MAX, Trust,
+    },
+    replies::{Challenge, Contact, LIFETIME_DEFAULT, Reply, Request},
+};
 
 /// A transport as SIP names it (RFC 3261 section 20.42, RFC 7118).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -72,11 +91,25 @@ pub struct Binding {
     pub lifetime: Duration,
 }
 
+/// A contact of which a PBX says that it is registered, but not where from.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Unplaced {
+    /// The address of record as the PBX writes it.
+    pub aor: String,
+    /// The contact's URI.
+    pub contact: String,
+}
+
 /// What a PBX reports.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Report {
     /// The link is up, and this is everything that is registered now: replaces what the same PBX said before.
-    Snapshot(Vec<Binding>),
+    Snapshot {
+        /// Registered, and where from.
+        bindings: Vec<Binding>,
+        /// Registered, but the PBX does not say where from: what it had said of them stands.
+        unplaced: Vec<Unplaced>,
+    },
     /// Somebody registered, or refreshed.
     Registered(Binding),
     /// A contact of an address of record went away; without a contact or a flow: all those that fit.
@@ -194,6 +227,15 @@ pub enum What {
         /// Now.
         new: IpAddr,
     },
+    /// An accepted registration lets nobody in; told once a minute for each cause.
+    RegistrationRefused {
+        /// The address of record.
+        aor: String,
+        /// Where it came from.
+        address: IpAddr,
+        /// Why.
+        cause: String,
+    },
     /// Somebody was banned.
     Banned {
         /// Who.
@@ -215,3 +257,6 @@ pub enum What {
         within: Duration,
     },
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,7 +1,7 @@
 //! A whole call by `sipp`: INVITE with SDP, ACK, one second of audio, BYE along the recorded route.
 
 use std::fs;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
@@ -37,16 +37,26 @@ impl Call {
     ///
     /// A call that fails within `within` (whole seconds) is no error but `complete == false`.
     pub fn place(from: &Host, transport: Transport, family: Family, within: Duration) -> Result<Self> {
+        Self::by(from, from.address(family), transport, include_str!("scenarios/call.xml"), within)
+    }
+
+    /// The same from one of the host's other addresses, by another scenario.
+    pub(crate) fn by(
+        from: &Host,
+        address: IpAddr,
+        transport: Transport,
+        scenario: &str,
+        within: Duration,
+    ) -> Result<Self> {
         // Even, as RTP ports are, and above the policy's media listener, so that nobody takes it for a port
         // of the PBX.
         static NEXT_PORT: AtomicU16 = AtomicU16::new(0);
         let media_port = 30_000 + NEXT_PORT.fetch_add(4, Ordering::Relaxed) % 20_000;
-        let address = from.address(family);
         let directory = from.directory().join(format!("call-{media_port}"));
         fs::create_dir_all(&directory).with_context(|| format!("create {}", directory.display()))?;
-        prepare(&directory)?;
+        prepare(&directory, scenario)?;
         let mut command = from.command("sipp");
-        command.current_dir(&directory).args(["-sf", "call.xml", "-m", "1"]);
+        command.current_dir(&directory).args(["-sf", "call.xml", "-m", "1", "-bind_local"]);
         command.args([
             "-i",
             &address.to_string(),
@@ -58,7 +68,7 @@ impl Call {
         command.args(["-t", sipp_transport(transport)?, "-f", "3600", "-nostdin", "-timeout_error"]);
         command.args(["-timeout", &within.as_secs().max(1).to_string()]);
         command.args(["-trace_err", "-error_file", "errors.log"]);
-        command.arg(SocketAddr::new(Role::Pbx.address(family), SIP_PORT).to_string());
+        command.arg(SocketAddr::new(Role::Pbx.address(Family::of(address)), SIP_PORT).to_string());
         let started = Instant::now();
         let outcome = from.run("sipp", command, within + Duration::from_secs(10))?;
         let errors = fs::read_to_string(directory.join("errors.log")).unwrap_or_default();
@@ -78,7 +88,7 @@ impl Call {
     }
 }
 
-fn sipp_transport(transport: Transport) -> Result<&'static str> {
+pub(crate) fn sipp_transport(transport: Transport) -> Result<&'static str> {
     match transport {
         Transport::Udp => Ok("u1"),
         Transport::Tcp => Ok("t1"),
@@ -87,10 +97,9 @@ fn sipp_transport(transport: Transport) -> Result<&'static str> {
 }
 
 /// Puts the scenario and its audio where `sipp` looks for them: in the directory it runs in.
-fn prepare(directory: &Path) -> Result<()> {
-    let scenario = directory.join("call.xml");
-    fs::write(&scenario, include_str!("scenarios/call.xml"))
-        .with_context(|| format!("write {}", scenario.display()))?;
+fn prepare(directory: &Path, scenario: &str) -> Result<()> {
+    let path = directory.join("call.xml");
+    fs::write(&path, scenario).with_context(|| format!("write {}", path.display()))?;
     let frames = (0..MEDIA_PACKETS).map(audio).collect::<Result<Vec<_>>>()?;
     write_pcap(&directory.join("audio.pcap"), &frames, Duration::from_millis(MEDIA_SPACING_MS))
 }

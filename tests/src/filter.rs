@@ -3,6 +3,7 @@
 use std::env;
 use std::ffi::OsStr;
 use std::fs;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -32,6 +33,7 @@ pub struct Filter {
     config: PathBuf,
     socket: PathBuf,
     pins: PathBuf,
+    state: PathBuf,
     daemon: Option<Process>,
 }
 
@@ -58,6 +60,7 @@ impl Filter {
             config: lab.directory().join(format!("sip-filter{label}.toml")),
             socket: lab.directory().join(format!("control{label}.sock")),
             pins: pins.into(),
+            state: lab.directory().join(format!("state{label}")),
             daemon: None,
         };
         filter.write_config(policy)?;
@@ -105,7 +108,7 @@ impl Filter {
     /// Starts the daemon and waits for nothing.
     pub fn launch(&mut self, arguments: &[&str]) -> Result<()> {
         let mut command = self.command();
-        command.arg("run").arg("--config").arg(&self.config).args(arguments);
+        command.arg("run").arg("--config").arg(&self.config).arg("--state").arg(&self.state).args(arguments);
         self.daemon = Some(self.host.spawn("sip-filter-run", command)?);
         Ok(())
     }
@@ -113,7 +116,8 @@ impl Filter {
     /// Starts the daemon where that must fail, and returns how it ended.
     pub fn run_in_vain(&self, arguments: &[&str]) -> Result<Outcome> {
         let config = self.config.display().to_string();
-        self.cli([&["run", "--config", &config], arguments].concat())
+        let state = self.state.display().to_string();
+        self.cli([&["run", "--config", &config, "--state", &state], arguments].concat())
     }
 
     /// Sends the daemon a signal and does not wait.
@@ -152,6 +156,27 @@ impl Filter {
         let stdout = self.done(&[arguments, &["--json"]].concat())?;
         serde_json::from_str(&stdout)
             .with_context(|| format!("`{}` printed no JSON: {stdout}", arguments.join(" ")))
+    }
+
+    /// `registration list --json`, as one "AOR at ADDRESS" each, sorted.
+    pub fn registrations(&self) -> Result<Vec<String>> {
+        let list = self.json(&["registration", "list"])?;
+        let entries = list.as_array().context("`registration list --json` is no list")?;
+        let word = |entry: &Value, key: &str| entry[key].as_str().unwrap_or("?").to_owned();
+        let mut told: Vec<String> = entries
+            .iter()
+            .map(|entry| format!("{} at {}", word(entry, "aor"), word(entry, "address")))
+            .collect();
+        told.sort();
+        Ok(told)
+    }
+
+    /// The causes of all bans of an address, by `ban list`.
+    pub fn bans_of(&self, address: IpAddr) -> Result<Vec<String>> {
+        let list = self.json(&["ban", "list"])?;
+        let entries = list.as_array().context("`ban list --json` is no list")?;
+        let of_it = entries.iter().filter(|entry| entry["address"] == address.to_string());
+        Ok(of_it.map(|entry| entry["cause"].as_str().unwrap_or_default().to_owned()).collect())
     }
 
     /// `status --json`.
@@ -196,6 +221,11 @@ impl Filter {
     /// Where this filter pins.
     pub fn pins(&self) -> &Path {
         &self.pins
+    }
+
+    /// The file in which this filter's registrations outlive the daemon.
+    pub fn state(&self) -> &Path {
+        &self.state
     }
 
     /// The daemon's process id, while it runs.

@@ -36,16 +36,22 @@
 //! | [`process`], [`wait`] | programs with their output in files; polling with a deadline |
 //! | [`filter`] | the `sip-filter` under test, by its commands and JSON only |
 //! | [`pbx`], [`call`], [`scan`] | Kamailio and phones; calls; `svmap` sweeps and single probes |
+//! | [`asterisk`], [`phone`] | a PBX that reports who registers; phones that register, over TLS too |
+//! | [`handset`], [`attack`] | phones that register and call; `svcrack`, `svwar` and floods |
 //! | [`capture`], [`frames`], [`receiver`] | what the kernel's stack got; frames and paced packets to send and to receive |
 //! | [`report`] | the table that the demo prints |
 
+pub mod asterisk;
+pub mod attack;
 pub mod call;
 pub mod capture;
 pub mod filter;
 pub mod frames;
+pub mod handset;
 pub mod host;
 pub mod lab;
 pub mod pbx;
+pub mod phone;
 pub mod process;
 pub mod receiver;
 pub mod report;
@@ -57,15 +63,19 @@ pub mod wait;
 /// Tests change it by [`str::replace`], so that each shows the lines that matter to it.
 pub const POLICY: &str = include_str!("demo-policy.toml");
 
+pub use asterisk::Asterisk;
+pub use attack::Flood;
 pub use call::Call;
 pub use capture::{Capture, Packet};
 pub use filter::Filter;
 pub use frames::{PacedSender, send_frames};
+pub use handset::Handset;
 pub use host::{Family, Host, Role, Transport};
 pub use lab::Lab;
 pub use pbx::Pbx;
+pub use phone::{Account, Phone, Way};
 pub use process::{Outcome, Process};
 pub use receiver::Receiver;
 pub use report::Report;
-pub use scan::{Sweep, invite_with_body, options, sweep};
+pub use scan::{Sweep, ask_from, invite_with_body, options, sweep};
 pub use wait::wait_until;

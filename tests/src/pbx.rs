@@ -21,6 +21,9 @@ pub const SIP_PORT: u16 = 5060;
 /// Where media may arrive; a policy for this laboratory has a media listener on it.
 pub const MEDIA_PORTS: RangeInclusive<u16> = 10000..=20000;
 
+/// The password of every account of the registrar.
+pub const PASSWORD: &str = "correct-horse";
+
 /// Where the phones listen; no listener of the policy, and reached over the loopback device only.
 const PHONE_PORT: u16 = 5070;
 const START_MS: u64 = 15_000;
@@ -37,7 +40,16 @@ pub struct Pbx {
 impl Pbx {
     /// Starts all of it on `host` and waits until it answers on every address and transport.
     pub fn start(host: &Host) -> Result<Self> {
-        let kamailio = start_kamailio(host)?;
+        Self::start_as(host, include_str!("kamailio.cfg"))
+    }
+
+    /// The same with a registrar, which wants [`PASSWORD`] of whoever registers or calls.
+    pub fn start_registrar(host: &Host) -> Result<Self> {
+        Self::start_as(host, include_str!("registrar.cfg"))
+    }
+
+    fn start_as(host: &Host, config: &str) -> Result<Self> {
+        let kamailio = start_kamailio(host, config)?;
         let phones =
             Family::ALL.into_iter().map(|family| start_phone(host, family)).collect::<Result<_>>()?;
         let mut pbx = Self { kamailio, phones };
@@ -67,8 +79,9 @@ impl Pbx {
     }
 }
 
-fn start_kamailio(host: &Host) -> Result<Process> {
-    let text = include_str!("kamailio.cfg")
+fn start_kamailio(host: &Host, config: &str) -> Result<Process> {
+    let text = config
+        .replace("{{password}}", PASSWORD)
         .replace("{{v4}}", &host.address(Family::V4).to_string())
         .replace("{{v6}}", &host.address(Family::V6).to_string());
     let config = host.directory().join("kamailio.cfg");

@@ -2,7 +2,7 @@
 //! wait.
 
 use std::io::{ErrorKind, Read, Write};
-use std::net::{SocketAddr, TcpStream, UdpSocket};
+use std::net::{IpAddr, SocketAddr, TcpStream, UdpSocket};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
@@ -48,6 +48,19 @@ pub fn sweep(from: &Host, to: SocketAddr, packets: usize) -> Result<Sweep> {
 pub fn invite_with_body(from: &Host, to: SocketAddr, bytes: usize, wait: Duration) -> Result<Option<u16>> {
     let local = SocketAddr::new(from.address(Family::of(to.ip())), 0);
     let reply = from.in_namespace(|| ask_over_udp("INVITE", local, to, &"x".repeat(bytes), wait))??;
+    reply.map(|reply| status_code(&reply)).transpose()
+}
+
+/// Sends one request over UDP from one of the host's addresses, and waits for its first reply as [`options`] does.
+pub fn ask_from(
+    from: &Host,
+    address: IpAddr,
+    method: &str,
+    to: SocketAddr,
+    wait: Duration,
+) -> Result<Option<u16>> {
+    let local = SocketAddr::new(address, 0);
+    let reply = from.in_namespace(|| ask_over_udp(method, local, to, "", wait))??;
     reply.map(|reply| status_code(&reply)).transpose()
 }
 

@@ -14,4 +14,10 @@ mod lab;
 #[cfg(test)]
 mod operations;
 #[cfg(test)]
+mod pbx;
+#[cfg(test)]
+mod registrations;
+#[cfg(test)]
+mod sip;
+#[cfg(test)]
 mod wire;

@@ -19,7 +19,9 @@ impl Lint {
     pub(crate) fn run(self) -> Result<()> {
         setup::prepare(&[Group::Build, Group::Lint])?;
         cargo::run(["fmt", "--all", "--check"])?;
-        cargo::run(["fmt", "--manifest-path", "sip-filter-ebpf/Cargo.toml", "--check"])?;
+        for other in ["sip-filter-ebpf/Cargo.toml", "fuzz/Cargo.toml"] {
+            cargo::run(["fmt", "--manifest-path", other, "--check"])?;
+        }
         let deny = ["--", "--deny", "warnings"];
         cargo::run(["clippy", "--workspace", "--all-targets", "--locked"].into_iter().chain(deny))?;
         for features in [&[][..], &["--features", "log"]] {

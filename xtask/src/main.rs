@@ -4,6 +4,7 @@
 
 mod bench;
 mod cargo;
+mod debian;
 mod demo;
 mod kernels;
 mod lint;

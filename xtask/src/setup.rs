@@ -2,6 +2,7 @@
 //! Two at once and twice in a row are harmless: a lock, and nothing is done that is done already.
 
 mod apt;
+mod asterisk;
 mod elsewhere;
 mod linker;
 mod needs;
@@ -74,6 +75,9 @@ pub(crate) fn prepare(groups: &[Group]) -> Result<()> {
     }
     if missing.iter().any(|need| need.name == linker::NAME) {
         linker::compile()?;
+    }
+    if missing.iter().any(|need| need.name == asterisk::NAME) {
+        asterisk::fetch()?;
     }
     let still: Vec<_> = needs::missing(groups).iter().map(|need| need.name).collect();
     if !still.is_empty() {

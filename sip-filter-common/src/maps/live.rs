@@ -24,8 +24,9 @@ impl ChangeKey {
 impl From<Class> for ChangedClass {
     #[expect(clippy::cast_possible_truncation, reason = "each half keeps its own bits of the word")]
     fn from(class: Class) -> Self {
-        let [a, b, c] = [class.flags, class.deny, class.allow].map(|word| [word as u32, (word >> 32) as u32]);
-        Self { halves: [a[0], a[1], b[0], b[1], c[0], c[1]] }
+        let words = [class.flags, class.deny, class.allow, class.registering];
+        let [a, b, c, d] = words.map(|word| [word as u32, (word >> 32) as u32]);
+        Self { halves: [a[0], a[1], b[0], b[1], c[0], c[1], d[0], d[1]] }
     }
 }
 
@@ -33,7 +34,7 @@ impl From<ChangedClass> for Class {
     #[inline(always)]
     fn from(changed: ChangedClass) -> Self {
         let word = |at: usize| (changed.halves[at + 1] as u64) << 32 | changed.halves[at] as u64;
-        Self { flags: word(0), deny: word(2), allow: word(4) }
+        Self { flags: word(0), deny: word(2), allow: word(4), registering: word(6) }
     }
 }
 

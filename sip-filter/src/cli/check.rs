@@ -8,7 +8,7 @@ use super::{AlreadyTold, DEFAULT_CONFIG, Global, output};
 use crate::{
     daemon,
     list_files::OnDisk,
-    policy::{file, mistake::Mistakes, tables::Tables},
+    policy::{file, mistake::Mistakes, registered::RegisteredTrunks, tables::Tables},
 };
 
 /// Options of `check`.
@@ -32,7 +32,7 @@ pub(super) fn run(global: &Global, arguments: &Arguments) -> anyhow::Result<()> 
     let none = Mistakes::default();
     match file::parse_with(path, &text, &OnDisk) {
         Ok(policy) => {
-            Tables::compile(&policy)?;
+            Tables::compile(&policy, &RegisteredTrunks::default())?;
             if global.json {
                 return output::json(&Verdict { ok: true, errors: &none, warnings: &policy.warnings });
             }

@@ -60,6 +60,11 @@ pub(super) fn run(global: &Global, arguments: Arguments) -> anyhow::Result<()> {
     let because = match because {
         None => String::new(),
         Some(Cause::Policy(because)) => format!(", because of {because}"),
+        Some(Cause::Registration { registration, trunk, remaining_ms, .. }) => {
+            let trunk = trunk.map(|trunk| format!(" of trunk {trunk}")).unwrap_or_default();
+            let remaining = output::duration(remaining_ms);
+            format!(", because of the registration of {registration}{trunk} for {remaining} more")
+        }
         Some(Cause::Ban { cause, remaining_ms, .. }) => {
             format!(", because of a ban for {} more ({cause})", output::duration(remaining_ms))
         }

@@ -5,7 +5,7 @@ use std::{io::IsTerminal as _, path::PathBuf};
 use sip_filter_common::Mode;
 use tracing_subscriber::EnvFilter;
 
-use super::{DEFAULT_CONFIG, Global};
+use super::{DEFAULT_CONFIG, DEFAULT_STATE, Global};
 use crate::{
     daemon::{self, Options},
     policy::file,
@@ -23,6 +23,9 @@ pub(super) struct Arguments {
     /// Replaces the file's `mode`.
     #[arg(long, value_enum)]
     mode: Option<ModeName>,
+    /// Where registrations outlive a restart; another file for each instance on this machine.
+    #[arg(long, value_name = "FILE", default_value = DEFAULT_STATE)]
+    state: PathBuf,
 }
 
 #[derive(Debug, Clone, Copy, clap::ValueEnum)]
@@ -60,6 +63,7 @@ pub(super) fn run(global: &Global, arguments: Arguments) -> anyhow::Result<()> {
         }),
         socket: global.socket.clone(),
         pins: global.pins.clone(),
+        state: std::path::absolute(&arguments.state)?,
         is_verbose: global.verbose,
     };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;

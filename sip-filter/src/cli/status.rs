@@ -4,7 +4,7 @@ use sip_filter_common::Reason;
 
 use super::{Global, output};
 use crate::{
-    control::{Request, Status, VlanTags, client::call},
+    control::{EventsStatus, LinkStatus, Request, Status, VlanTags, client::call},
     interfaces::Attached,
 };
 
@@ -43,6 +43,15 @@ pub(super) fn run(global: &Global) -> anyhow::Result<()> {
         interfaces.add_row([interface.name.as_str(), attached, &program, tags]);
     }
     output::print(&interfaces.to_string())?;
+    if !status.links.is_empty() {
+        output::print(&links(&status.links))?;
+    }
+    if status.events.lost > 0 {
+        let EventsStatus { read, lost } = status.events;
+        output::print(&format!(
+            "warning: {lost} SIP messages were lost on their way to the daemon, {read} were read"
+        ))?;
+    }
     let mut counters = output::table(&["reason", "verdict", "packets", "bytes"]);
     for reason in Reason::ALL {
         let Some(counter) = status.counters.get(reason.name()).filter(|counter| counter.packets > 0) else {
@@ -57,4 +66,17 @@ pub(super) fn run(global: &Global) -> anyhow::Result<()> {
     }
     output::print(&counters.to_string())?;
     status.warnings.iter().try_for_each(|warning| output::print(&format!("warning: {warning}")))
+}
+
+fn links(links: &[LinkStatus]) -> String {
+    let mut table = output::table(&["pbx", "link", "events", "last error"]);
+    for link in links {
+        let state = match link.up_for_ms {
+            Some(ms) => format!("up for {}", output::duration(ms)),
+            None => "DOWN".to_owned(),
+        };
+        let error = link.last_error.clone().unwrap_or_else(|| "-".to_owned());
+        table.add_row([link.name.as_str().into(), state.into(), output::number(link.events), error.into()]);
+    }
+    table.to_string()
 }

@@ -15,8 +15,24 @@ pub(super) fn run(global: &Global, Action::List: Action) -> anyhow::Result<()> {
     if global.json {
         return output::json(&trunks);
     }
-    let mut table = output::table(&["trunk", "allow", "deny", "media", "outbound proxies", "listeners"]);
+    let header = [
+        "trunk",
+        "allow",
+        "deny",
+        "media",
+        "outbound proxies",
+        "listeners",
+        "registrations",
+        "registered at",
+    ];
+    let mut table = output::table(&header);
     for trunk in trunks {
+        let registered_at = trunk.registered_at.iter().map(ToString::to_string).collect::<Vec<_>>();
+        let registered_at = match &registered_at[..] {
+            [] if trunk.registrations.is_empty() => "-".to_owned(),
+            [] => "nowhere".to_owned(),
+            addresses => addresses.join("\n"),
+        };
         table.add_row([
             trunk.name,
             in_short(&trunk.allow),
@@ -24,6 +40,8 @@ pub(super) fn run(global: &Global, Action::List: Action) -> anyhow::Result<()> {
             in_short(&trunk.media),
             trunk.outbound_proxies.join("\n"),
             trunk.listeners.join("\n"),
+            trunk.registrations.join("\n"),
+            registered_at,
         ]);
     }
     output::print(&table.to_string())

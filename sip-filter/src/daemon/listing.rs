@@ -70,6 +70,9 @@ impl Daemon {
                 media: self.listed(trunk, media, trunk.media()),
                 outbound_proxies: trunk.outbound_proxies.iter().map(|proxy| proxy.text.clone()).collect(),
                 listeners: trunk.listeners.iter().filter_map(name).collect(),
+                require_registration: trunk.require_registration,
+                registrations: trunk.registrations.clone(),
+                registered_at: self.registered.at(&trunk.name).to_vec(),
             }
         });
         entries.collect()

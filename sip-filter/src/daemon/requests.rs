@@ -19,8 +19,8 @@ use super::{
 };
 use crate::{
     control::{
-        Applied, BanEntry, Banned, Cause, Changed, CounterStatus, Explanation, Fault, InterfaceStatus,
-        Question, Request, Response, Status, Timing, TransportName, VlanTags,
+        Applied, BanEntry, Banned, Cause, Changed, CounterStatus, EventsStatus, Explanation, Fault,
+        InterfaceStatus, Question, Request, Response, Status, Timing, TransportName, VlanTags,
     },
     datapath::{DatapathError, Written},
     explain,
@@ -35,15 +35,15 @@ use crate::{
 };
 
 /// How many prefixes a live change may put before the tables.
-const CHANGE_PREFIXES_MAX: usize = 1_024;
+pub(super) const CHANGE_PREFIXES_MAX: usize = 1_024;
 
 /// A request that asks for what cannot be.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
-struct Misuse(String);
+pub(super) struct Misuse(String);
 
 impl Misuse {
-    fn new(message: impl ToString) -> Self {
+    pub(super) fn new(message: impl ToString) -> Self {
         Self(message.to_string())
     }
 }
@@ -86,6 +86,11 @@ impl Daemon {
             Request::BanAdd { address, for_ms, cause } => self.ban(address, for_ms, &cause).and_then(value),
             Request::BanRemove { address } => self.unban(address).and_then(value),
             Request::BanList => self.bans().and_then(value),
+            Request::RegistrationAdd { aor, from, transport, for_ms } => {
+                self.registration_add(aor, from, transport, for_ms).and_then(value)
+            }
+            Request::RegistrationRemove { aor, from } => self.registration_remove(&aor, from).and_then(value),
+            Request::RegistrationList => value(self.registrations()),
             Request::TrunkList => value(self.trunks()),
             Request::Explain(question) => self.explain(question).and_then(value),
             Request::Detach { .. } => {
@@ -144,6 +149,8 @@ impl Daemon {
             config: self.options.config.clone(),
             unsaved_changes: self.unsaved.len(),
             memory_bytes: memory_bytes(&self.datapath),
+            links: self.trusting.links(&self.policy),
+            events: EventsStatus::default(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             warnings,
         })
@@ -167,7 +174,7 @@ impl Daemon {
         let in_force = &self.policy.interfaces;
         let interfaces = start::describe_all(&self.interfaces, &policy, in_force, is_ours).await?;
         let started = Instant::now();
-        let mut tables = Tables::compile(&policy)?;
+        let mut tables = Tables::compile(&policy, &self.registered)?;
         let mut timing_us = Timing { read: micros(read), compile: micros(started.elapsed()), kernel: 0 };
         let dropped_changes =
             self.unsaved.iter().filter(|change| !policy.agrees_with(change)).cloned().collect();
@@ -212,6 +219,7 @@ impl Daemon {
         self.settling.settled();
         let on_exit = policy.on_exit;
         self.policy = policy;
+        self.trust_by_policy();
         // The policy is in force whatever becomes of the pins.
         self.datapath.hold(on_exit == OnExit::Hold).context("in force, but it ends with the daemon")?;
         self.datapath.pin()?;
@@ -258,7 +266,7 @@ impl Daemon {
     /// Puts what the policy will say about the addresses of a prefix before the tables in force; all of it anew where
     /// that is too much.
     fn put_change_in_force(&mut self, change: &ListChange) -> anyhow::Result<()> {
-        if let Some(classes) = classes_after(&self.policy, change, CHANGE_PREFIXES_MAX) {
+        if let Some(classes) = classes_after(&self.policy, &self.registered, change, CHANGE_PREFIXES_MAX) {
             match self.datapath.change(&classes) {
                 Err(DatapathError::NoRoom { .. }) => {}
                 changed => {
@@ -270,7 +278,7 @@ impl Daemon {
         }
         let mut policy = self.policy.clone();
         policy.change(change).map_err(Misuse::new)?;
-        self.datapath.apply(&mut Tables::compile(&policy)?)?;
+        self.datapath.apply(&mut Tables::compile(&policy, &self.registered)?)?;
         self.settling.settled();
         Ok(())
     }
@@ -281,15 +289,6 @@ impl Daemon {
         let trunk = self.policy.trunks.iter().find(|trunk| trunk.name == *name)?;
         trunk.media.as_ref()?;
         Some(format!("trunk \"{name}\" has a media list of its own, which stays as it is"))
-    }
-
-    /// A change and its opposite leave nothing to save.
-    fn note_unsaved(&mut self, change: ListChange) {
-        let before = self.unsaved.len();
-        self.unsaved.retain(|other| (&other.list, other.prefix) != (&change.list, change.prefix));
-        if self.unsaved.len() == before {
-            self.unsaved.push(change);
-        }
     }
 
     fn ban(&mut self, address: IpAddr, for_ms: u64, cause: &str) -> anyhow::Result<Banned> {
@@ -337,11 +336,17 @@ impl Daemon {
         let frame = explain::frame(&question).map_err(Misuse::new)?;
         let reason = self.datapath.explain(&frame)?;
         let source = question.from.ip();
-        let because = if reason == Reason::Banned {
-            let ban = self.bans()?.into_iter().find(|ban| ban.address == source);
-            ban.map(|ban| Cause::Ban { ban: ban.address, cause: ban.cause, remaining_ms: ban.remaining_ms })
-        } else {
-            self.policy.because(source, question.to, transport, reason).map(Cause::Policy)
+        let because = match reason {
+            Reason::Banned => {
+                let ban = self.bans()?.into_iter().find(|ban| ban.address == source);
+                ban.map(|ban| Cause::Ban {
+                    ban: ban.address,
+                    cause: ban.cause,
+                    remaining_ms: ban.remaining_ms,
+                })
+            }
+            Reason::Registered => self.registration_at(source),
+            _ => self.policy.because(source, question.to, transport, reason).map(Cause::Policy),
         };
         Ok(Explanation {
             verdict: reason.verdict().name().to_owned(),

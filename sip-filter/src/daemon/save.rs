@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::start;
+use super::{Daemon, start};
 use crate::{
     list_files::OnDisk,
     policy::{
@@ -65,4 +65,15 @@ pub(super) fn replace(path: &Path, text: &str) -> io::Result<()> {
     file.as_file().sync_all()?;
     file.persist(&path)?;
     Ok(())
+}
+
+impl Daemon {
+    /// A change and its opposite leave nothing to save.
+    pub(super) fn note_unsaved(&mut self, change: ListChange) {
+        let before = self.unsaved.len();
+        self.unsaved.retain(|other| (&other.list, other.prefix) != (&change.list, change.prefix));
+        if self.unsaved.len() == before {
+            self.unsaved.push(change);
+        }
+    }
 }

@@ -54,11 +54,12 @@ impl Daemon {
             return;
         }
         self.settling.is_under_way = true;
-        let policy = self.policy.clone();
+        let (policy, registered) = (self.policy.clone(), self.registered.clone());
         let generation = self.datapath.generation();
         let events = self.settling.events.clone();
         tokio::task::spawn_blocking(move || {
-            let compiled = Compiled { generation, tables: Tables::compile(&policy) };
+            let tables = Tables::compile(&policy, &registered);
+            let compiled = Compiled { generation, tables };
             // A daemon that has ended needs no tables.
             let _: Result<(), _> = events.blocking_send(Event::Compiled(Box::new(compiled)));
         });

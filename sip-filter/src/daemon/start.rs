@@ -7,13 +7,15 @@ use caps::{CapSet, Capability};
 use sip_filter_common::Transport;
 use tokio::sync::mpsc;
 
-use super::{Daemon, EVENTS_MAX, Event, Options, memory, settling::Settling, start_sources};
+use super::{
+    Daemon, EVENTS_MAX, Event, Options, memory, settling::Settling, start_sources, trusting::Trusting,
+};
 use crate::{
     control::server,
     datapath::{AttachError, Datapath, Pins, is_in_own_mount_namespace, program_name},
     interfaces::{Attached, Interface, InterfaceError, Interfaces},
     list_files::OnDisk,
-    policy::{OnExit, Policy, file, tables::Tables},
+    policy::{OnExit, Policy, file, registered::RegisteredTrunks, tables::Tables},
 };
 
 /// What loading, pinning and attaching need (capabilities(7)).
@@ -39,17 +41,22 @@ impl Daemon {
         let (listener, socket) = server::bind(&options.socket)?;
         let wanted =
             describe_all(&interfaces, &policy, &[], |interface| pins.has_link(&interface.name)).await?;
-        let mut tables = Tables::compile(&policy)?;
+        let registered = RegisteredTrunks::default();
+        let mut tables = Tables::compile(&policy, &registered)?;
 
         let datapath = Datapath::load(pins, options.is_verbose)?;
         let (sender, events) = mpsc::channel(EVENTS_MAX);
+        let (report_sender, reports) = mpsc::channel(EVENTS_MAX);
+        let trusting = Trusting::new(&policy, &options.state, report_sender, sender.clone());
         let mut daemon = Self {
             options,
             datapath,
             interfaces,
             policy,
+            registered,
             unsaved: Vec::new(),
             settling: Settling::new(sender.clone()),
+            trusting,
             _socket: socket,
         };
         daemon.datapath.start_kernel_log();
@@ -81,7 +88,10 @@ impl Daemon {
             daemon.policy.listeners.len(),
             daemon.policy.trunks.len()
         );
-        start_sources(listener, clients, changes, sender)?;
+        let effects = daemon.trusting.restore();
+        daemon.carry_out(effects);
+        daemon.trusting.follow(&daemon.policy);
+        start_sources(listener, clients, changes, reports, sender)?;
         Ok((daemon, events))
     }
 

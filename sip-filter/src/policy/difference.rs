@@ -2,15 +2,18 @@
 //!
 //! For people and scripts; the maps are brought up to date by comparing their contents, not by this.
 
+mod settings;
+
 use std::borrow::Cow;
-use std::collections::BTreeSet;
 use std::fmt;
 
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
-use sip_filter_common::{Mode, Transport};
 
-use super::{ListName, Listener, Policy, Trunk};
+use self::settings::{
+    Settings, listener_settings, pbx_settings, policy_settings, prove_settings, trunk_settings,
+};
+use super::{ListName, Listener, Pbx, Policy, Trunk};
 
 /// How many prefixes of one list are listed one by one.
 const LISTED_MAX: usize = 1_000;
@@ -58,7 +61,7 @@ pub enum Change {
         /// How many leave that are not listed.
         removed: usize,
     },
-    /// A listener or trunk is new; its prefixes follow, each as an [`Change::Insert`].
+    /// A listener, trunk or PBX is new; its prefixes follow, each as an [`Change::Insert`].
     Added {
         /// Which.
         #[serde(flatten)]
@@ -66,7 +69,7 @@ pub enum Change {
         /// Its settings in short.
         settings: String,
     },
-    /// A listener or trunk is gone, after its prefixes.
+    /// A listener, trunk or PBX is gone, after its prefixes.
     Removed {
         /// Which.
         #[serde(flatten)]
@@ -94,6 +97,8 @@ pub enum Owner {
     Listener(String),
     /// The trunk of this name.
     Trunk(String),
+    /// The PBX of this name.
+    Pbx(String),
 }
 
 impl Difference {
@@ -101,6 +106,7 @@ impl Difference {
     pub fn between(old: &Policy, new: &Policy) -> Difference {
         let mut difference = Difference::default();
         difference.settings(None, policy_settings(old), policy_settings(new));
+        difference.prove(old, new);
         difference.list(None, ListName::Admin, &old.admin, &new.admin);
         difference.list(None, ListName::Deny, &old.deny, &new.deny);
         difference.list(None, ListName::Allow, &old.allow, &new.allow);
@@ -122,6 +128,14 @@ impl Difference {
                 difference.trunk(old, None, new, Some(trunk));
             }
         }
+        for pbx in &old.pbxs {
+            difference.pbx(Some(pbx), new.pbxs.iter().find(|candidate| candidate.name == pbx.name));
+        }
+        for pbx in &new.pbxs {
+            if !old.pbxs.iter().any(|candidate| candidate.name == pbx.name) {
+                difference.pbx(None, Some(pbx));
+            }
+        }
         difference
     }
 
@@ -130,7 +144,7 @@ impl Difference {
         self.changes.is_empty()
     }
 
-    /// The changes, settings before lists before listeners before trunks.
+    /// The changes, settings before lists before listeners before trunks before PBXs.
     pub fn changes(&self) -> &[Change] {
         &self.changes
     }
@@ -160,6 +174,29 @@ impl Difference {
                 difference.list(owner, name, old, new);
             }
         });
+    }
+
+    /// Where only one of the two lets strangers prove themselves, what is not the default is worth a word.
+    fn prove(&mut self, old: &Policy, new: &Policy) {
+        if old.strangers.prove.is_none() && new.strangers.prove.is_none() {
+            return;
+        }
+        let [old, new] =
+            [old, new].map(|policy| prove_settings(&policy.strangers.prove.clone().unwrap_or_default()));
+        self.settings(None, old, new);
+    }
+
+    fn pbx(&mut self, old: Option<&Pbx>, new: Option<&Pbx>) {
+        let Some(name) = new.or(old).map(|pbx| &pbx.name) else {
+            return;
+        };
+        let owner = Owner::Pbx(name.clone());
+        self.owned(
+            &owner,
+            old.map(|pbx| pbx_settings(pbx, None)),
+            new.map(|pbx| pbx_settings(pbx, old)),
+            |_, _| {},
+        );
     }
 
     fn owned(
@@ -234,55 +271,6 @@ fn only_in(these: &[IpNet], others: &[IpNet]) -> Vec<IpNet> {
     these.iter().filter(is_missing).copied().collect()
 }
 
-/// Keys and values, the same keys in the same order for the same kind of owner; an empty value is not worth a word.
-type Settings = Vec<(&'static str, String)>;
-
-fn policy_settings(policy: &Policy) -> Settings {
-    let mode = match policy.mode {
-        Mode::Monitor => "monitor",
-        Mode::Enforce => "enforce",
-    };
-    vec![
-        ("interfaces", policy.interfaces.join(",")),
-        ("mode", mode.to_owned()),
-        ("on_exit", policy.on_exit.to_string()),
-    ]
-}
-
-fn listener_settings(listener: &Listener) -> Settings {
-    let transport = match listener.transport {
-        Transport::Udp => "udp",
-        Transport::Tcp => "tcp",
-    };
-    let port = |range: &std::ops::RangeInclusive<u16>| {
-        if range.start() == range.end() {
-            range.start().to_string()
-        } else {
-            format!("{}-{}", range.start(), range.end())
-        }
-    };
-    vec![
-        ("kind", listener.kind.to_string()),
-        ("transport", transport.to_owned()),
-        ("ports", joined(listener.ports.iter().map(port))),
-        ("encrypted", listener.encrypted.to_string()),
-        ("vlans", joined(listener.vlans.iter().map(u16::to_string))),
-        ("addresses", joined(listener.addresses.iter().map(ToString::to_string))),
-    ]
-}
-
-fn trunk_settings(policy: &Policy, trunk: &Trunk) -> Settings {
-    // A trunk's listeners are compared by name: that another listener was put before them changes nothing for the trunk.
-    let listeners: BTreeSet<&str> =
-        trunk.listeners.iter().map(|index| policy.listeners[*index].name.as_str()).collect();
-    let media = if trunk.media.is_some() { "its own list" } else { "" };
-    vec![
-        ("listeners", joined(listeners.into_iter().map(str::to_owned))),
-        ("outbound_proxies", joined(trunk.outbound_proxies.iter().map(|proxy| proxy.text.clone()))),
-        ("media", media.to_owned()),
-    ]
-}
-
 fn trunk_list(trunk: &Trunk, name: ListName) -> &[IpNet] {
     match name {
         ListName::Allow => &trunk.allow,
@@ -290,10 +278,6 @@ fn trunk_list(trunk: &Trunk, name: ListName) -> &[IpNet] {
         ListName::Media => trunk.media.as_deref().unwrap_or_default(),
         ListName::Admin => &[],
     }
-}
-
-fn joined(values: impl Iterator<Item = String>) -> String {
-    values.collect::<Vec<_>>().join(",")
 }
 
 /// A number with its thousands set apart: "998,000".
@@ -308,6 +292,7 @@ impl fmt::Display for Owner {
         match self {
             Owner::Listener(name) => write!(formatter, "listener {name}"),
             Owner::Trunk(name) => write!(formatter, "trunk {name}"),
+            Owner::Pbx(name) => write!(formatter, "pbx {name}"),
         }
     }
 }

@@ -6,6 +6,10 @@
 mod entries;
 mod listener;
 mod lists;
+mod pbx;
+mod quantities;
+mod registrations;
+mod strangers;
 mod syntax;
 mod trunk;
 
@@ -13,16 +17,18 @@ use std::fmt;
 use std::ops::Range;
 use std::path::Path;
 
-use serde::de::{Deserializer, IgnoredAny, SeqAccess, Visitor};
+use serde::de::{Deserializer, SeqAccess, Visitor};
 use serde::{Deserialize, de};
 use sip_filter_common::Mode;
 use toml::Spanned;
 
 use self::entries::Denied;
 use self::lists::Lists;
+use self::pbx::PbxFile;
+use self::strangers::StrangersFile;
 use super::list_file::{ListFileError, ListFiles};
 use super::mistake::{Mistakes, Report};
-use super::{ListName, OnExit, Policy, Strangers, suggestion};
+use super::{ListName, OnExit, Policy, suggestion};
 
 /// The longest name of a network interface, in bytes (`IFNAMSIZ` less the terminating zero, netdevice(7)).
 const INTERFACE_NAME_LENGTH_MAX: usize = 15;
@@ -106,6 +112,8 @@ struct PolicyFile {
     trunk: Vec<TrunkFile>,
     #[serde(default)]
     strangers: StrangersFile,
+    #[serde(default)]
+    pbx: Vec<PbxFile>,
 }
 
 #[derive(Deserialize)]
@@ -144,15 +152,7 @@ struct TrunkFile {
     media: Option<Spanned<MediaText>>,
     listeners: Option<Spanned<Vec<Spanned<String>>>>,
     require_registration: Option<Spanned<bool>>,
-    registrations: Option<Spanned<Vec<String>>>,
-}
-
-#[derive(Deserialize, Default)]
-#[serde(deny_unknown_fields)]
-struct StrangersFile {
-    signalling: Option<Spanned<String>>,
-    media: Option<Spanned<String>>,
-    prove: Option<Spanned<IgnoredAny>>,
+    registrations: Option<Vec<Spanned<String>>>,
 }
 
 /// A port, or a range of ports; a bare number is as good as a text.
@@ -232,7 +232,8 @@ fn validated(file: &PolicyFile, lists: &mut Lists, report: &mut Report) -> Polic
         let remedy = "add a [[listener]] for each port to protect".to_owned();
         report.warning(0..0, "the policy has no listener: it protects nothing", remedy);
     }
-    strangers(&file.strangers, report);
+    let pbxs = pbx::pbxs(&file.pbx, lists.directory(), report);
+    let strangers = strangers::strangers(&file.strangers, &listeners, &pbxs, report);
     let mut policy = Policy {
         interfaces: interfaces(&file.interfaces, report),
         mode: mode(file.mode.as_ref(), report),
@@ -242,8 +243,8 @@ fn validated(file: &PolicyFile, lists: &mut Lists, report: &mut Report) -> Polic
         allow: allow.sorted(lists),
         listeners,
         trunks: Vec::new(),
-        strangers: Strangers::default(),
-        pbxs: Vec::new(),
+        strangers,
+        pbxs,
         sources,
         warnings: Mistakes::default(),
     };
@@ -289,19 +290,6 @@ fn mode(given: Option<&Spanned<String>>, report: &mut Report) -> Mode {
 fn on_exit(given: Option<&Spanned<String>>, report: &mut Report) -> OnExit {
     let known = [("hold", OnExit::Hold), ("open", OnExit::Open)];
     given.and_then(|given| word("on_exit", given, &known, &[], report)).unwrap_or(OnExit::Hold)
-}
-
-fn strangers(file: &StrangersFile, report: &mut Report) {
-    let known = [("drop", ())];
-    if let Some(signalling) = &file.signalling {
-        word("signalling", signalling, &known, &["prove"], report);
-    }
-    if let Some(media) = &file.media {
-        word("media", media, &known, &["pinhole"], report);
-    }
-    if let Some(prove) = &file.prove {
-        not_supported(prove.span(), "[strangers.prove]", "remove the table: strangers are dropped", report);
-    }
 }
 
 /// The meaning of a word, or a mistake that names the words there are.

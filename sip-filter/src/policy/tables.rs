@@ -24,9 +24,9 @@ use sip_filter_common::{
 
 use self::{
     memory::Memory,
-    rights::{Classes, inherit, rights},
+    rights::{Classes, Said, inherit, rights},
 };
-use super::{Listener, Policy, change::ListChange, prefix::canonical};
+use super::{Listener, Policy, change::ListChange, prefix::canonical, registered::RegisteredTrunks};
 
 /// What the datapath writes.
 #[derive(Debug)]
@@ -56,19 +56,19 @@ pub struct Full {
 }
 
 impl Tables {
-    /// Compiles a policy.
+    /// Compiles a policy, as it is while these trunks are registered.
     ///
     /// # Errors
     ///
     /// [`Full`] names the table that the policy does not fit into.
-    pub fn compile(policy: &Policy) -> Result<Self, Full> {
+    pub fn compile(policy: &Policy, registered: &RegisteredTrunks) -> Result<Self, Full> {
         let mut index: Box<PolicyIndex> = bytemuck::zeroed_box();
         index.mode = policy.mode as u32;
         write_ports(&policy.listeners, &mut index)?;
         let local_addresses = tie_listeners(&policy.listeners, &mut index)?;
         let mut classes = Classes::default();
         let (mut sources4, mut sources6) = (Vec::new(), Vec::new());
-        for said in rights(policy) {
+        for said in rights(policy, registered) {
             let number = classes.number_of(said.class);
             for prefix in said.prefixes {
                 match prefix {
@@ -103,11 +103,56 @@ impl Tables {
 /// longest one counts: that prefix itself, and what differs within. `None` where that is more than `max` prefixes.
 ///
 /// What a live change puts before the tables in force; looks at no more of the lists than that.
-pub fn classes_after(policy: &Policy, change: &ListChange, max: usize) -> Option<Vec<(IpNet, Class)>> {
-    let prefix = canonical(change.prefix);
+pub fn classes_after(
+    policy: &Policy,
+    registered: &RegisteredTrunks,
+    change: &ListChange,
+    max: usize,
+) -> Option<Vec<(IpNet, Class)>> {
+    classes_within(&rights(policy, registered), canonical(change.prefix), Some(change), max)
+}
+
+/// What a policy says, while these trunks are registered, about the addresses on the lists of one of them: one group for
+/// each of the widest prefixes there, of the form of [`classes_after`]. `None` where that is more than `max` prefixes.
+///
+/// What is put before the tables in force when that trunk registers or ceases to be registered.
+pub fn classes_of_trunk(
+    policy: &Policy,
+    registered: &RegisteredTrunks,
+    trunk: &str,
+    max: usize,
+) -> Option<Vec<Vec<(IpNet, Class)>>> {
+    let Some(trunk) = policy.trunks.iter().find(|candidate| candidate.name == trunk) else {
+        return Some(Vec::new());
+    };
+    let own_media = trunk.media.as_deref().unwrap_or_default();
+    if trunk.allow.len() + own_media.len() > max {
+        return None;
+    }
+    let mut prefixes: Vec<IpNet> = trunk.allow.iter().chain(own_media).copied().collect();
+    prefixes.sort_unstable();
+    // The order of prefixes puts an outer one before all it contains.
+    prefixes.dedup_by(|inner, outer| outer.contains(&*inner));
+    let lists = rights(policy, registered);
+    let mut left = max;
+    let mut groups = Vec::new();
+    for prefix in prefixes {
+        let group = classes_within(&lists, prefix, None, left)?;
+        left = left.checked_sub(group.len())?;
+        groups.push(group);
+    }
+    Some(groups)
+}
+
+fn classes_within(
+    lists: &[Said<'_>],
+    prefix: IpNet,
+    change: Option<&ListChange>,
+    max: usize,
+) -> Option<Vec<(IpNet, Class)>> {
     let mut classes = Classes::default();
     let mut all = Vec::new();
-    for said in rights(policy) {
+    for said in lists {
         let number = classes.number_of(said.class);
         all.extend(said.about(prefix, change).map(|prefix| (prefix, number)).take(max + 1));
         if all.len() > max {

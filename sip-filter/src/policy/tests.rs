@@ -220,6 +220,11 @@ fn the_difference_has_a_line_for_each_change() {
         "name = \"c\"",
         "- trunk b allow 10.2.0.0/16\n- trunk b\n+ trunk c: listeners web\n+ trunk c allow 10.2.0.0/16",
     );
+    check(
+        "name = \"b\"",
+        "name = \"b\"\nrequire_registration = true\nregistrations = [\"100\"]",
+        "~ trunk b require_registration default -> true\n~ trunk b registrations default -> 100",
+    );
     let fresh = Difference::between(&parsed(""), &old).to_string();
     assert!(
         fresh.contains(
@@ -228,6 +233,37 @@ fn the_difference_has_a_line_for_each_change() {
         "{fresh}"
     );
     assert!(fresh.contains("+ listener web allow 10.0.0.0/8\n"), "{fresh}");
+}
+
+#[test]
+fn the_difference_tells_what_strangers_and_pbxs_may_do() {
+    let check = |old: &str, new: &str, expected: &str| {
+        let [old, new] = [old, new].map(|rest| parsed(&format!("{POLICY}{rest}")));
+        assert_eq!(Difference::between(&old, &new).to_string(), expected);
+    };
+    let prove = "[strangers]\nsignalling = \"prove\"\n";
+    let table = |lines: &str| format!("{prove}[strangers.prove]\n{lines}\n");
+    check("", prove, "~ strangers.signalling drop -> prove");
+    check("", "[strangers.prove]\nrate = \"9/s\"", "");
+    check("", &table("burst = 3"), "~ strangers.signalling drop -> prove\n~ strangers.prove.burst 10 -> 3");
+    check(
+        &table("methods = [\"REGISTER\"]\ngrace = \"1m\""),
+        &table("trust = \"flow\"\nrate = \"300/m\""),
+        "~ strangers.prove.methods REGISTER -> REGISTER,OPTIONS\n~ strangers.prove.rate 5/s -> 300/m\n\
+         ~ strangers.prove.trust address -> flow\n~ strangers.prove.grace 1m -> 30s",
+    );
+    let pbx =
+        |lines: &str| format!("[[pbx]]\nname = \"p\"\nkind = \"kamailio\"\naddress = \"/run/k\"\n{lines}\n");
+    check("", &pbx(""), "+ pbx p: kind kamailio, address /run/k");
+    check(&pbx(""), "", "- pbx p");
+    check(&pbx(""), &pbx("user = \"u\""), "~ pbx p user default -> u");
+    check(&pbx("secret = \"a\""), &pbx("secret = \"a\""), "");
+    check(&pbx("secret = \"a\""), &pbx("secret = \"b\""), "~ pbx p secret given -> given anew");
+    check(
+        &pbx("secret = \"a\""),
+        &pbx("secret_file = \"/a\""),
+        "~ pbx p secret given -> default\n~ pbx p secret_file default -> /a",
+    );
 }
 
 #[test]

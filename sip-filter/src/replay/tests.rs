@@ -28,7 +28,8 @@ use super::*;
 use crate::policy::file;
 
 fn tables() -> HostTables {
-    HostTables::new(Tables::compile(&file::parse(Path::new("test.toml"), POLICY).unwrap()).unwrap())
+    let policy = file::parse(Path::new("test.toml"), POLICY).unwrap();
+    HostTables::new(Tables::compile(&policy, &RegisteredTrunks::default()).unwrap())
 }
 
 fn replayed(capture: &[u8]) -> Result<Report, ReplayError> {

@@ -10,6 +10,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use sip_filter::host_tables::HostTables;
 use sip_filter::policy::change::ListChange;
+use sip_filter::policy::registered::RegisteredTrunks;
 use sip_filter::policy::tables::Tables;
 use sip_filter::policy::{Policy, file};
 use sip_filter_common::{Reason, judge};
@@ -126,7 +127,7 @@ impl Trial<'_> {
         random: &mut Random,
         mut kernel: Option<&mut Loaded>,
     ) -> Vec<Reason> {
-        let mut host = HostTables::new(Tables::compile(policy).unwrap());
+        let mut host = HostTables::new(Tables::compile(policy, &RegisteredTrunks::default()).unwrap());
         let mut model = Model::new(policy);
         let now_ns = now_ns();
         host.set_now_ns(now_ns);

@@ -13,6 +13,7 @@ use nix::time::{ClockId, clock_gettime};
 use sip_filter::datapath::{Datapath, Pins};
 use sip_filter::policy::Policy;
 use sip_filter::policy::change::ListChange;
+use sip_filter::policy::registered::RegisteredTrunks;
 use sip_filter::policy::tables::{Tables, classes_after};
 use sip_filter_common::maps::{BAN_CAUSE_LEN, name};
 use sip_filter_common::{Ban, Counter, FragmentDecision, FragmentKey, Reason};
@@ -80,7 +81,7 @@ impl Loaded {
     pub(crate) fn with(policy: &Policy) -> Self {
         let directory = PinDirectory::new();
         let mut datapath = Datapath::load(Pins::open(&directory.0).unwrap(), false).unwrap();
-        datapath.apply(&mut Tables::compile(policy).unwrap()).unwrap();
+        datapath.apply(&mut Tables::compile(policy, &RegisteredTrunks::default()).unwrap()).unwrap();
         let counters = datapath.counters().unwrap();
         let mut ids = map_ids(&datapath).into_iter();
         let id =
@@ -100,7 +101,7 @@ impl Loaded {
 
     /// Replaces the policy, and that alone.
     pub(crate) fn switch(&mut self, policy: &Policy) {
-        self.datapath.apply(&mut Tables::compile(policy).unwrap()).unwrap();
+        self.datapath.apply(&mut Tables::compile(policy, &RegisteredTrunks::default()).unwrap()).unwrap();
     }
 
     /// Whether the kernel lets this frame be tried.
@@ -111,7 +112,7 @@ impl Loaded {
 
     /// Replaces the policy; nobody is banned and no datagram followed then.
     pub(crate) fn apply(&mut self, policy: &Policy) {
-        self.datapath.apply(&mut Tables::compile(policy).unwrap()).unwrap();
+        self.datapath.apply(&mut Tables::compile(policy, &RegisteredTrunks::default()).unwrap()).unwrap();
         for (address, _) in self.datapath.bans().unwrap() {
             self.datapath.unban(address).unwrap();
         }
@@ -120,13 +121,13 @@ impl Loaded {
 
     /// Tells the kernel what a change makes of a policy.
     pub(crate) fn change(&mut self, policy: &Policy, change: &ListChange) {
-        let classes = classes_after(policy, change, 1_000).unwrap();
+        let classes = classes_after(policy, &RegisteredTrunks::default(), change, 1_000).unwrap();
         self.datapath.change(&classes).unwrap();
     }
 
     /// Puts the policy, to which all changes were made, into the tables.
     pub(crate) fn settle(&mut self, policy: &Policy) {
-        self.datapath.settle(&mut Tables::compile(policy).unwrap()).unwrap();
+        self.datapath.settle(&mut Tables::compile(policy, &RegisteredTrunks::default()).unwrap()).unwrap();
         assert!(!self.datapath.is_changed());
     }
 

@@ -14,6 +14,7 @@ use std::net::IpAddr;
 use std::path::Path;
 
 use sip_filter::host_tables::HostTables;
+use sip_filter::policy::registered::RegisteredTrunks;
 use sip_filter::policy::tables::Tables;
 use sip_filter::policy::{Policy, file};
 use sip_filter_common::{Mode, Reason, Verdict, judge};
@@ -160,7 +161,7 @@ fn check(what: &str, rows: &[Row]) {
     let has_kernel = may_use_the_kernel(what);
     for rows in rows.chunk_by(|one, other| one.policy == other.policy) {
         let policy = parsed(rows[0].policy);
-        let mut host = HostTables::new(Tables::compile(&policy).unwrap());
+        let mut host = HostTables::new(Tables::compile(&policy, &RegisteredTrunks::default()).unwrap());
         let mut now_ns = now_ns();
         for row in rows {
             // What was decided for the fragments of another row is past then.

@@ -9,7 +9,7 @@ use super::asking::{assert_told, leaving_all_as_it_was, told};
 
 /// What is wrong, what stands in the policy, what is there instead, the text that the place given is the place of, and
 /// a part of the message.
-const MISTAKES: [(&str, &str, &str, &str, &str); 23] = [
+const MISTAKES: [(&str, &str, &str, &str, &str); 25] = [
     ("a value is missing", "\"enforce\"", "", "\non_exit", ""),
     ("a quote is missing", "\"enforce\"", "\"enforce", "\non_exit", ""),
     ("unknown key", "admin =", "admins =", "admins", "did you mean \"admin\"?"),
@@ -46,10 +46,36 @@ const MISTAKES: [(&str, &str, &str, &str, &str); 23] = [
     ("DNS name", "\"198.51.100.20\"", "\"sip.example.com\"", "\"sip.example.com\"", "not supported yet"),
     ("preset", "\"198.51.100.20\"", "\"preset:x\"", "\"preset:x\"", "not supported yet"),
     ("preset of a list", "\"203.0.113.0/24\"", "\"preset:x\"", "\"preset:x\"", "not supported yet"),
-    ("registration", "[[trunk]]", "[[trunk]]\nrequire_registration = true", "true\n", "not supported yet"),
-    ("registrations", "[[trunk]]", "[[trunk]]\nregistrations = [\"a\"]", "[\"a\"]", "not supported yet"),
+    (
+        "no registrations",
+        "[[trunk]]",
+        "[[trunk]]\nrequire_registration = true",
+        "true\n",
+        "registrations = [\"user@domain\"]",
+    ),
+    (
+        "address of record",
+        "[[trunk]]",
+        "[[trunk]]\nregistrations = [\"sip:a\"]",
+        "\"sip:a\"",
+        "\"user@domain\"",
+    ),
     ("media of a trunk", "[[trunk]]", "[[trunk]]\nmedia = \"pinhole\"", "\"pinhole\"", "not supported yet"),
-    ("probation", "signalling = \"drop\"", "signalling = \"prove\"", "\"prove\"", "not supported yet"),
+    ("strangers", "signalling = \"drop\"", "signalling = \"prov\"", "\"prov\"", "did you mean \"prove\"?"),
+    (
+        "rate of strangers",
+        "media = \"drop\"",
+        "media = \"drop\"\n[strangers.prove]\nrate = \"0/s\"",
+        "\"0/s\"",
+        "5/s",
+    ),
+    (
+        "a PBX's address",
+        "[strangers]",
+        "[[pbx]]\nname = \"a\"\nkind = \"kamailio\"\naddress = \"run/k\"\n[strangers]",
+        "\"run/k\"",
+        "Unix socket",
+    ),
     ("pinholes", "media = \"drop\"", "media = \"pinhole\"", "\"pinhole\"", "not supported yet"),
 ];
 
@@ -141,15 +167,9 @@ fn what_later_versions_will_do_is_refused_by_name() {
     let filter = Filter::start(&lab, POLICY).unwrap();
     let config = filter.config().display().to_string();
     leaving_all_as_it_was(&filter, || {
-        for command in [
-            "confirm",
-            "rollback",
-            "registration list",
-            "registration add alice@example.com --from 192.0.2.1:5060 --for 1h",
-            "registration remove alice",
-            "pinhole list",
-            &format!("apply --config {config} --confirm-within 60s"),
-        ] {
+        for command in
+            ["confirm", "rollback", "pinhole list", &format!("apply --config {config} --confirm-within 60s")]
+        {
             assert_told(command, &told(&filter, command), 2, &["not supported yet"]);
         }
     });
@@ -161,6 +181,11 @@ fn what_later_versions_will_do_is_refused_by_name() {
         ("allow add 192.0.2.1/33", vec!["192.0.2.1/33"]),
         ("allow add sip.example.com", vec!["sip.example.com"]),
         ("explain --from 192.0.2.1 --to :5060 --transport sctp", vec!["sctp"]),
+        ("registration add alice --for 1h", vec!["--from"]),
+        ("registration add alice --from b.example --for 1h", vec!["b.example", "192.0.2.1:5060"]),
+        ("registration add alice --from 192.0.2.1:0 --for 1h", vec!["192.0.2.1:0"]),
+        ("registration add alice --from 192.0.2.1 --for soon", vec!["soon"]),
+        ("registration add alice --from 192.0.2.1 --for 1h --transport sctp", vec!["sctp", "wss"]),
         ("run --mode quiet", vec!["quiet"]),
     ] {
         assert_told(command, &told(&filter, command), 2, &words);
@@ -187,6 +212,9 @@ fn without_a_daemon_every_command_that_asks_one_exits_with_3() {
         "ban add 192.0.2.1",
         "ban remove 192.0.2.1",
         "ban list",
+        "registration add alice --from 192.0.2.1 --for 1h --transport tls",
+        "registration remove alice --from [2001:db8::1]:5060",
+        "registration list",
         "trunk list",
         "explain --from 192.0.2.1 --to :5060 --transport udp",
     ] {

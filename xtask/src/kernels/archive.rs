@@ -1,6 +1,4 @@
 //! Kernels from Debian's archive: found, downloaded and unpacked into a folder of their own, never installed.
-//!
-//! apt keeps a state of its own there, so the machine's package lists and their choice of suites stay as they are.
 
 use std::{
     fs,
@@ -8,14 +6,12 @@ use std::{
     process::Command,
 };
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 
 use super::{Series, folder};
-use crate::{cargo, toolchain};
+use crate::cargo;
+use crate::debian::{Apt, fresh, text, unpack};
 
-const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
-/// Asked where the system's own sources name no mirror.
-const MIRROR: &str = "http://deb.debian.org/debian";
 const PREFIX: &str = "linux-image-";
 const SUFFIX: &str = "-cloud-amd64";
 
@@ -57,9 +53,9 @@ fn modules(root: &Path, release: &str) -> Result<PathBuf> {
 }
 
 fn download(series: &Series, folder: &Path, root: &Path) -> Result<String> {
-    let apt = Apt::new(series, folder)?;
+    let apt = Apt::new(series.suites, "amd64", folder)?;
     eprintln!("kernel {}: looking into Debian's {}", series.name, series.suites.join(", "));
-    cargo::finish(apt.command("apt-get").args(["-qq", "update"]))?;
+    apt.update()?;
     let names = text(apt.command("apt-cache").args(["pkgnames", PREFIX]))?;
     let release = newest(&names, series.prefix).with_context(|| {
         format!("Debian's {} has no package {PREFIX}{}*{SUFFIX}", series.suites.join(", "), series.prefix)
@@ -76,9 +72,7 @@ fn download(series: &Series, folder: &Path, root: &Path) -> Result<String> {
     let mut get = apt.command("apt-get");
     cargo::finish(get.current_dir(&downloads).args(["-qq", "download"]).args(&packages))?;
     fresh(root.to_owned())?;
-    for file in fs::read_dir(&downloads)? {
-        cargo::finish(Command::new("dpkg").arg("--extract").arg(file?.path()).arg(root))?;
-    }
+    unpack(&downloads, root)?;
     fs::remove_dir_all(&downloads)?;
     index(root, &release)?;
     Ok(release)
@@ -111,74 +105,6 @@ fn numbers(release: &str) -> Vec<u64> {
         .collect()
 }
 
-/// The folder, empty.
-fn fresh(folder: PathBuf) -> Result<PathBuf> {
-    let context = || format!("cannot empty {}", folder.display());
-    if folder.exists() {
-        fs::remove_dir_all(&folder).with_context(context)?;
-    }
-    fs::create_dir_all(&folder).with_context(context)?;
-    Ok(folder)
-}
-
-fn text(command: &mut Command) -> Result<String> {
-    let line = cargo::line(command);
-    let output = command.output().with_context(|| format!("cannot start `{line}`"))?;
-    ensure!(output.status.success(), "`{line}` failed: {}", String::from_utf8_lossy(&output.stderr).trim());
-    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
-}
-
-/// apt with a state of its own.
-struct Apt {
-    configuration: PathBuf,
-}
-
-impl Apt {
-    fn new(series: &Series, folder: &Path) -> Result<Self> {
-        ensure!(
-            toolchain::find_program("apt-get").is_some() && Path::new(KEYRING).is_file(),
-            "the kernels come from Debian's archive by apt-get: run this on Debian"
-        );
-        let folder = fresh(folder.join("apt"))?;
-        fs::create_dir_all(folder.join("lists/partial"))?;
-        fs::create_dir_all(folder.join("cache/archives/partial"))?;
-        let mirror = mirror();
-        let sources =
-            series.suites.iter().map(|suite| format!("deb [signed-by={KEYRING}] {mirror} {suite} main\n"));
-        fs::write(folder.join("sources.list"), sources.collect::<String>())?;
-        let at = folder.display();
-        let configuration = format!(
-            "Dir::State \"{at}\";\nDir::State::lists \"{at}/lists\";\nDir::State::status \"/dev/null\";\n\
-             Dir::Cache \"{at}/cache\";\nDir::Etc::sourcelist \"{at}/sources.list\";\nDir::Etc::sourceparts \"/dev/null\";\n\
-             Dir::Etc::preferencesparts \"/dev/null\";\nAPT::Architecture \"amd64\";\nAPT::Sandbox::User \"root\";\n\
-             Acquire::Languages \"none\";\nAcquire::IndexTargets::deb::DEP-11::DefaultEnabled \"false\";\n\
-             Acquire::Check-Valid-Until \"false\";\n"
-        );
-        let path = folder.join("apt.conf");
-        fs::write(&path, configuration)?;
-        Ok(Self { configuration: path })
-    }
-
-    fn command(&self, program: &str) -> Command {
-        let mut command = Command::new(program);
-        command.env("APT_CONFIG", &self.configuration).env("LC_ALL", "C");
-        command
-    }
-}
-
-/// The mirror that this system gets its own packages from.
-fn mirror() -> String {
-    let lists = ["/etc/apt/sources.list.d/debian.sources", "/etc/apt/sources.list"];
-    let text: String = lists.iter().filter_map(|path| fs::read_to_string(path).ok()).collect();
-    mirror_in(&text).unwrap_or_else(|| MIRROR.to_owned())
-}
-
-fn mirror_in(text: &str) -> Option<String> {
-    let lines = text.lines().filter(|line| line.starts_with("URIs:") || line.starts_with("deb "));
-    let mut words = lines.flat_map(str::split_whitespace).map(|word| word.trim_end_matches('/'));
-    words.find(|word| word.contains("://") && word.ends_with("/debian")).map(str::to_owned)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -194,14 +120,5 @@ mod tests {
         assert_eq!(found("6.12.").as_deref(), Some("6.12.73+deb13-cloud-amd64"));
         assert_eq!(found("").as_deref(), Some("6.12.73+deb13-cloud-amd64"));
         assert_eq!(found("5.10."), None);
-    }
-
-    #[test]
-    fn the_mirror_is_the_systems_own_and_not_that_of_security_updates() {
-        let new = "# http://old.example/debian\nURIs: http://security.example/debian-security\nURIs: http://a.example/debian/\n";
-        assert_eq!(mirror_in(new).as_deref(), Some("http://a.example/debian"));
-        let old = "deb [arch=amd64] https://b.example/debian bookworm main\n";
-        assert_eq!(mirror_in(old).as_deref(), Some("https://b.example/debian"));
-        assert_eq!(mirror_in("deb https://c.example/apt stable main\n"), None);
     }
 }

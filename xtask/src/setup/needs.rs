@@ -3,7 +3,7 @@
 
 use std::process::{Command, Stdio};
 
-use super::linker;
+use super::{asterisk, linker};
 use crate::{
     cargo, lint,
     toolchain::{self, Toolchain},
@@ -125,6 +125,17 @@ pub(super) const NEEDS: &[Need] = &[
     },
     Need {
         group: Group::Lab,
+        name: asterisk::NAME,
+        why: "the PBX whose reports are followed; unpacked into the target folder, not installed",
+        found: Found::Check(asterisk::is_there),
+        // No packages of this machine's own.
+        debian: &[&[]],
+        fedora: &[],
+        arch: &[],
+        elsewhere: "",
+    },
+    Need {
+        group: Group::Lab,
         name: "sipp",
         why: "the phones and trunks that call through the filter",
         found: Found::Program("sipp"),
@@ -159,6 +170,12 @@ pub(super) const NEEDS: &[Need] = &[
         arch: &["bpf"],
         ..Need::tool("bpftool", "bpftool", "detaches and pins behind the filter's back", &[&["bpftool"]])
     },
+    Need::tool(
+        "openssl",
+        "openssl",
+        "the phones that speak TLS, and the certificate they meet",
+        &[&["openssl"]],
+    ),
     Need::tool("util-linux", "nsenter", "starts programs inside a namespace", &[&["util-linux"]]),
     Need {
         fedora: &["qemu-system-x86-core"],

@@ -25,6 +25,11 @@ impl<'a> Lists<'a> {
         Lists { directory: policy_file.parent().unwrap_or(Path::new("")), reader, files: Vec::new() }
     }
 
+    /// What relative paths are relative to.
+    pub(super) fn directory(&self) -> &'a Path {
+        self.directory
+    }
+
     /// The path behind `file:`, if the entry is one.
     pub(super) fn path_in(entry: &str) -> Option<&Path> {
         entry.strip_prefix(KEYWORD).map(Path::new)

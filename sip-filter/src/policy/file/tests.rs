@@ -1,5 +1,7 @@
 //! Files and what is said about them.
 
+mod proving;
+
 use super::*;
 use crate::policy::{Listener, ListenerKind};
 
@@ -88,10 +90,8 @@ trust = "address"              # what a registration lets in: "address" | "flow"
 "#;
 
 #[test]
-fn the_full_example_only_asks_for_what_is_not_supported_yet() {
-    assert_eq!(mistakes(CONTRACT_EXAMPLE), ["52:1 [strangers.prove] is not supported yet"]);
-    let (supported, _) = CONTRACT_EXAMPLE.split_once("[strangers.prove]").unwrap();
-    let policy = parsed(supported);
+fn the_full_example_is_a_policy() {
+    let policy = parsed(CONTRACT_EXAMPLE);
     assert!(policy.warnings.is_empty(), "{}", policy.warnings);
     assert_eq!(policy.mode, Mode::Enforce);
     let ipcomms = &policy.trunks[0];
@@ -107,6 +107,17 @@ fn the_example_file_of_this_project_has_no_mistakes() {
     let policy = parsed(include_str!("../../../../sip-filter.example.toml"));
     assert!(policy.warnings.is_empty(), "{}", policy.warnings);
     assert_eq!((policy.listeners.len(), policy.trunks.len(), policy.allow.len()), (4, 1, 1));
+    // What it says about strangers that prove themselves, and about a PBX, is what it says the defaults are.
+    let text = include_str!("../../../../sip-filter.example.toml");
+    let text = text.replace("signalling = \"drop\"", "signalling = \"prove\"");
+    let commented =
+        |line: &str| line.starts_with("# [[pbx]]") || line.contains(" = \"") && line.starts_with("# ");
+    let (head, pbx) = text.split_at(text.find("# [[pbx]]").unwrap());
+    let pbx: String =
+        pbx.lines().filter(|line| commented(line)).map(|line| format!("{}\n", &line[2..])).collect();
+    let policy = parsed(&format!("{head}{pbx}"));
+    assert_eq!(policy.strangers.prove, Some(crate::policy::Prove::default()));
+    assert_eq!(policy.pbxs.len(), 1);
 }
 
 #[test]
@@ -155,21 +166,11 @@ fn every_mistake_names_its_place() {
 fn later_capabilities_are_refused_by_name() {
     let check =
         |text: &str, expected: &[&str]| assert_eq!(mistakes(&format!("{SIP}{text}")), expected, "{text}");
-    check("[strangers]\nsignalling = \"prove\"\n", &["9:14 signalling = \"prove\" is not supported yet"]);
     check("[strangers]\nmedia = \"pinhole\"\n", &["9:9 media = \"pinhole\" is not supported yet"]);
-    check("[strangers]\nprove = 1\n", &["9:9 [strangers.prove] is not supported yet"]);
-    check(
-        "[strangers.prove]\nmethods = []\n[strangers.prove.x]\n",
-        &["8:1 [strangers.prove] is not supported yet"],
-    );
     let in_trunk =
         |line: &str, expected: &[&str]| check(&format!("[[trunk]]\nname = \"a\"\n{line}\n"), expected);
     in_trunk("media = \"pinhole\"", &["10:9 media = \"pinhole\" is not supported yet"]);
     in_trunk("media = [\"preset:a\"]", &["10:10 the preset \"preset:a\" is not supported yet"]);
-    in_trunk("require_registration = true", &["10:24 require_registration = true is not supported yet"]);
-    in_trunk("require_registration = false", &[]);
-    in_trunk("registrations = [\"100\"]", &["10:17 a list of registrations is not supported yet"]);
-    in_trunk("registrations = []", &[]);
     in_trunk(
         "allow = [\"sip.example.com\", \"preset:a\"]",
         &[

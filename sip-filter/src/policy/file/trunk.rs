@@ -4,7 +4,7 @@ use toml::Spanned;
 
 use super::entries::{self, Denied, Entries, Place};
 use super::lists::Lists;
-use super::{MediaText, TrunkFile, check_name, not_supported};
+use super::{MediaText, TrunkFile, check_name, not_supported, registrations};
 use crate::policy::difference::Owner;
 use crate::policy::mistake::Report;
 use crate::policy::overlap::{self, Clash};
@@ -54,7 +54,7 @@ fn add_trunk(
     for list in std::iter::once(&allow).chain(&media) {
         entries::warn_of_denied(list, denied, Some(&deny), lists, report);
     }
-    refuse_later_keys(file, report);
+    let registrations = registrations::registrations(file, &policy.trunks, report);
     let trunk = Trunk {
         name: file.name.get_ref().clone(),
         allow: allow.sorted(lists),
@@ -62,9 +62,10 @@ fn add_trunk(
         media: media.as_ref().map(|media| media.sorted(lists)),
         outbound_proxies,
         listeners: listener_indices(file, &policy.listeners, report),
-        require_registration: false,
-        registrations: Vec::new(),
+        require_registration: file.require_registration.as_ref().is_some_and(|given| *given.get_ref()),
+        registrations,
     };
+    registrations::check_required(file, &trunk, &policy.strangers, report);
     let named =
         [(ListName::Allow, Some(&allow)), (ListName::Deny, Some(&deny)), (ListName::Media, media.as_ref())];
     for (name, entries) in named {
@@ -89,16 +90,6 @@ fn media_list(media: &Spanned<MediaText>, lists: &mut Lists, report: &mut Report
             report.mistake(media.span(), message, format!("write a list: [\"{word}\"]"));
             None
         }
-    }
-}
-
-fn refuse_later_keys(file: &TrunkFile, report: &mut Report) {
-    if let Some(required) = file.require_registration.as_ref().filter(|required| *required.get_ref()) {
-        let remedy = "write false, or leave the key out";
-        not_supported(required.span(), "require_registration = true", remedy, report);
-    }
-    if let Some(given) = file.registrations.as_ref().filter(|given| !given.get_ref().is_empty()) {
-        not_supported(given.span(), "a list of registrations", "write [], or leave the key out", report);
     }
 }
 

@@ -6,8 +6,9 @@ use ipnet::IpNet;
 use sip_filter_common::Class;
 
 use crate::policy::{
-    Listener, ListenerKind, Policy,
+    Listener, ListenerKind, Policy, Trunk,
     change::{Action, List, ListChange},
+    registered::RegisteredTrunks,
 };
 
 /// A list that names sources.
@@ -20,8 +21,8 @@ pub(super) struct Said<'a> {
     pub(super) class: Class,
 }
 
-/// Every list of a policy.
-pub(super) fn rights(policy: &Policy) -> Vec<Said<'_>> {
+/// Every list of a policy, while these trunks are registered.
+pub(super) fn rights<'a>(policy: &'a Policy, registered: &RegisteredTrunks) -> Vec<Said<'a>> {
     let listeners = |wanted: &dyn Fn(usize, &Listener) -> bool| {
         let numbered = policy.listeners.iter().enumerate();
         numbered
@@ -39,12 +40,15 @@ pub(super) fn rights(policy: &Policy) -> Vec<Said<'_>> {
         let media = listeners(&|number, listener| its(number) && listener.kind == ListenerKind::Media);
         let rest = listeners(&|number, listener| its(number) && listener.kind != ListenerKind::Media);
         let own = Some(List::Trunk(trunk.name.clone()));
+        let [registers, media_waits] = restrictions(trunk, registered);
+        let only_if = |restricted: bool, set: u64| if restricted { set } else { 0 };
         say(None, &trunk.deny, Class { deny: media | rest, ..Class::NOBODY });
         // One list, named once: a million entries need not be joined with themselves.
         let allow = if trunk.media.is_none() { media | rest } else { rest };
-        say(own, &trunk.allow, Class { allow, ..Class::NOBODY });
+        say(own, &trunk.allow, Class { allow, registering: only_if(registers, allow), ..Class::NOBODY });
         if let Some(prefixes) = &trunk.media {
-            say(None, prefixes, Class { allow: media, ..Class::NOBODY });
+            let registering = only_if(media_waits, media);
+            say(None, prefixes, Class { allow: media, registering, ..Class::NOBODY });
         }
     }
     for (number, listener) in policy.listeners.iter().enumerate() {
@@ -53,11 +57,21 @@ pub(super) fn rights(policy: &Policy) -> Vec<Said<'_>> {
     all
 }
 
+/// Whether those on a trunk's allow list may only register, and whether those on a media list of its own must wait.
+///
+/// Once a trunk is registered, the other addresses on its list lose what only they who registered have proved.
+/// Its media servers never register themselves: they follow whether the trunk is registered at all.
+fn restrictions(trunk: &Trunk, registered: &RegisteredTrunks) -> [bool; 2] {
+    let is_registered = registered.is_registered(&trunk.name);
+    [trunk.require_registration || is_registered, trunk.require_registration && !is_registered]
+}
+
 impl Said<'_> {
-    /// `prefix` for every entry that holds it, and the entries within it, as the list is after a change.
-    pub(super) fn about(&self, prefix: IpNet, change: &ListChange) -> impl Iterator<Item = IpNet> {
-        let is_changed = self.list.as_ref() == Some(&change.list);
-        let is = move |action| is_changed && change.action == action;
+    /// `prefix` for every entry that holds it, and the entries within it, as the list is after a change, if there is one.
+    pub(super) fn about(&self, prefix: IpNet, change: Option<&ListChange>) -> impl Iterator<Item = IpNet> {
+        let changed = change.filter(|change| self.list.as_ref() == Some(&change.list));
+        let changed = changed.map(|change| change.action);
+        let is = move |action| changed == Some(action);
         let around = std::iter::successors(prefix.supernet(), IpNet::supernet)
             .filter(|outer| self.prefixes.binary_search(outer).is_ok())
             .map(move |_| prefix);
@@ -96,13 +110,17 @@ pub(super) fn inherit<P: Copy + Ord>(
 /// Classes in the order of their numbers; nobody's is number 0.
 pub(super) struct Classes {
     pub(super) all: Vec<Class>,
-    numbers: HashMap<[u64; 3], u16>,
+    numbers: HashMap<Class, u16>,
     joined: HashMap<(u16, u16), u16>,
 }
 
 impl Default for Classes {
     fn default() -> Self {
-        Self { all: vec![Class::NOBODY], numbers: HashMap::from([([0; 3], 0)]), joined: HashMap::new() }
+        Self {
+            all: vec![Class::NOBODY],
+            numbers: HashMap::from([(Class::NOBODY, 0)]),
+            joined: HashMap::new(),
+        }
     }
 }
 
@@ -110,7 +128,7 @@ impl Classes {
     /// The number of a class; beyond 65,535, which is more than any table takes, the last one's.
     pub(super) fn number_of(&mut self, class: Class) -> u16 {
         let next = u16::try_from(self.all.len()).unwrap_or(u16::MAX);
-        let number = *self.numbers.entry([class.flags, class.deny, class.allow]).or_insert(next);
+        let number = *self.numbers.entry(class).or_insert(next);
         if number == next {
             self.all.push(class);
         }
@@ -129,9 +147,15 @@ impl Classes {
             return *known;
         }
         let [a, b] = [one, other].map(|number| self.all[usize::from(number)]);
-        let both = Class { flags: a.flags | b.flags, deny: a.deny | b.deny, allow: a.allow | b.allow };
-        let number = self.number_of(both);
+        let number = self.number_of(both(&a, &b));
         self.joined.insert((one, other), number);
         number
     }
+}
+
+/// What two lists say together: one that lets a source in without conditions is not held back by another.
+fn both(one: &Class, other: &Class) -> Class {
+    let allow = one.allow | other.allow;
+    let free = one.allow & !one.registering | other.allow & !other.registering;
+    Class { flags: one.flags | other.flags, deny: one.deny | other.deny, allow, registering: allow & !free }
 }

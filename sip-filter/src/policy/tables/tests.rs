@@ -1,5 +1,7 @@
 //! Compiled tables against the longest prefix found by looking at all of them.
 
+mod registered;
+
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use proptest::{collection::vec, prelude::*};
 use sip_filter_common::{
@@ -11,7 +13,10 @@ use sip_filter_common::{
 use super::{Memory, Tables, ipv4, ipv6};
 use crate::{
     host_tables::HostTables,
-    policy::change::{Action, List, ListChange},
+    policy::{
+        change::{Action, List, ListChange},
+        registered::RegisteredTrunks,
+    },
 };
 
 fn read(index: Box<PolicyIndex>, filter6: Box<Filter6>, memory: Memory) -> HostTables {
@@ -121,10 +126,10 @@ proptest! {
         if !is_added {
             std::mem::swap(&mut policy, &mut after);
         }
-        let part = super::classes_after(&policy, &change, usize::MAX - 1).unwrap();
+        let part = super::classes_after(&policy, &RegisteredTrunks::default(), &change, usize::MAX - 1).unwrap();
         let policy = after;
         prop_assert_eq!(part[0].0, IpNet::from(around));
-        let whole = HostTables::new(Tables::compile(&policy).unwrap());
+        let whole = HostTables::new(Tables::compile(&policy, &RegisteredTrunks::default()).unwrap());
         let all: Vec<(Ipv4Net, u16)> = [&policy.admin, &policy.deny, &policy.allow].into_iter().flatten()
             .filter_map(|prefix| if let IpNet::V4(prefix) = prefix { Some((*prefix, 1)) } else { None })
             .chain([(around, 1)])

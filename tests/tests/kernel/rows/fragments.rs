@@ -5,7 +5,7 @@ use sip_filter_common::maps::FRAGMENT_LIFETIME_NS;
 
 use super::{
     ADMIN, BRANCH, BanEnd, DENIED, FAMILIES, Family, HostTables, LISTED, LOCAL, Model, PROVIDER, Packet,
-    Peer, Row, STRANGER, Tables, both, check, judge, parsed, row,
+    Peer, RegisteredTrunks, Row, STRANGER, Tables, both, check, judge, parsed, row,
 };
 use crate::kernel::packet::{
     AUTHENTICATION, DESTINATION_OPTIONS, ESP, HOP_BY_HOP, ICMP, ICMPV6, NO_NEXT_HEADER, ROUTING, TCP, UDP,
@@ -257,7 +257,7 @@ fn a_decision_is_followed_for_a_minute() {
     let policy = parsed(super::POLICY);
     for of in FAMILIES {
         for (protocol_number, make) in [(UDP, udp as fn() -> Packet), (TCP, tcp)] {
-            let mut host = HostTables::new(Tables::compile(&policy).unwrap());
+            let mut host = HostTables::new(Tables::compile(&policy, &RegisteredTrunks::default()).unwrap());
             let mut model = Model::new(&policy);
             let mut check = |now_ns: u64, packet: Packet, reason: Reason| {
                 host.set_now_ns(now_ns);

@@ -6,6 +6,7 @@ use proptest::prelude::{ProptestConfig, Strategy, any};
 use proptest::test_runner::TestRunner;
 use proptest::{prop_assert_eq, prop_oneof};
 use sip_filter::host_tables::HostTables;
+use sip_filter::policy::registered::RegisteredTrunks;
 use sip_filter::policy::tables::Tables;
 use sip_filter_common::{Reason, judge};
 
@@ -34,7 +35,7 @@ fn frames() -> Vec<(Packet, usize)> {
 #[test]
 fn a_frame_cut_before_its_ports_is_truncated_and_behind_them_is_judged() {
     let policy = parsed(super::POLICY);
-    let host = HostTables::new(Tables::compile(&policy).unwrap());
+    let host = HostTables::new(Tables::compile(&policy, &RegisteredTrunks::default()).unwrap());
     let mut model = Model::new(&policy);
     let mut kernel = may_use_the_kernel("frames cut at every length").then(|| Loaded::with(&policy));
     for (packet, len_min) in frames() {
@@ -85,7 +86,10 @@ fn any_frame() -> impl Strategy<Value = Vec<u8>> {
 #[test]
 fn any_bytes_have_a_reason() {
     let policy = parsed(super::POLICY);
-    let judges = RefCell::new((HostTables::new(Tables::compile(&policy).unwrap()), Model::new(&policy)));
+    let judges = RefCell::new((
+        HostTables::new(Tables::compile(&policy, &RegisteredTrunks::default()).unwrap()),
+        Model::new(&policy),
+    ));
     let config = ProptestConfig { cases: 10_000, failure_persistence: None, ..ProptestConfig::default() };
     let frames = proptest::collection::vec(any_frame(), 1..4);
     let result = TestRunner::new(config).run(&frames, |frames| {

@@ -1,8 +1,10 @@
 //! The main job, shown from end to end: calls of a provisioned peer go through, and strangers find no SIP
-//! here.
+//! here; and phones that nobody lists are let in by their registrations.
 //!
 //! Run it by `cargo xtask demo`. It holds no test: what must be held to in detail is in the integration
 //! tests.
+
+mod registrations;
 
 use std::process::ExitCode;
 use std::thread;
@@ -36,6 +38,7 @@ const WAYS: [(Transport, Family); 4] = [
 fn main() -> ExitCode {
     let mut report = Report::new();
     let shown = show(&mut report);
+    let shown = shown.and_then(|first| Ok(format!("{first}\n{}", registrations::show(&mut report)?)));
     println!("\n{}", report.table());
     match shown {
         Ok(counters) => println!("{counters}"),
@@ -50,7 +53,7 @@ fn main() -> ExitCode {
 fn show(report: &mut Report) -> Result<String> {
     report.step("building the laboratory: pbx, trunk and stranger on a switch, in network namespaces");
     let lab = Lab::new()?;
-    let mut filter = Filter::prepare(&lab, include_str!("../demo-policy.toml"))?;
+    let mut filter = Filter::prepare(&lab, include_str!("../../demo-policy.toml"))?;
     report.step("starting Kamailio and two phones on the pbx");
     let _pbx = Pbx::start(lab.pbx())?;
     control(report, &lab)?;

@@ -1,0 +1,327 @@
+//! Between those who see registrations and the kernel: what they say goes into [`Trust`], what follows comes out.
+//!
+//! Decides nothing: it converts, carries out, and keeps the state file.
+
+use std::net::IpAddr;
+use std::time::{Duration, Instant, SystemTime};
+
+use anyhow::Context as _;
+use sip_filter_common::Ban;
+use tokio::sync::mpsc;
+
+use super::{
+    Daemon, Event,
+    requests::{Misuse, boot_time_ns},
+};
+use crate::{
+    control::{Cause, LinkStatus, RegistrationEntry, RegistrationPlace},
+    pbx::{self, Link},
+    policy::{Pbx, Policy},
+    sip::Message,
+    trust::{
+        Binding, Effect, Entry, Flow, Now, Reply, Report, Request, SipTransport, Trust, Witness,
+        settings::Settings,
+        state::{Loaded, Pace, Store},
+    },
+};
+
+/// Who is trusted, who says so, and where it is kept.
+pub(super) struct Trusting {
+    trust: Trust,
+    /// None where there is no place for it: then nothing outlives the daemon.
+    store: Option<Store>,
+    pace: Pace,
+    is_saving: bool,
+    links: Vec<(Pbx, Link)>,
+    reports: mpsc::Sender<(String, Report)>,
+    events: mpsc::Sender<Event>,
+}
+
+/// The state file was written, or not.
+pub(super) struct Saved {
+    revision: u64,
+    took: Duration,
+    error: Option<String>,
+}
+
+/// The clocks at this moment.
+pub(super) fn now() -> Now {
+    Now { boot_ns: boot_time_ns(), wall: SystemTime::now() }
+}
+
+impl Trusting {
+    /// Trusts nobody yet; `reports` is what PBXs are to send to.
+    pub(super) fn new(
+        policy: &Policy,
+        state: &std::path::Path,
+        reports: mpsc::Sender<(String, Report)>,
+        events: mpsc::Sender<Event>,
+    ) -> Self {
+        let store = Store::open(state)
+            .inspect_err(|error| tracing::warn!("registrations do not outlive this daemon: {error}"))
+            .ok();
+        Self {
+            trust: Trust::new(Settings::of(policy)),
+            store,
+            pace: Pace::default(),
+            is_saving: false,
+            links: Vec::new(),
+            reports,
+            events,
+        }
+    }
+
+    /// What an earlier daemon left, to be carried out before anything else.
+    pub(super) fn restore(&mut self) -> Vec<Effect> {
+        let Some(store) = &self.store else { return Vec::new() };
+        match store.load(now()) {
+            Ok(Loaded { stored, damaged }) => {
+                if let Some(aside) = damaged {
+                    tracing::warn!("the state file was damaged, and is {} now", aside.display());
+                }
+                self.trust.restore(stored, now())
+            }
+            Err(error) => {
+                tracing::warn!("{error}");
+                Vec::new()
+            }
+        }
+    }
+
+    /// Follows the PBXs of a policy; links to those that it names as before stay up.
+    pub(super) fn follow(&mut self, policy: &Policy) {
+        self.links.retain(|(pbx, _)| policy.pbxs.contains(pbx));
+        for pbx in &policy.pbxs {
+            if !self.links.iter().any(|(followed, _)| followed == pbx) {
+                self.links.push((pbx.clone(), pbx::start(pbx.clone(), self.reports.clone())));
+            }
+        }
+    }
+
+    /// How the links stand.
+    pub(super) fn links(&self, policy: &Policy) -> Vec<LinkStatus> {
+        let status = |pbx: &Pbx| {
+            let (_, link) = self.links.iter().find(|(followed, _)| followed == pbx)?;
+            let state = link.state();
+            let up_for = state.connected_since.and_then(|since| since.elapsed().ok());
+            Some(LinkStatus {
+                name: pbx.name.clone(),
+                kind: pbx.kind,
+                up_for_ms: up_for.map(|time| u64::try_from(time.as_millis()).unwrap_or(u64::MAX)),
+                last_error: state.last_error,
+                events: state.events,
+            })
+        };
+        policy.pbxs.iter().filter_map(status).collect()
+    }
+
+    /// Writes the state file aside, where something has changed and it is time to.
+    fn save_in_time(&mut self) {
+        let revision = self.trust.revision();
+        if self.is_saving || !self.pace.is_due(revision, now()) {
+            return;
+        }
+        let Some(store) = self.store.clone() else { return };
+        let (stored, events) = (self.trust.stored(now()), self.events.clone());
+        self.is_saving = true;
+        tokio::task::spawn_blocking(move || {
+            let started = Instant::now();
+            let error = store.save(&stored, now()).err().map(|error| error.to_string());
+            let saved = Saved { revision, took: started.elapsed(), error };
+            // A daemon that has ended has written it itself.
+            let _: Result<(), _> = events.blocking_send(Event::Saved(saved));
+        });
+    }
+
+    /// The state file was written, or not.
+    pub(super) fn saved(&mut self, saved: Saved) {
+        self.is_saving = false;
+        match saved.error {
+            None => self.pace.saved(saved.revision, saved.took, now()),
+            Some(error) => {
+                tracing::warn!("{error}");
+                self.pace.failed(now());
+            }
+        }
+    }
+
+    /// Writes the state file now: the daemon ends.
+    pub(super) fn save(&self) {
+        let Some(store) = &self.store else { return };
+        if let Err(error) = store.save(&self.trust.stored(now()), now()) {
+            tracing::error!("{error}");
+        }
+    }
+}
+
+impl Daemon {
+    /// A reply of the SIP server left for a peer.
+    pub(super) fn replied(&mut self, to: Flow, bytes: &[u8]) {
+        let Some(reply) = Message::parse(bytes).as_ref().and_then(Reply::of) else { return };
+        let effects = self.trusting.trust.reply(&self.policy, to, &reply, now());
+        self.carry_out(effects);
+    }
+
+    /// A stranger answered a challenge, perhaps.
+    pub(super) fn answered(&mut self, from: Flow, bytes: &[u8]) {
+        let Some(request) = Message::parse(bytes).as_ref().and_then(Request::of) else { return };
+        self.trusting.trust.request(from, &request, now());
+    }
+
+    /// A PBX reports something.
+    pub(super) fn reported(&mut self, pbx: String, report: Report) {
+        let effects = self.trusting.trust.report(&self.policy, &Witness::Pbx(pbx), report, now());
+        self.carry_out(effects);
+    }
+
+    /// Another policy is in force.
+    pub(super) fn trust_by_policy(&mut self) {
+        let effects = self.trusting.trust.configure(Settings::of(&self.policy), now());
+        self.carry_out(effects);
+        self.trusting.follow(&self.policy);
+    }
+
+    /// What time brings about.
+    pub(super) fn trust_in_time(&mut self) {
+        let effects = self.trusting.trust.tick(now());
+        self.carry_out(effects);
+        self.trusting.save_in_time();
+    }
+
+    /// Does what follows; what the kernel does not take is said, and the rest is done.
+    pub(super) fn carry_out(&mut self, effects: Vec<Effect>) {
+        for effect in effects {
+            if let Err(error) = self.carry_out_one(&effect) {
+                tracing::error!("cannot carry out {effect:?}: {error:#}");
+            }
+        }
+    }
+
+    fn carry_out_one(&mut self, effect: &Effect) -> anyhow::Result<()> {
+        match effect {
+            Effect::Admit { address, until_ns } => self.datapath.admit(*address, *until_ns)?,
+            Effect::Dismiss { address } => drop(self.datapath.dismiss(*address)?),
+            Effect::AdmitFlow { flow, until_ns } => self.datapath.admit_flow(flow, *until_ns)?,
+            Effect::DismissFlow { flow } => self.datapath.dismiss_flow(flow)?,
+            Effect::OpenLane { address } => self.datapath.open_lane(*address)?,
+            Effect::Ban { address, duration, cause } => {
+                let duration_ns = u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
+                let mut ban = Ban { until_ns: boot_time_ns().saturating_add(duration_ns), cause: [0; _] };
+                let end = cause.floor_char_boundary(ban.cause.len());
+                ban.cause[..end].copy_from_slice(&cause.as_bytes()[..end]);
+                self.datapath.ban(*address, ban)?;
+            }
+            Effect::TrunkAt { trunk, addresses } => self.trunk_is_at(trunk, addresses.clone())?,
+            Effect::Notify(notice) => match serde_json::to_string(notice) {
+                Ok(line) => tracing::info!("{line}"),
+                Err(error) => tracing::warn!("a notice that cannot be written: {error}"),
+            },
+        }
+        Ok(())
+    }
+
+    /// Takes what the operator says for registered.
+    pub(super) fn registration_add(
+        &mut self,
+        aor: String,
+        from: RegistrationPlace,
+        transport: SipTransport,
+        for_ms: u64,
+    ) -> anyhow::Result<RegistrationEntry> {
+        if for_ms == 0 {
+            return Err(Misuse::new("a registration lasts longer than 0 s").into());
+        }
+        let refused = format!("{aor} cannot be registered there; the log says why");
+        self.register(aor, from, transport, Duration::from_millis(for_ms)).context(refused)
+    }
+
+    /// Takes what the operator says for registered no more.
+    pub(super) fn registration_remove(
+        &mut self,
+        aor: &str,
+        from: Option<RegistrationPlace>,
+    ) -> anyhow::Result<Vec<RegistrationEntry>> {
+        let removed = self.unregister(aor, from);
+        if removed.is_empty() {
+            let place = if from.is_some() { " there" } else { "" };
+            return Err(Misuse::new(format!("{aor} is not registered{place}")).into());
+        }
+        Ok(removed)
+    }
+
+    /// The registration for which an address is let in for longest.
+    pub(super) fn registration_at(&self, address: IpAddr) -> Option<Cause> {
+        let there = self.registrations().into_iter().filter(|entry| entry.address == address.to_canonical());
+        let RegistrationEntry { aor, witness, trunk, remaining_ms, .. } =
+            there.max_by_key(|entry| entry.remaining_ms)?;
+        Some(Cause::Registration { registration: aor, witness, trunk, remaining_ms })
+    }
+
+    /// Every registration.
+    pub(super) fn registrations(&self) -> Vec<RegistrationEntry> {
+        self.trusting.trust.listing(now()).into_iter().map(registration).collect()
+    }
+
+    /// What the operator says is registered; none where it is refused, for a reason in the log.
+    fn register(
+        &mut self,
+        aor: String,
+        from: RegistrationPlace,
+        transport: SipTransport,
+        lifetime: Duration,
+    ) -> Option<RegistrationEntry> {
+        let flow = Flow { address: from.address.to_canonical(), port: from.port, transport };
+        let binding = Binding { aor, contact: String::new(), flow, lifetime };
+        let report = Report::Registered(binding);
+        let effects = self.trusting.trust.report(&self.policy, &Witness::Operator, report, now());
+        self.carry_out(effects);
+        let is_it = |entry: &RegistrationEntry| {
+            entry.witness == Witness::Operator && (entry.address, entry.port) == (flow.address, flow.port)
+        };
+        self.registrations().into_iter().find(is_it)
+    }
+
+    /// Takes what the operator says for registered no more; what was registered.
+    fn unregister(&mut self, aor: &str, from: Option<RegistrationPlace>) -> Vec<RegistrationEntry> {
+        let before = self.registrations();
+        let is_there = |entry: &&RegistrationEntry| {
+            let fits = |from: &RegistrationPlace| {
+                from.address == entry.address && (from.port == 0 || from.port == entry.port)
+            };
+            from.as_ref().is_none_or(fits)
+        };
+        let flow = |entry: &RegistrationEntry| Flow {
+            address: entry.address,
+            port: entry.port,
+            transport: entry.transport,
+        };
+        let flows = match from {
+            None => vec![None],
+            Some(_) => before.iter().filter(is_there).map(|entry| Some(flow(entry))).collect(),
+        };
+        for flow in flows {
+            let report = Report::Unregistered { aor: aor.to_owned(), contact: None, flow };
+            let effects = self.trusting.trust.report(&self.policy, &Witness::Operator, report, now());
+            self.carry_out(effects);
+        }
+        let after = self.registrations();
+        let key = |entry: &RegistrationEntry| {
+            (entry.aor.clone(), entry.contact.clone(), flow(entry), entry.witness.clone())
+        };
+        let stands = |entry: &RegistrationEntry| after.iter().any(|other| key(other) == key(entry));
+        before.into_iter().filter(|entry| !stands(entry)).collect()
+    }
+}
+
+fn registration(entry: Entry) -> RegistrationEntry {
+    RegistrationEntry {
+        aor: entry.aor,
+        contact: Some(entry.contact).filter(|contact| !contact.is_empty()),
+        address: entry.address,
+        port: entry.port,
+        transport: entry.transport,
+        witness: entry.witness,
+        remaining_ms: u64::try_from(entry.remaining.as_millis()).unwrap_or(u64::MAX),
+        trunk: entry.trunk,
+    }
+}

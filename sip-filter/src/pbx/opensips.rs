@@ -1,0 +1,96 @@
+//! OpenSIPS, by its management interface over HTTP (`mi_http`), and event datagrams (`event_datagram`).
+//!
+//! Events are subscribed to by the management interface itself, for a minute at a time, so there is nothing to configure
+//! but the two modules.
+
+use std::convert::Infallible;
+use std::net::SocketAddr;
+
+use serde_json::{Value, json};
+
+use super::Fault;
+use super::ledger::Row;
+use super::link::Outlet;
+use super::rpc::{Objection, Rpc};
+use super::usrloc::{self, Dialect, Names, row, unanswered};
+use crate::policy::Pbx;
+
+/// `mi_http`'s own default for `root`.
+const PATH: &str = "/mi";
+const TABLE: &str = "location";
+const NAMES: Names = Names { contact: "Contact" };
+/// Longer than between two subscriptions.
+const SUBSCRIPTION_S: u32 = 60;
+const METHOD_NOT_FOUND: i64 = -32601;
+const EVENTS: [&str; 5] = [
+    "E_UL_CONTACT_INSERT",
+    "E_UL_CONTACT_UPDATE",
+    "E_UL_CONTACT_REFRESH",
+    "E_UL_CONTACT_DELETE",
+    "E_UL_AOR_DELETE",
+];
+
+const NO_EVENTS: &str = "connected, but OpenSIPS takes no subscription to E_UL_CONTACT_INSERT, so that changes are seen \
+     once a minute: load event_datagram.so";
+
+pub(super) async fn session(pbx: &Pbx, outlet: &Outlet) -> Result<Infallible, Fault> {
+    let rpc = Rpc::open(&pbx.address, PATH)?;
+    usrloc::session(Opensips, rpc, pbx, outlet).await
+}
+
+struct Opensips;
+
+impl Dialect for Opensips {
+    async fn dump(&mut self, rpc: &mut Rpc) -> Result<Value, Fault> {
+        let answer = call(rpc, ["ul_dump", "usrloc:dump"], json!({})).await?;
+        answer.map_err(|objection| unanswered("ul_dump", objection, "load usrloc.so"))
+    }
+
+    async fn lookup(&mut self, rpc: &mut Rpc, aor: &str) -> Result<Option<Value>, Fault> {
+        let parameters = json!({"table_name": TABLE, "aor": aor});
+        Ok(call(rpc, ["ul_show_contact", "usrloc:show_contact"], parameters).await?.ok())
+    }
+
+    async fn subscribe(&mut self, rpc: &mut Rpc, to: SocketAddr) -> Result<Option<&'static str>, Fault> {
+        let mut taken = 0;
+        for event in EVENTS {
+            let parameters = json!({"event": event, "socket": format!("udp:{to}"), "expire": SUBSCRIPTION_S});
+            // Older ones lack some of the events.
+            taken += u32::from(call(rpc, ["event_subscribe", "evi:subscribe"], parameters).await?.is_ok());
+        }
+        Ok((taken == 0).then_some(NO_EVENTS))
+    }
+
+    fn event(&self, datagram: &[u8]) -> Option<String> {
+        let event: Value = serde_json::from_slice(datagram).ok()?;
+        event.get("method")?.as_str()?.strip_prefix("E_UL_")?;
+        Some(event.get("params")?.get("aor")?.as_str()?.to_owned())
+    }
+
+    fn rows(&self, value: &Value) -> Vec<Row> {
+        let list = |value: &Value, name: &str| value.get(name).and_then(Value::as_array).cloned();
+        let mut rows = Vec::new();
+        let mut take = |entry: &Value| {
+            let aor = entry.get("AOR").and_then(Value::as_str).unwrap_or_default();
+            let contacts = list(entry, "Contacts").unwrap_or_default();
+            rows.extend(contacts.iter().filter_map(|contact| row(aor, contact, &NAMES)));
+        };
+        for domain in list(value, "Domains").unwrap_or_default() {
+            list(&domain, "AORs").unwrap_or_default().iter().for_each(&mut take);
+        }
+        take(value);
+        rows
+    }
+}
+
+/// By the name that most versions have, or else by the newer one.
+async fn call(
+    rpc: &mut Rpc,
+    names: [&'static str; 2],
+    parameters: Value,
+) -> Result<Result<Value, Objection>, Fault> {
+    match rpc.call(names[0], parameters.clone()).await? {
+        Err(objection) if objection.code == METHOD_NOT_FOUND => rpc.call(names[1], parameters).await,
+        answer => Ok(answer),
+    }
+}

@@ -1,0 +1,267 @@
+//! What Kamailio and OpenSIPS have in common: a location table that is dumped and looked up by JSON-RPC, and datagrams
+//! that say whose row changed.
+//!
+//! A datagram is only a reason to look: it is never believed, so that who forges one gains a look-up.
+//! Where a contact came from is its `Received`, which the server writes from the packet; its URI is never asked.
+
+use std::collections::BTreeSet;
+use std::convert::Infallible;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::time::Duration;
+
+use serde_json::Value;
+use tokio::net::{UdpSocket, lookup_host};
+use tokio::time::{Instant, sleep_until};
+
+use super::Fault;
+use super::ledger::{Ledger, Row, Scope};
+use super::link::Outlet;
+use super::rpc::{Objection, Rpc};
+use super::sources::{flow, transport};
+use crate::policy::Pbx;
+use crate::trust::{Flow, SipTransport};
+
+/// How often the server is asked whether it is still the one that we know.
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
+/// How often the whole table is compared, so that a lost datagram does no lasting harm.
+const DUMP_INTERVAL: Duration = Duration::from_secs(60);
+/// Dumping is to take no more than this part of the time.
+const DUMP_SHARE: u32 = 20;
+/// Changes that come together are looked at together.
+const SETTLING: Duration = Duration::from_millis(50);
+/// Beyond so many changed rows the whole table is asked for.
+const LOOKUPS_MAX: usize = 64;
+/// More than any event of these servers, which the rest of a longer one is cut off from.
+const EVENT_BYTES_MAX: usize = 64 * 1024;
+
+/// What differs between the servers.
+pub(super) trait Dialect {
+    /// Everything that is registered, as `rows` reads it.
+    async fn dump(&mut self, rpc: &mut Rpc) -> Result<Value, Fault>;
+    /// One address of record's row, as `rows` reads it; none where it has none.
+    async fn lookup(&mut self, rpc: &mut Rpc, aor: &str) -> Result<Option<Value>, Fault>;
+    /// Has events sent there, anew each time; what is missing for it, if anything is.
+    async fn subscribe(&mut self, rpc: &mut Rpc, to: SocketAddr) -> Result<Option<&'static str>, Fault>;
+    /// Whose row an event is about.
+    fn event(&self, datagram: &[u8]) -> Option<String>;
+    /// The rows in a dump or a look-up.
+    fn rows(&self, value: &Value) -> Vec<Row>;
+}
+
+/// Follows a server until that ends.
+pub(super) async fn session(
+    mut dialect: impl Dialect,
+    mut rpc: Rpc,
+    pbx: &Pbx,
+    outlet: &Outlet,
+) -> Result<Infallible, Fault> {
+    let events = UdpSocket::bind((near(&rpc, pbx).await?, 0)).await.map_err(Fault::Broken)?;
+    let to = events.local_addr().map_err(Fault::Broken)?;
+    // First, so that nothing happens unseen between the dump and the subscription.
+    let missing = dialect.subscribe(&mut rpc, to).await?;
+    let now = Instant::now();
+    let mut session = Session {
+        dialect,
+        rpc,
+        outlet,
+        ledger: Ledger::default(),
+        changed: BTreeSet::new(),
+        look_at: None,
+        dump_at: now,
+        keepalive_at: now + KEEPALIVE_INTERVAL,
+        to,
+    };
+    session.dump().await?;
+    if let Some(missing) = missing {
+        outlet.complain(missing);
+    }
+    session.run(events).await
+}
+
+/// The address of this host at which the server reaches it.
+async fn near(rpc: &Rpc, pbx: &Pbx) -> Result<IpAddr, Fault> {
+    if rpc.is_by_datagrams() {
+        return Ok(Ipv4Addr::LOCALHOST.into());
+    }
+    let unreachable = |source| Fault::Unreachable { address: pbx.address.clone(), source };
+    let server = lookup_host(&pbx.address).await.map_err(unreachable)?.next();
+    let server = server.ok_or_else(|| unreachable(std::io::ErrorKind::NotFound.into()))?;
+    let any: SocketAddr = if server.is_ipv4() { ([0; 4], 0).into() } else { ([0; 16], 0).into() };
+    let probe = UdpSocket::bind(any).await.map_err(Fault::Broken)?;
+    // Sends nothing: it only has the kernel choose.
+    probe.connect(server).await.map_err(unreachable)?;
+    Ok(probe.local_addr().map_err(Fault::Broken)?.ip())
+}
+
+struct Session<'a, D> {
+    dialect: D,
+    rpc: Rpc,
+    outlet: &'a Outlet,
+    ledger: Ledger,
+    changed: BTreeSet<String>,
+    look_at: Option<Instant>,
+    dump_at: Instant,
+    keepalive_at: Instant,
+    to: SocketAddr,
+}
+
+impl<D: Dialect> Session<'_, D> {
+    async fn run(mut self, events: UdpSocket) -> Result<Infallible, Fault> {
+        let mut buffer = vec![0; EVENT_BYTES_MAX];
+        loop {
+            let look_at = self.look_at.unwrap_or(self.dump_at);
+            let wake = look_at.min(self.dump_at).min(self.keepalive_at);
+            tokio::select! {
+                received = events.recv(&mut buffer) => {
+                    // A socket error is about one datagram.
+                    let length = received.unwrap_or(0);
+                    self.hear(&buffer[..length]);
+                }
+                () = sleep_until(wake) => self.on_time(Instant::now()).await?,
+            }
+        }
+    }
+
+    fn hear(&mut self, datagram: &[u8]) {
+        let Some(aor) = self.dialect.event(datagram) else { return };
+        self.outlet.count_event();
+        let soon = Instant::now() + SETTLING;
+        if self.changed.len() < LOOKUPS_MAX {
+            self.changed.insert(aor);
+            self.look_at.get_or_insert(soon);
+        } else {
+            self.dump_at = self.dump_at.min(soon);
+        }
+    }
+
+    async fn on_time(&mut self, now: Instant) -> Result<(), Fault> {
+        if now >= self.keepalive_at {
+            self.keepalive_at = now + KEEPALIVE_INTERVAL;
+            let missing = self.dialect.subscribe(&mut self.rpc, self.to).await?;
+            if let Some(missing) = missing {
+                self.outlet.complain(missing);
+            }
+        } else if now >= self.dump_at {
+            self.dump().await?;
+        } else {
+            self.look_at = None;
+            for aor in std::mem::take(&mut self.changed) {
+                self.look(&aor).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn dump(&mut self) -> Result<(), Fault> {
+        let began = Instant::now();
+        let value = self.dialect.dump(&mut self.rpc).await?;
+        let now = Instant::now();
+        let rows = self.dialect.rows(&value);
+        (self.look_at, self.dump_at) = (None, now + DUMP_INTERVAL.max((now - began) * DUMP_SHARE));
+        self.changed.clear();
+        if self.outlet.is_connected() {
+            return self.report(Scope::Everything, &rows, now).await;
+        }
+        let snapshot = self.ledger.snapshot(rows, now)?;
+        self.outlet.report(snapshot).await?;
+        self.outlet.connected();
+        Ok(())
+    }
+
+    async fn look(&mut self, aor: &str) -> Result<(), Fault> {
+        let value = self.dialect.lookup(&mut self.rpc, aor).await?;
+        let rows = value.map(|value| self.dialect.rows(&value)).unwrap_or_default();
+        let now = Instant::now();
+        // The server's own word for it where it has a row, which may lack the domain.
+        let Some(row) = rows.first() else {
+            let user = aor.split('@').next().unwrap_or(aor);
+            self.report(Scope::Aor(aor), &[], now).await?;
+            return self.report(Scope::Aor(user), &[], now).await;
+        };
+        let name = row.aor.clone();
+        self.report(Scope::Aor(&name), &rows, now).await
+    }
+
+    async fn report(&mut self, scope: Scope<'_>, rows: &[Row], now: Instant) -> Result<(), Fault> {
+        for report in self.ledger.changes(scope, rows, now)? {
+            self.outlet.report(report).await?;
+        }
+        Ok(())
+    }
+}
+
+/// The names of a contact's members.
+pub(super) struct Names {
+    pub(super) contact: &'static str,
+}
+
+/// One row of a contact; none where nobody registered it, or it no longer stands.
+pub(super) fn row(aor: &str, contact: &Value, names: &Names) -> Option<Row> {
+    let text = |name: &str| contact.get(name).and_then(Value::as_str).filter(|text| *text != "[not set]");
+    let lifetime = Duration::from_secs(contact.get("Expires").and_then(Value::as_u64)?);
+    let socket = text("Socket").unwrap_or_default();
+    // Through a proxy it is the proxy that we would trust, or, with `path_use_received`, what it says.
+    let flow = match text("Path") {
+        Some(_) => None,
+        None => text("Received").and_then(|received| received_flow(received, socket)),
+    };
+    (!lifetime.is_zero()).then_some(())?;
+    Some(Row { aor: aor.to_owned(), contact: text(names.contact)?.to_owned(), flow, lifetime })
+}
+
+/// `sip:198.51.100.3:57231;transport=tcp`, on a socket `tcp:198.51.100.1:5060`.
+fn received_flow(received: &str, socket: &str) -> Option<Flow> {
+    let uri = received.strip_prefix("sip:").or_else(|| received.strip_prefix("sips:"))?;
+    let (place, parameters) = uri.split_once(';').unwrap_or((uri, ""));
+    let (address, port) = place.rsplit_once(':')?;
+    let named = parameters.split(';').find_map(|parameter| parameter.strip_prefix("transport="));
+    let by = match transport(named.unwrap_or("udp"))? {
+        // Over TLS too it says only `ws`.
+        SipTransport::Ws if socket.starts_with("tls:") || socket.starts_with("wss:") => SipTransport::Wss,
+        other => other,
+    };
+    flow(address, port, by)
+}
+
+/// Turns an objection into the end of the link.
+pub(super) fn unanswered(asked: &'static str, objection: Objection, remedy: &'static str) -> Fault {
+    Fault::Unanswered { asked, said: format!("{} ({})", objection.message, objection.code), remedy }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_source_is_read_from_what_the_server_received() {
+        for (received, socket, expected) in [
+            (
+                "sip:198.51.100.2:60795",
+                "udp:198.51.100.1:5060",
+                Some(("198.51.100.2", 60795, SipTransport::Udp)),
+            ),
+            (
+                "sip:192.0.2.9:1;transport=TLS",
+                "tls:192.0.2.1:5061",
+                Some(("192.0.2.9", 1, SipTransport::Tls)),
+            ),
+            (
+                "sip:[2001:db8::9]:5;transport=ws",
+                "tls:[::1]:443",
+                Some(("2001:db8::9", 5, SipTransport::Wss)),
+            ),
+            ("sip:[2001:db8::9]:5;transport=ws", "tcp:[::1]:80", Some(("2001:db8::9", 5, SipTransport::Ws))),
+            ("sip:phone.example:5060", "", None),
+            ("sip:198.51.100.2", "", None),
+            ("sip:198.51.100.2:5060;transport=carrier-pigeon", "", None),
+            ("", "", None),
+        ] {
+            let expected = expected.map(|(address, port, transport)| Flow {
+                address: address.parse().unwrap(),
+                port,
+                transport,
+            });
+            assert_eq!(received_flow(received, socket), expected, "{received}");
+        }
+    }
+}

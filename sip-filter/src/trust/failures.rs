@@ -1,0 +1,214 @@
+//! Who answered challenges wrongly, and only what they could not have been made to seem to do.
+//!
+//! A wrong answer counts where its nonce had been sent to the very address that answers. A nonce that went to two
+//! addresses proves nothing about either: some servers give everybody the same one within a second, so that a forger
+//! who got it too could answer in another's name.
+//! Everything is bounded, the oldest goes first, and what anybody can fill (challenges) is kept apart from what stands
+//! proven (failures).
+
+use std::{
+    collections::{HashMap, VecDeque, hash_map::RandomState},
+    hash::BuildHasher as _,
+    net::IpAddr,
+    num::NonZeroUsize,
+    time::Duration,
+};
+
+use lru::LruCache;
+
+/// How long a challenge can be answered for the answer to count.
+const CHALLENGE_NS: u64 = 60 * NS_PER_S;
+/// How many challenges are remembered.
+pub(super) const CHALLENGES_MAX: NonZeroUsize = NonZeroUsize::new(65_536).unwrap();
+/// How many of them for one address.
+pub(super) const CHALLENGES_EACH_MAX: usize = 64;
+/// How many answers whose outcome is not known yet are remembered.
+const ANSWERS_MAX: NonZeroUsize = NonZeroUsize::new(16_384).unwrap();
+/// For how many addresses failures are counted.
+const FAILING_MAX: NonZeroUsize = NonZeroUsize::new(16_384).unwrap();
+/// So many failures of all addresses within [`SPIKE_WITHIN`] are told.
+pub(super) const SPIKE: u32 = 20;
+/// See [`SPIKE`]; also how long it takes until they are told again.
+pub(super) const SPIKE_WITHIN: Duration = Duration::from_secs(60);
+const NS_PER_S: u64 = 1_000_000_000;
+
+/// Challenges, answers and failures.
+#[derive(Debug)]
+pub(super) struct Failures {
+    /// Keyed at random, so that nobody can choose texts whose digests are the same.
+    hasher: RandomState,
+    /// By the nonce's digest, the one sent last at the front.
+    challenges: LruCache<u64, Challenge>,
+    /// The same, by the address that each was sent to first, the oldest at the front.
+    challenged: HashMap<IpAddr, VecDeque<u64>>,
+    /// When an answer to a challenge was seen, by who answered and its transaction's digest.
+    answers: LruCache<(IpAddr, u64), u64>,
+    /// When an address failed, within the window that counts.
+    failing: LruCache<IpAddr, VecDeque<u64>>,
+    /// How many failed in a second of the clock, for the last minute.
+    recent: VecDeque<(u64, u32)>,
+    told_at_ns: Option<u64>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Challenge {
+    address: IpAddr,
+    sent_at_ns: u64,
+    /// It was sent to others as well.
+    shared: bool,
+}
+
+impl Failures {
+    pub(super) fn new() -> Self {
+        Self {
+            hasher: RandomState::new(),
+            challenges: LruCache::new(CHALLENGES_MAX),
+            challenged: HashMap::new(),
+            answers: LruCache::new(ANSWERS_MAX),
+            failing: LruCache::new(FAILING_MAX),
+            recent: VecDeque::new(),
+            told_at_ns: None,
+        }
+    }
+
+    /// A challenge was sent there.
+    pub(super) fn challenge(&mut self, to: IpAddr, nonce: &str, now_ns: u64) {
+        let digest = self.hasher.hash_one(nonce);
+        if let Some(before) = self.challenges.get_mut(&digest) {
+            before.shared |= before.address != to;
+            before.sent_at_ns = now_ns;
+            return;
+        }
+        let challenge = Challenge { address: to, sent_at_ns: now_ns, shared: false };
+        if let Some((digest, evicted)) = self.challenges.push(digest, challenge) {
+            self.unlist(digest, evicted.address);
+        }
+        let own = self.challenged.entry(to).or_default();
+        own.push_back(digest);
+        if own.len() > CHALLENGES_EACH_MAX
+            && let Some(oldest) = own.pop_front()
+        {
+            self.challenges.pop(&oldest);
+        }
+    }
+
+    /// Somebody answered with these nonces; remembered where one is a challenge that was sent to them alone.
+    pub(super) fn answer<'a>(
+        &mut self,
+        from: IpAddr,
+        transaction: u64,
+        mut nonces: impl Iterator<Item = &'a str>,
+        now_ns: u64,
+    ) {
+        let counts = |nonce: &str| {
+            let challenge = self.challenges.peek(&self.hasher.hash_one(nonce));
+            challenge.is_some_and(|challenge| {
+                let age_ns = now_ns.saturating_sub(challenge.sent_at_ns);
+                challenge.address == from && !challenge.shared && age_ns <= CHALLENGE_NS
+            })
+        };
+        if nonces.any(counts) {
+            self.answers.put((from, transaction), now_ns);
+        }
+    }
+
+    /// A final reply went there: true where it is to an answer that counts, once.
+    pub(super) fn conclude(&mut self, to: IpAddr, transaction: u64) -> bool {
+        self.answers.pop(&(to, transaction)).is_some()
+    }
+
+    /// A digest of what makes a transaction out, for [`answer`](Self::answer) and [`conclude`](Self::conclude).
+    pub(super) fn transaction(&self, call_id: &str, cseq: u32) -> u64 {
+        self.hasher.hash_one((call_id, cseq))
+    }
+
+    /// Counts a failure for the notice of [`spike`](Self::spike).
+    pub(super) fn note(&mut self, now_ns: u64) {
+        let second = now_ns / NS_PER_S;
+        match self.recent.back_mut() {
+            Some((last, count)) if *last >= second => *count = count.saturating_add(1),
+            _ => self.recent.push_back((second, 1)),
+        }
+        self.forget_recent(now_ns);
+    }
+
+    /// How many failed within [`SPIKE_WITHIN`], where that is to be told now.
+    pub(super) fn spike(&mut self, now_ns: u64) -> Option<u32> {
+        self.forget_recent(now_ns);
+        let count = self.recent.iter().fold(0_u32, |sum, (_, count)| sum.saturating_add(*count));
+        let told =
+            self.told_at_ns.is_some_and(|told| now_ns.saturating_sub(told) < nanoseconds(SPIKE_WITHIN));
+        if count <= SPIKE || told {
+            return None;
+        }
+        self.told_at_ns = Some(now_ns);
+        Some(count)
+    }
+
+    /// Counts a failure of an address: true where there were as many as allowed, whose count begins anew then.
+    pub(super) fn fail(&mut self, address: IpAddr, allowed: u32, within: Duration, now_ns: u64) -> bool {
+        let times = self.failing.get_or_insert_mut(address, VecDeque::new);
+        let since_ns = now_ns.saturating_sub(nanoseconds(within));
+        times.push_back(now_ns);
+        while times.front().is_some_and(|time| *time < since_ns) {
+            times.pop_front();
+        }
+        let reached = u32::try_from(times.len()).unwrap_or(u32::MAX) >= allowed;
+        if reached {
+            self.failing.pop(&address);
+        }
+        reached
+    }
+
+    /// An address authenticated itself.
+    pub(super) fn forgive(&mut self, address: IpAddr) {
+        self.failing.pop(&address);
+    }
+
+    /// Forgets what is too old to count.
+    pub(super) fn forget(&mut self, within: Duration, now_ns: u64) {
+        let is_old = |time_ns: u64, age_ns: u64| now_ns.saturating_sub(time_ns) > age_ns;
+        while let Some((_, challenge)) = self.challenges.peek_lru()
+            && is_old(challenge.sent_at_ns, CHALLENGE_NS)
+            && let Some((digest, challenge)) = self.challenges.pop_lru()
+        {
+            self.unlist(digest, challenge.address);
+        }
+        while self.answers.peek_lru().is_some_and(|(_, time_ns)| is_old(*time_ns, CHALLENGE_NS)) {
+            self.answers.pop_lru();
+        }
+        let last = |times: &VecDeque<u64>| times.back().copied().unwrap_or_default();
+        while self.failing.peek_lru().is_some_and(|(_, times)| is_old(last(times), nanoseconds(within))) {
+            self.failing.pop_lru();
+        }
+    }
+
+    fn unlist(&mut self, digest: u64, address: IpAddr) {
+        let Some(own) = self.challenged.get_mut(&address) else {
+            return;
+        };
+        own.retain(|other| *other != digest);
+        if own.is_empty() {
+            self.challenged.remove(&address);
+        }
+    }
+
+    fn forget_recent(&mut self, now_ns: u64) {
+        let since = now_ns.saturating_sub(nanoseconds(SPIKE_WITHIN)) / NS_PER_S;
+        while self.recent.front().is_some_and(|(second, _)| *second < since) {
+            self.recent.pop_front();
+        }
+    }
+
+    /// How many challenges, answers and failing addresses are remembered.
+    #[cfg(test)]
+    pub(super) fn sizes(&self) -> [usize; 4] {
+        let listed = self.challenged.values().map(VecDeque::len).sum();
+        [self.challenges.len(), listed, self.answers.len(), self.failing.len()]
+    }
+}
+
+/// As the clocks count.
+pub(super) fn nanoseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,248 @@
+//! Rows for wrong answers to challenges.
+
+use super::*;
+use crate::trust::failures::{CHALLENGES_EACH_MAX, CHALLENGES_MAX, SPIKE};
+
+impl World {
+    pub(super) fn challenge(&mut self, to: Flow, nonce: &str) {
+        self.conclude(to, u32::MAX, 401, &[(nonce, false)]);
+    }
+
+    pub(super) fn answer(&mut self, from: Flow, cseq: u32, nonce: &str) {
+        let request = Request { call_id: "try".to_owned(), cseq, nonces: vec![nonce.to_owned()] };
+        self.trust.request(from, &request, self.now);
+    }
+
+    pub(super) fn conclude(&mut self, to: Flow, cseq: u32, status: u16, challenges: &[(&str, bool)]) {
+        let challenges = challenges
+            .iter()
+            .map(|(nonce, stale)| Challenge { nonce: (*nonce).to_owned(), stale: *stale })
+            .collect();
+        let cseq = Some((cseq, "INVITE".to_owned()));
+        let call_id = Some("try".to_owned());
+        self.reply(to, &Reply { status, cseq, call_id, challenges, whole: true, ..Reply::default() });
+    }
+
+    /// A challenge, a wrong answer to it and the next challenge.
+    fn guess(&mut self, from: Flow, cseq: u32) {
+        let nonce = format!("{}-{cseq}", from.address);
+        self.challenge(from, &nonce);
+        self.answer(from, cseq, &nonce);
+        self.conclude(from, cseq, 401, &[("next", false)]);
+    }
+}
+
+#[test]
+fn as_many_wrong_answers_as_allowed_ban() {
+    for status in [401, 403, 407] {
+        let mut world = World::new();
+        for cseq in 1..=3 {
+            assert!(world.bans.is_empty());
+            let nonce = format!("n{cseq}");
+            world.challenge(x(), &nonce);
+            world.answer(x(), cseq, &nonce);
+            world.conclude(x(), cseq, status, &[]);
+        }
+        assert_eq!(world.bans, [x().address], "{status}");
+    }
+}
+
+#[test]
+fn what_proves_nothing_counts_nothing() {
+    let check = |what: &str, attempt: &dyn Fn(&mut World, u32)| {
+        let mut world = World::new();
+        for cseq in 1..=20 {
+            attempt(&mut world, cseq);
+        }
+        assert!(world.bans.is_empty(), "{what}");
+    };
+    check("refused without an answer", &|world, cseq| {
+        world.challenge(x(), "n");
+        world.conclude(x(), cseq, 403, &[]);
+    });
+    check("a nonce that was never sent", &|world, cseq| {
+        world.answer(x(), cseq, "n");
+        world.conclude(x(), cseq, 401, &[]);
+    });
+    check("a nonce that was sent to somebody else", &|world, cseq| {
+        world.challenge(y(), "n");
+        world.answer(x(), cseq, "n");
+        world.conclude(x(), cseq, 401, &[]);
+    });
+    check("a nonce that was sent to somebody else too", &|world, cseq| {
+        world.challenge(x(), "n");
+        world.challenge(y(), "n");
+        world.answer(x(), cseq, "n");
+        world.conclude(x(), cseq, 401, &[]);
+    });
+    check("a nonce that was only too old", &|world, cseq| {
+        world.challenge(x(), "n");
+        world.answer(x(), cseq, "n");
+        world.conclude(x(), cseq, 401, &[("m", true)]);
+    });
+    check("an answer a minute late", &|world, cseq| {
+        world.challenge(x(), "n");
+        world.pass(61);
+        world.answer(x(), cseq, "n");
+        world.conclude(x(), cseq, 401, &[]);
+    });
+    check("the reply to another request", &|world, cseq| {
+        world.challenge(x(), "n");
+        world.answer(x(), cseq, "n");
+        world.conclude(x(), cseq + 1_000, 401, &[]);
+    });
+    check("other refusals", &|world, cseq| {
+        world.challenge(x(), "n");
+        world.answer(x(), cseq, "n");
+        world.conclude(x(), cseq, if cseq % 2 == 0 { 404 } else { 503 }, &[]);
+    });
+    check("a reply that is not final", &|world, cseq| {
+        world.challenge(x(), "n");
+        world.answer(x(), cseq, "n");
+        world.conclude(x(), cseq, 100, &[]);
+    });
+    check("too few within the time", &|world, cseq| {
+        world.guess(x(), cseq);
+        world.pass(301);
+    });
+    check("a right one after each two", &|world, cseq| {
+        world.guess(x(), 3 * cseq);
+        world.guess(x(), 3 * cseq + 1);
+        world.challenge(x(), "n");
+        world.answer(x(), 3 * cseq + 2, "n");
+        world.conclude(x(), 3 * cseq + 2, 200, &[]);
+    });
+    check("the same refusal, sent again and again", &|world, cseq| {
+        if cseq <= 1 {
+            world.guess(x(), 1);
+        }
+        world.conclude(x(), 1, 401, &[]);
+    });
+}
+
+#[test]
+fn an_answer_that_waits_for_its_reply_while_a_provisional_one_comes_still_counts() {
+    let mut world = World::new();
+    for cseq in 1..=3 {
+        world.challenge(x(), "n");
+        world.answer(x(), cseq, "n");
+        world.conclude(x(), cseq, 100, &[]);
+        world.conclude(x(), cseq, 403, &[]);
+    }
+    assert_eq!(world.bans, [x().address]);
+}
+
+#[test]
+fn nobody_is_banned_who_is_registered_or_listed() {
+    let check = |from: &str, registers: bool, banned: bool| {
+        let mut world = World::new();
+        let from = flow(from);
+        if registers {
+            world.accept(from, &[("sip:alice@h", 60)]);
+        }
+        for cseq in 1..=9 {
+            world.guess(from, cseq);
+            let account = "alice".to_owned();
+            world.report(&Witness::Pbx("pbx".to_owned()), Report::Failed { flow: from, account });
+        }
+        assert_eq!(!world.bans.is_empty(), banned, "{from:?}");
+    };
+    check("198.51.100.1:5060", false, true);
+    check("198.51.100.1:5060", true, false);
+    check("[2001:db8::1]:5060", false, true);
+    check("[2001:db8::1]:5060", true, false);
+    check("192.0.2.1:5060", false, false);
+    check("192.0.2.2:5060", false, false);
+    check("203.0.113.77:5060", false, false);
+}
+
+#[test]
+fn one_wrong_phone_among_a_thousand_behind_one_address_locks_nobody_out() {
+    let mut world = World::new();
+    for phone in 0..1_000_u16 {
+        let from = Flow { port: 10_000 + phone, ..x() };
+        world.guess(x(), phone.into());
+        world.accept_for(&format!("{phone}@pbx.example"), from, &[("sip:a@192.168.0.1", 60)]);
+    }
+    assert!(world.bans.is_empty());
+    world.check(&[("198.51.100.1", 60)]);
+}
+
+#[test]
+fn what_a_pbx_reports_counts_and_clears_like_what_is_seen() {
+    let pbx = Witness::Pbx("pbx".to_owned());
+    let failed = || Report::Failed { flow: x(), account: "alice".to_owned() };
+    let mut world = World::new();
+    world.guess(x(), 1);
+    world.report(&pbx, failed());
+    world.report(&pbx, Report::Authenticated(x()));
+    world.report(&pbx, failed());
+    world.guess(x(), 2);
+    assert!(world.bans.is_empty());
+    world.report(&pbx, failed());
+    assert_eq!(world.bans, [x().address]);
+}
+
+#[test]
+fn nobody_is_banned_where_strangers_may_not_prove_themselves() {
+    let mut world = World::new();
+    world.policy.strangers.prove = None;
+    world.trust.configure(Settings::of(&world.policy), world.now);
+    for cseq in 1..=9 {
+        world.guess(x(), cseq);
+    }
+    assert!(world.bans.is_empty());
+}
+
+#[test]
+fn many_failures_of_all_addresses_are_told_once_a_minute() {
+    let mut world = World::new();
+    let fail = |world: &mut World, count: u32| {
+        for number in 0..count {
+            let address = IpAddr::from([198, 51, 100, u8::try_from(number).unwrap()]);
+            world.guess(Flow { address, ..x() }, 1);
+        }
+    };
+    fail(&mut world, SPIKE);
+    world.pass(1);
+    assert_eq!(world.notices, []);
+    fail(&mut world, 1);
+    world.pass(1);
+    let told = What::FailedRegistrations { count: SPIKE + 1, within: Duration::from_secs(60) };
+    assert_eq!(world.notices, [told]);
+    fail(&mut world, 2 * SPIKE);
+    world.pass(1);
+    assert_eq!(world.notices.len(), 1);
+    world.pass(58);
+    world.pass(1);
+    assert_eq!(world.notices.len(), 2);
+    world.pass(61);
+    assert_eq!(world.notices.len(), 2);
+}
+
+#[test]
+fn a_million_challenges_to_addresses_that_never_asked_take_bounded_memory() {
+    let mut world = World::new();
+    const CHALLENGES: u32 = 1_000_000;
+    let mut address = 0_u32;
+    for number in 0..CHALLENGES {
+        // Half of them to one address.
+        if number % 2 == 0 {
+            address += 1;
+        }
+        let to = if number % 2 == 0 { IpAddr::from(address.to_be_bytes()) } else { y().address };
+        world.trust.failures.challenge(to, &number.to_string(), world.now.boot_ns);
+    }
+    let [challenges, listed, answers, failing] = world.trust.failures.sizes();
+    assert!(challenges <= CHALLENGES_MAX.get() && challenges == listed, "{challenges} {listed}");
+    assert_eq!((answers, failing), (0, 0));
+    let own = (0..CHALLENGES).filter(|number| {
+        let transaction = world.trust.failures.transaction("c", *number);
+        let nonce = number.to_string();
+        world.trust.failures.answer(y().address, transaction, [&*nonce].into_iter(), world.now.boot_ns);
+        world.trust.failures.conclude(y().address, transaction)
+    });
+    assert_eq!(own.count(), CHALLENGES_EACH_MAX);
+    world.pass(61);
+    assert_eq!(world.trust.failures.sizes(), [0; 4]);
+}

@@ -1,0 +1,115 @@
+//! Phones register and call while others attack.
+
+use std::net::IpAddr;
+use std::thread;
+
+use tests::attack::{Flood, crack, forged, war};
+use tests::{Capture, Family, Handset, Transport, wait_until};
+
+use super::{Scene, WITHIN, prove, requests};
+
+const AN_HOUR_S: u32 = 3_600;
+/// What a ban after five wrong passwords may let through that was on its way when it came.
+const FAILURES: usize = 5;
+const ON_ITS_WAY: usize = 5;
+
+fn request(method: &str) -> String {
+    format!(
+        "{method} sip:100@198.51.100.10 SIP/2.0\r\nVia: SIP/2.0/UDP 198.18.0.1:5060;branch=z9hG4bK-flood;rport\r\n\
+         Max-Forwards: 70\r\nFrom: <sip:100@198.18.0.1>;tag=flood\r\nTo: <sip:100@198.51.100.10>\r\n\
+         Call-ID: flood@198.18.0.1\r\nCSeq: 1 {method}\r\nContact: <sip:100@198.18.0.1>\r\nContent-Length: 0\r\n\r\n"
+    )
+}
+
+/// A flood with forged sources from the stranger's host.
+fn flood(scene: &Scene, methods: &[&str]) -> Flood {
+    let (from, to) = (scene.lab.stranger(), scene.lab.pbx());
+    let frames = methods.iter().flat_map(|method| forged(from, to, &request(method), 20_000).unwrap());
+    Flood::start(from, &frames.collect::<Vec<_>>()).unwrap()
+}
+
+#[test]
+fn phones_register_call_roam_and_call_again_amid_a_flood_while_a_cracker_gets_banned() {
+    let Some(mut scene) = Scene::or_skip(&prove("")) else { return };
+    let cracker = scene.lab.stranger().address(Family::V4);
+    let mut flood = flood(&scene, &["INVITE"]);
+    wait_until(WITHIN, "the flood", || Ok((scene.filter.counter("stranger")? > 10_000).then_some(())))
+        .unwrap();
+    let arriving = Capture::start(scene.lab.pbx()).unwrap();
+    let places = [40, 41, 42, 43].map(|host| scene.somewhere(host, Family::V4));
+    thread::scope(|scope| {
+        let attack =
+            scope.spawn(|| crack(scene.lab.stranger(), scene.lab.pbx().sip(Family::V4), "alice", 100));
+        for (transport, [home, away]) in [Transport::Udp, Transport::Tcp].into_iter().zip([[0, 1], [2, 3]]) {
+            let phone = Handset::new(scene.lab.trunk(), places[home], transport, "alice");
+            for phone in [phone.at(places[home]), phone.at(places[away])] {
+                let registered = phone.register(AN_HOUR_S).unwrap();
+                assert!(registered.complete, "{transport:?} at {}: {}", phone.address(), registered.log);
+                let call = phone.call().unwrap();
+                assert!(call.complete, "{transport:?} at {}: {}", phone.address(), call.log);
+            }
+        }
+        attack.join().unwrap().unwrap();
+    });
+    flood.still_runs().unwrap();
+    let causes = scene.filter.bans_of(cracker).unwrap();
+    assert_eq!(causes.len(), 1, "the cracker is banned");
+    let arrived = arriving.stop().unwrap();
+    let guesses = requests(&arrived, cracker, "REGISTER", true);
+    assert!((FAILURES..=FAILURES + ON_ITS_WAY).contains(&guesses), "{guesses} guesses arrived: {causes:?}");
+    let is_forged = |address: IpAddr| matches!(address, IpAddr::V4(v4) if v4.octets()[..2] == [198, 18] || v4.octets()[..2] == [198, 19]);
+    assert_eq!(arrived.iter().filter(|packet| is_forged(packet.source)).count(), 0);
+    for place in places {
+        // Challenged, and then with credentials; nothing of it was lost.
+        assert_eq!(requests(&arrived, place, "REGISTER", true), 1, "{place}");
+        assert_eq!(requests(&arrived, place, "INVITE", true), 1, "{place}");
+        assert!(scene.filter.bans_of(place).unwrap().is_empty(), "{place}");
+    }
+    scene.pbx.still_runs().unwrap();
+}
+
+#[test]
+fn those_who_registered_are_not_disturbed_by_a_flood_of_registrations() {
+    let Some(scene) = Scene::or_skip(&prove("")) else { return };
+    let place = scene.somewhere(40, Family::V4);
+    let phone = Handset::new(scene.lab.trunk(), place, Transport::Udp, "alice");
+    assert!(phone.register(AN_HOUR_S).unwrap().complete);
+    let mut flood = flood(&scene, &["REGISTER", "OPTIONS"]);
+    wait_until(WITHIN, "the flood", || Ok((scene.filter.counter("rate_exceeded")? > 10_000).then_some(())))
+        .unwrap();
+    for _ in 0..3 {
+        let registered = phone.register(AN_HOUR_S).unwrap();
+        assert!(registered.complete, "{}", registered.log);
+        let call = phone.call().unwrap();
+        assert!(call.complete, "{}", call.log);
+    }
+    flood.still_runs().unwrap();
+}
+
+#[test]
+fn one_wrong_password_and_then_the_right_one_is_no_reason_for_a_ban() {
+    let Some(scene) = Scene::or_skip(&prove("")) else { return };
+    for (host, transport) in [(40, Transport::Udp), (41, Transport::Tcp)] {
+        let place = scene.somewhere(host, Family::V4);
+        let phone = Handset::new(scene.lab.trunk(), place, transport, "alice");
+        for _ in 0..6 {
+            let registered = phone.register_after(1, AN_HOUR_S).unwrap();
+            assert!(registered.complete, "{transport:?}: {}", registered.log);
+            assert!(phone.deregister().unwrap().complete);
+        }
+        assert!(scene.filter.bans_of(place).unwrap().is_empty());
+        assert!(phone.register(AN_HOUR_S).unwrap().complete);
+        assert!(scene.may_call(place));
+    }
+}
+
+#[test]
+fn who_looks_for_accounts_finds_none_and_reaches_nobody() {
+    let Some(scene) = Scene::or_skip(&prove("")) else { return };
+    let scanner = scene.lab.stranger();
+    let arriving = Capture::start(scene.lab.pbx()).unwrap();
+    let outcome = war(scanner, scene.lab.pbx().sip(Family::V4), "100-400").unwrap();
+    assert!(!outcome.stdout.contains("reqauth"), "{}", outcome.stdout);
+    let arrived = arriving.stop().unwrap();
+    assert_eq!(requests(&arrived, scanner.address(Family::V4), "INVITE", false), 0);
+}

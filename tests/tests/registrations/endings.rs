@@ -1,0 +1,99 @@
+//! How trust ends, and what it outlives.
+
+use nix::sys::signal::Signal;
+use tests::{Family, Handset, Transport, wait_until};
+
+use super::{Scene, WITHIN, prove};
+
+const AN_HOUR_S: u32 = 3_600;
+
+#[test]
+fn a_phone_that_takes_its_registration_back_is_a_stranger_again() {
+    let Some(scene) = Scene::or_skip(&prove("")) else { return };
+    for transport in [Transport::Udp, Transport::Tcp] {
+        for all in [false, true] {
+            let address = scene.somewhere(if all { 41 } else { 40 }, Family::V4);
+            let phone = Handset::new(scene.lab.trunk(), address, transport, "alice");
+            assert!(phone.register(AN_HOUR_S).unwrap().complete);
+            assert!(scene.may_call(address));
+            let gone = if all { phone.deregister_all() } else { phone.deregister() }.unwrap();
+            assert!(gone.complete, "{transport:?}: {}", gone.log);
+            wait_until(WITHIN, "the phone to be a stranger", || Ok((!scene.may_call(address)).then_some(())))
+                .unwrap();
+            assert!(scene.filter.registrations().unwrap().is_empty());
+        }
+        // Two tests share the addresses.
+        scene.lab.trunk().network(&["address", "flush", "dev", "eth0", "to", "198.51.100.40/31"]).unwrap();
+    }
+}
+
+#[test]
+fn a_registration_that_nobody_refreshes_ends_by_itself_also_without_a_daemon() {
+    let Some(mut scene) = Scene::or_skip(&prove("grace = \"1s\"").replace("\"open\"", "\"hold\"")) else {
+        return;
+    };
+    let addresses = [40, 41].map(|host| scene.somewhere(host, Family::V4));
+    let register = |address, user: &str| {
+        let phone = Handset::new(scene.lab.trunk(), address, Transport::Udp, user);
+        assert!(phone.register(3).unwrap().complete);
+        assert!(scene.may_call(address));
+    };
+    register(addresses[0], "alice");
+    wait_until(WITHIN, "the registration to end", || Ok((!scene.may_call(addresses[0])).then_some(())))
+        .unwrap();
+    wait_until(WITHIN, "the list to be empty", || Ok(scene.filter.registrations()?.is_empty().then_some(())))
+        .unwrap();
+    register(addresses[1], "bob");
+    scene.filter.kill(Signal::SIGKILL).unwrap();
+    assert!(scene.may_call(addresses[1]), "the kernel goes on");
+    wait_until(WITHIN, "the kernel to end it", || Ok((!scene.may_call(addresses[1])).then_some(()))).unwrap();
+}
+
+#[test]
+fn a_refresh_prolongs_what_it_refreshes() {
+    let Some(scene) = Scene::or_skip(&prove("grace = \"0s\"")) else { return };
+    let address = scene.somewhere(40, Family::V4);
+    let phone = Handset::new(scene.lab.trunk(), address, Transport::Udp, "alice");
+    assert!(phone.register(5).unwrap().complete);
+    assert!(phone.register(AN_HOUR_S).unwrap().complete);
+    let list = scene.filter.json(&["registration", "list"]).unwrap();
+    assert_eq!(list.as_array().map(Vec::len), Some(1), "{list}");
+    let remaining_ms = list[0]["remaining_ms"].as_u64().unwrap();
+    assert!((3_500_000..=3_600_000).contains(&remaining_ms), "{list}");
+}
+
+#[test]
+fn registrations_outlive_the_daemon_whatever_is_left_in_the_kernel() {
+    for on_exit in ["hold", "open"] {
+        let Some(mut scene) = Scene::or_skip(&prove("").replace("\"open\"", &format!("\"{on_exit}\"")))
+        else {
+            return;
+        };
+        let address = scene.somewhere(40, Family::V4);
+        let phone = Handset::new(scene.lab.trunk(), address, Transport::Udp, "alice");
+        assert!(phone.register(AN_HOUR_S).unwrap().complete);
+        let before = scene.filter.registrations().unwrap();
+        assert_eq!(before.len(), 1);
+        // What is written at most once a second is there when the daemon is asked to end.
+        scene.filter.restart().unwrap();
+        assert_eq!(scene.filter.registrations().unwrap(), before, "{on_exit}");
+        let call = phone.call().unwrap();
+        assert!(call.complete, "{on_exit}: {}", call.log);
+        let list = scene.filter.json(&["registration", "list"]).unwrap();
+        assert!(list[0]["remaining_ms"].as_u64().unwrap() <= 3_600_000, "{list}");
+    }
+}
+
+#[test]
+fn the_operator_may_register_somebody_and_take_it_back() {
+    let Some(scene) = Scene::or_skip(&prove("")) else { return };
+    let address = scene.somewhere(40, Family::V4);
+    let from = address.to_string();
+    scene.filter.done(&["registration", "add", "alice@lab", "--from", &from, "--for", "1h"]).unwrap();
+    assert!(scene.may_call(address));
+    assert_eq!(scene.filter.registrations().unwrap(), [format!("alice@lab at {from}")]);
+    scene.filter.done(&["registration", "remove", "alice@lab"]).unwrap();
+    assert!(!scene.may_call(address));
+    let refused = scene.filter.cli(["registration", "remove", "alice@lab"]).unwrap();
+    assert_eq!(refused.code, Some(2), "{}", refused.stderr);
+}

@@ -1,0 +1,48 @@
+//! Trunks that must register.
+
+use tests::{Family, Handset, Transport, wait_until};
+
+use super::{Scene, WITHIN, prove};
+
+const AN_HOUR_S: u32 = 3_600;
+
+/// The carrier of the demo's policy, with these lines more.
+fn carrier(policy: &str, lines: &str) -> String {
+    policy.replace(
+        "name = \"carrier\"\n",
+        &format!("name = \"carrier\"\nregistrations = [\"carrier\"]\n{lines}\n"),
+    )
+}
+
+#[test]
+fn a_trunk_that_must_register_may_do_no_more_until_it_has() {
+    let Some(scene) = Scene::or_skip(&carrier(tests::POLICY, "require_registration = true")) else { return };
+    let address = scene.lab.trunk().address(Family::V4);
+    assert!(!scene.may_call(address));
+    let trunk = Handset::new(scene.lab.trunk(), address, Transport::Udp, "carrier");
+    let registered = trunk.register(AN_HOUR_S).unwrap();
+    assert!(registered.complete, "{}", registered.log);
+    let call = trunk.call().unwrap();
+    assert!(call.complete, "{}", call.log);
+    let listed = scene.filter.json(&["trunk", "list"]).unwrap();
+    assert_eq!(listed[0]["registered_at"], serde_json::json!([address]), "{listed}");
+    assert!(trunk.deregister().unwrap().complete);
+    wait_until(WITHIN, "the trunk to have to register", || Ok((!scene.may_call(address)).then_some(())))
+        .unwrap();
+}
+
+#[test]
+fn while_a_trunk_is_registered_its_other_addresses_may_only_register() {
+    let policy = carrier(&prove(""), "").replace("\"198.51.100.20\"", "\"198.51.100.20\", \"198.51.100.21\"");
+    let Some(scene) = Scene::or_skip(&policy) else { return };
+    let [one, other] = [scene.lab.trunk().address(Family::V4), scene.somewhere(21, Family::V4)];
+    assert!(scene.may_call(one) && scene.may_call(other), "nobody has registered");
+    let trunk = Handset::new(scene.lab.trunk(), one, Transport::Udp, "carrier");
+    assert!(trunk.register(AN_HOUR_S).unwrap().complete);
+    wait_until(WITHIN, "the other address to be held back", || Ok((!scene.may_call(other)).then_some(())))
+        .unwrap();
+    assert!(scene.may_call(one));
+    let elsewhere = trunk.at(other);
+    assert!(elsewhere.register(AN_HOUR_S).unwrap().complete);
+    assert!(scene.may_call(other));
+}
