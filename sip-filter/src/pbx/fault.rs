@@ -23,6 +23,9 @@ pub enum Fault {
     /// The peer closed it.
     #[error("the PBX closed the connection")]
     Closed,
+    /// It lost what it knew of us.
+    #[error("the PBX was started anew, or another sip-filter follows it")]
+    Restarted,
     /// Nothing whole came for too long.
     #[error("the PBX said nothing for {} s while {awaited} was awaited", .within.as_secs())]
     Silent {

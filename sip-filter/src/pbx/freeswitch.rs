@@ -60,8 +60,7 @@ async fn login(connection: &mut Connection, pbx: &Pbx) -> Result<(), Fault> {
             return Err(Fault::Foreign { protocol: PROTOCOL, what });
         }
     }
-    connection.write(&format!("auth {secret}\n\n")).await?;
-    for command in ["", SUBSCRIBE] {
+    for command in [&format!("auth {secret}\n\n"), SUBSCRIBE] {
         connection.write(command).await?;
         let reply = answer(connection).await?;
         let said = reply.header("Reply-Text").unwrap_or_default();

@@ -2,7 +2,7 @@
 //!
 //! The way that asks least of an operator is the module's Unix socket: loading the module opens it, its file's rights
 //! protect it, and there is no secret to keep. It carries some 150 contacts; beyond that it takes HTTP.
-//! Kamailio has no event for a registration, so three lines in the route send one (`docs/kamailio-sip-filter.cfg`), to
+//! Kamailio has no event for a registration, so a line in the route sends one (`docs/kamailio-sip-filter.cfg`), to
 //! wherever the shared variable `sip_filter` says; writing it is how a connector subscribes, and reading it tells a
 //! Kamailio that was started anew.
 
@@ -68,8 +68,7 @@ impl Dialect for Kamailio {
         if let Some(subscribed) = &self.subscribed {
             return match rpc.call("pv.shvGet", json!([VARIABLE])).await? {
                 Ok(value) if value.get("value").and_then(Value::as_str) == Some(subscribed) => Ok(None),
-                // Started anew, or another connector took over: what we know may be of no use.
-                _ => Err(Fault::Closed),
+                _ => Err(Fault::Restarted),
             };
         }
         match rpc.call("pv.shvSet", json!([VARIABLE, "str", destination])).await? {
