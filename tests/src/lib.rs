@@ -36,9 +36,11 @@
 //! | [`process`], [`wait`] | programs with their output in files; polling with a deadline |
 //! | [`filter`] | the `sip-filter` under test, by its commands and JSON only |
 //! | [`pbx`], [`call`], [`scan`] | Kamailio and phones; calls; `svmap` sweeps and single probes |
+//! | [`asterisk`], [`phone`] | a PBX that reports who registers; phones that register, over TLS too |
 //! | [`capture`], [`frames`], [`receiver`] | what the kernel's stack got; frames and paced packets to send and to receive |
 //! | [`report`] | the table that the demo prints |
 
+pub mod asterisk;
 pub mod call;
 pub mod capture;
 pub mod filter;
@@ -46,6 +48,7 @@ pub mod frames;
 pub mod host;
 pub mod lab;
 pub mod pbx;
+pub mod phone;
 pub mod process;
 pub mod receiver;
 pub mod report;
@@ -57,6 +60,7 @@ pub mod wait;
 /// Tests change it by [`str::replace`], so that each shows the lines that matter to it.
 pub const POLICY: &str = include_str!("demo-policy.toml");
 
+pub use asterisk::Asterisk;
 pub use call::Call;
 pub use capture::{Capture, Packet};
 pub use filter::Filter;
@@ -64,6 +68,7 @@ pub use frames::{PacedSender, send_frames};
 pub use host::{Family, Host, Role, Transport};
 pub use lab::Lab;
 pub use pbx::Pbx;
+pub use phone::{Account, Phone, Way};
 pub use process::{Outcome, Process};
 pub use receiver::Receiver;
 pub use report::Report;

@@ -14,4 +14,6 @@ mod lab;
 #[cfg(test)]
 mod operations;
 #[cfg(test)]
+mod pbx;
+#[cfg(test)]
 mod wire;

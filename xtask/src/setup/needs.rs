@@ -170,6 +170,12 @@ pub(super) const NEEDS: &[Need] = &[
         arch: &["bpf"],
         ..Need::tool("bpftool", "bpftool", "detaches and pins behind the filter's back", &[&["bpftool"]])
     },
+    Need::tool(
+        "openssl",
+        "openssl",
+        "the phones that speak TLS, and the certificate they meet",
+        &[&["openssl"]],
+    ),
     Need::tool("util-linux", "nsenter", "starts programs inside a namespace", &[&["util-linux"]]),
     Need {
         fedora: &["qemu-system-x86-core"],
