@@ -91,6 +91,38 @@ fn failures_are_reported_where_the_transport_proves_the_source_and_only_there() 
 }
 
 #[test]
+fn text_that_a_stranger_gets_into_events_speaks_for_nobody() {
+    let Some(lab) = Lab::or_skip() else { return };
+    let Some(_asterisk) = Asterisk::or_skip(lab.pbx(), &["alice"], "security,system") else { return };
+    let mut follower = Follower::start(lab.pbx(), PbxKind::Asterisk, AMI, "hush");
+    follower.snapshot();
+    let mut stranger = Phone::connect(lab.stranger(), Way::Tls, 40_041, tls(&lab)).unwrap();
+    for user in [
+        "b%0d%0aRemoteAddress%3aIPV4/TLS/9.9.9.9/1",
+        "b%0d%0a%0d%0aEvent%3aSuccessfulAuth%0d%0aX%3a",
+        "b%0d%0aContent-Length%3a%204000000%0d%0aX%3a",
+    ] {
+        assert_eq!(stranger.register(Account { user, password: "guess" }, CONTACT, 600).unwrap(), 401);
+    }
+    // Everything before this has been heard then.
+    let mut phone = Phone::connect(lab.trunk(), Way::Tls, 40_042, tls(&lab)).unwrap();
+    phone.register(ALICE, CONTACT, 600).unwrap();
+    assert_eq!(follower.registered("alice").flow, flow(phone.local(), SipTransport::Tls));
+    let [stranger, phone] = [&stranger, &phone].map(|phone| flow(phone.local(), SipTransport::Tls));
+    for report in &follower.reports {
+        let is_true = match report {
+            Report::Snapshot { bindings, unplaced } => bindings.is_empty() && unplaced.is_empty(),
+            Report::Authenticated(at) => *at == phone,
+            Report::Registered(binding) => binding.flow == phone,
+            Report::Challenged(at) => [stranger, phone].contains(at),
+            Report::Failed { flow, .. } => *flow == stranger,
+            _ => false,
+        };
+        assert!(is_true, "{report:?}");
+    }
+}
+
+#[test]
 fn a_link_that_comes_back_knows_where_everybody_is_and_a_new_one_says_that_it_does_not() {
     let Some(lab) = Lab::or_skip() else { return };
     let Some(asterisk) = Asterisk::or_skip(lab.pbx(), &["alice"], "security,system") else { return };
