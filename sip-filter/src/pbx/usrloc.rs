@@ -230,6 +230,8 @@ pub(super) fn unanswered(asked: &'static str, objection: Objection, remedy: &'st
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     #[test]
@@ -262,6 +264,26 @@ mod tests {
                 transport,
             });
             assert_eq!(received_flow(received, socket), expected, "{received}");
+        }
+    }
+
+    #[test]
+    fn a_contact_is_placed_by_received_alone_and_not_through_a_proxy() {
+        let names = Names { contact: "Address" };
+        let contact = |received: &str, path: &str, expires: Value| {
+            let uri = "sip:alice@10.0.0.5:5060";
+            json!({"Address": uri, "Expires": expires, "Received": received, "Path": path, "Socket": "udp:192.0.2.1:5060"})
+        };
+        let here = "sip:198.51.100.9:5060";
+        let placed = |contact: Value| row("alice", &contact, &names).map(|row| row.flow.is_some());
+        assert_eq!(placed(contact(here, "[not set]", json!(60))), Some(true));
+        assert_eq!(placed(contact("[not set]", "[not set]", json!(60))), Some(false));
+        assert_eq!(
+            placed(contact(here, "<sip:192.0.2.7;lr;received=sip:203.0.113.9>", json!(60))),
+            Some(false)
+        );
+        for over in [json!(0), json!(-5), json!("permanent"), json!("expired"), json!("deleted")] {
+            assert_eq!(placed(contact(here, "[not set]", over)), None);
         }
     }
 }
