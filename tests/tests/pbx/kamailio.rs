@@ -74,13 +74,6 @@ fn the_documents_lines_tell_where_phones_really_are_as_it_happens() {
             let binding = follower.registered("alice");
             assert_eq!((binding.flow, binding.contact.as_str()), (flow(phone.local(), transport), CONTACT));
             assert!((590..=600).contains(&binding.lifetime.as_secs()), "{binding:?}");
-            let mut newcomer = Follower::start(lab.pbx(), PbxKind::Kamailio, address, "");
-            let (bindings, unplaced) = newcomer.snapshot();
-            assert_eq!((bindings[0].flow, bindings.len(), unplaced), (binding.flow, 1, 0));
-            // The newcomer has the events now; what it misses is what the first one is for.
-            drop(newcomer);
-            follower.wait("the loss", |report| (*report == Report::Lost).then_some(()));
-            follower.snapshot();
             phone.register(ALICE, CONTACT, 0).unwrap();
             follower.unregistered("alice");
         }
@@ -90,6 +83,30 @@ fn the_documents_lines_tell_where_phones_really_are_as_it_happens() {
         follower.unregistered("alice");
     }
     registrar.process.still_runs().unwrap();
+}
+
+#[test]
+fn what_is_registered_already_is_known_at_once_and_a_table_that_fits_no_datagram_by_http() {
+    let Some(lab) = Lab::or_skip() else { return };
+    let registrar = Registrar::start(lab.pbx(), true);
+    let mut phone = Phone::connect(lab.stranger(), Way::Udp, 40_131, lab.pbx().sip(Family::V4)).unwrap();
+    let mut register = |users: std::ops::Range<u32>| {
+        for user in users.map(|number| format!("user{number:04}")) {
+            let account = Account { user: &user, password: "secret" };
+            assert_eq!(phone.register(account, &format!("sip:{user}@203.0.113.77"), 600).unwrap(), 200);
+        }
+        flow(phone.local(), SipTransport::Udp)
+    };
+    for (address, users) in [(registrar.socket.as_str(), 0..100), (HTTP, 100..300)] {
+        let at = register(users.clone());
+        let (bindings, unplaced) = Follower::start(lab.pbx(), PbxKind::Kamailio, address, "").snapshot();
+        assert_eq!((bindings.len(), unplaced), (users.end as usize, 0));
+        assert!(bindings.iter().all(|binding| binding.flow == at), "{bindings:?}");
+    }
+    let follower = Follower::start(lab.pbx(), PbxKind::Kamailio, &registrar.socket, "");
+    let patience = Duration::from_secs(30);
+    let error = wait_until(patience, "the complaint", || Ok(follower.state().last_error)).unwrap();
+    assert!(error.contains("by HTTP"), "{error}");
 }
 
 #[test]
