@@ -97,12 +97,15 @@ impl Outlet {
         self.state.borrow().connected_since.is_some()
     }
 
-    /// The link works, but not as it could.
-    pub(super) fn complain(&self, text: &str) {
-        if self.state.borrow().last_error.as_deref() != Some(text) {
-            tracing::warn!("pbx {}: {text}", self.name);
-            self.state.send_modify(|state| state.last_error = Some(text.to_owned()));
+    /// The link works, but not as it could; or, with none, it does again.
+    pub(super) fn complain(&self, complaint: Option<&str>) {
+        if self.state.borrow().last_error.as_deref() == complaint {
+            return;
         }
+        if let Some(text) = complaint {
+            tracing::warn!("pbx {}: {text}", self.name);
+        }
+        self.state.send_modify(|state| state.last_error = complaint.map(str::to_owned));
     }
 
     pub(super) fn disconnected(&self, fault: &Fault) {

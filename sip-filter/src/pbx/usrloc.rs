@@ -72,9 +72,7 @@ pub(super) async fn session(
         to,
     };
     session.dump().await?;
-    if let Some(missing) = missing {
-        outlet.complain(missing);
-    }
+    outlet.complain(missing);
     session.run(events).await
 }
 
@@ -137,10 +135,7 @@ impl<D: Dialect> Session<'_, D> {
     async fn on_time(&mut self, now: Instant) -> Result<(), Fault> {
         if now >= self.keepalive_at {
             self.keepalive_at = now + KEEPALIVE_INTERVAL;
-            let missing = self.dialect.subscribe(&mut self.rpc, self.to).await?;
-            if let Some(missing) = missing {
-                self.outlet.complain(missing);
-            }
+            self.outlet.complain(self.dialect.subscribe(&mut self.rpc, self.to).await?);
         } else if now >= self.dump_at {
             self.dump().await?;
         } else {
