@@ -19,7 +19,7 @@ mod sources;
 mod usrloc;
 
 use tokio::sync::{mpsc, watch};
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 pub use self::fault::Fault;
 pub use self::link::{Link, State};
@@ -76,15 +76,17 @@ async fn keep(pbx: Pbx, outlet: Outlet) {
     let mut connector = Connector::new(pbx.kind);
     let mut backoff = Backoff::default();
     loop {
+        let began = Instant::now();
         let fault = connector.session(&pbx, &outlet).await;
         if matches!(fault, Fault::Unwanted) {
             return;
         }
-        if outlet.is_connected() {
+        if outlet.is_connected() && outlet.report(Report::Lost).await.is_err() {
+            return;
+        }
+        // One that breaks as soon as it stands is no better than none.
+        if began.elapsed() >= backoff::LONGEST {
             backoff = Backoff::default();
-            if outlet.report(Report::Lost).await.is_err() {
-                return;
-            }
         }
         let pause = backoff.next(fault.is_refusal());
         tracing::warn!("pbx {}: {}; next try in {:.0} s", pbx.name, fault.with_causes(), pause.as_secs_f64());

@@ -11,6 +11,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use nix::sys::signal::Signal;
 
 use crate::host::Host;
 use crate::process::{Process, succeed};
@@ -23,7 +24,7 @@ pub const TLS_PORT: u16 = 5061;
 
 const START: Duration = Duration::from_secs(30);
 
-/// The SIP software itself; `{root}` and `{run}` stand for folders.
+/// `{root}`, `{modules}` and `{run}` stand for folders.
 const DIRECTORIES: &str = "\
 [directories]
 astetcdir => {run}
@@ -52,6 +53,9 @@ const MODULES: &[&str] = &[
 ];
 
 const SIP: &str = "\
+[global]
+type=global
+contact_expiration_check_interval=1
 [udp]
 type=transport
 protocol=udp
@@ -167,6 +171,11 @@ impl Asterisk {
         })
         .with_context(|| format!("asterisk printed:\n{}", process.tail()))?;
         Ok(Self { process })
+    }
+
+    /// Ends it as an operator does, so that it keeps what it knows for the next one on the same host.
+    pub fn stop(self) -> Result<()> {
+        self.process.stop(Signal::SIGTERM, START).map(drop)
     }
 
     /// Fails, with what it printed, if it is no longer running.

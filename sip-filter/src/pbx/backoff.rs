@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 const SHORTEST: Duration = Duration::from_secs(1);
-const LONGEST: Duration = Duration::from_secs(60);
+/// The longest pause, and how long a link stands before it counts as a good one.
+pub(super) const LONGEST: Duration = Duration::from_secs(60);
 
 /// Doubles from try to try.
 #[derive(Debug, Default)]

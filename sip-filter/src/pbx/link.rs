@@ -1,6 +1,6 @@
 //! The two ends of a link: what the daemon holds, and what a connector speaks through.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{self, BufRead as _, BufReader, Read as _};
 use std::path::Path;
 use std::time::SystemTime;
@@ -97,12 +97,15 @@ impl Outlet {
         self.state.borrow().connected_since.is_some()
     }
 
-    /// The link works, but not as it could.
-    pub(super) fn complain(&self, text: &str) {
-        if self.state.borrow().last_error.as_deref() != Some(text) {
-            tracing::warn!("pbx {}: {text}", self.name);
-            self.state.send_modify(|state| state.last_error = Some(text.to_owned()));
+    /// The link works, but not as it could; or, with none, it does again.
+    pub(super) fn complain(&self, complaint: Option<&str>) {
+        if self.state.borrow().last_error.as_deref() == complaint {
+            return;
         }
+        if let Some(text) = complaint {
+            tracing::warn!("pbx {}: {text}", self.name);
+        }
+        self.state.send_modify(|state| state.last_error = complaint.map(str::to_owned));
     }
 
     pub(super) fn disconnected(&self, fault: &Fault) {
@@ -125,7 +128,40 @@ pub(super) fn login_of(pbx: &Pbx) -> Result<(Option<&str>, String), Fault> {
 }
 
 fn first_line(path: &Path) -> io::Result<String> {
+    // To open a FIFO would wait for its writer, and everything else with it.
+    if !fs::metadata(path)?.is_file() {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is not a regular file"));
+    }
     let mut line = String::new();
     BufReader::new(File::open(path)?.take(SECRET_BYTES_MAX)).read_line(&mut line)?;
     Ok(line.trim_end_matches(['\r', '\n']).to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pbx::tests::peer::pbx;
+    use crate::policy::PbxKind;
+
+    #[test]
+    fn a_password_is_the_first_line_of_its_file_and_what_cannot_be_one_is_told() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("secret");
+        let login = |path: &Path| {
+            let secret = Some(Secret::File(path.to_owned()));
+            let pbx = Pbx { secret, ..pbx(PbxKind::Asterisk, "") };
+            login_of(&pbx).map(|(user, secret)| (user.map(str::to_owned), secret))
+        };
+        fs::write(&path, "hush hush\r\nnot this\n").unwrap();
+        assert_eq!(login(&path).unwrap(), (Some("filter".to_owned()), "hush hush".to_owned()));
+        for wrong in [folder.path(), &folder.path().join("absent")] {
+            let fault = login(wrong).unwrap_err();
+            assert!(
+                fault.is_refusal() && fault.to_string().contains(&wrong.display().to_string()),
+                "{fault}"
+            );
+        }
+        let nothing = Pbx { secret: None, ..pbx(PbxKind::Asterisk, "") };
+        assert!(login_of(&nothing).unwrap_err().to_string().contains("`secret`"));
+    }
 }

@@ -94,3 +94,6 @@ async fn call(
         answer => Ok(answer),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -120,23 +120,28 @@ async fn post(address: &str, path: &str, request: String) -> Result<Value, Fault
         .map_err(|error| Fault::Broken(io::Error::other(error)))?;
     let answer = async {
         let response = sender.send_request(request).await.map_err(broken)?;
-        if response.status() != StatusCode::OK {
-            return Err(Fault::Foreign {
-                protocol: "JSON-RPC",
-                what: format!("it answers a POST to {path} with {}", response.status()),
-            });
-        }
+        let status = response.status();
         let body = Limited::new(response.into_body(), BODY_BYTES_MAX).collect().await;
-        body.map(http_body_util::Collected::to_bytes).map_err(|error| Fault::Broken(io::Error::other(error)))
+        let body = body.map_err(|error| Fault::Broken(io::Error::other(error)))?.to_bytes();
+        // Kamailio writes an objection into a 500.
+        parse(&body).map_err(|fault| match status {
+            StatusCode::OK => fault,
+            _ => Fault::Foreign {
+                protocol: "JSON-RPC",
+                what: format!("it answers a POST to {path} with {status}"),
+            },
+        })
     };
     tokio::pin!(connection);
     tokio::pin!(answer);
-    let bytes = tokio::select! {
-        bytes = &mut answer => bytes?,
+    tokio::select! {
+        value = &mut answer => value,
         // It may end with the last byte of the answer.
-        ended = &mut connection => { ended.map_err(broken)?; answer.await? }
-    };
-    parse(&bytes)
+        ended = &mut connection => {
+            ended.map_err(broken)?;
+            answer.await
+        }
+    }
 }
 
 fn parse(bytes: &[u8]) -> Result<Value, Fault> {

@@ -1,5 +1,6 @@
 //! The connectors against peers that play what was recorded, and against peers that misbehave.
 
+pub(super) mod http;
 pub(super) mod peer;
 
 use std::time::Duration;

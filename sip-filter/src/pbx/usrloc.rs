@@ -72,9 +72,7 @@ pub(super) async fn session(
         to,
     };
     session.dump().await?;
-    if let Some(missing) = missing {
-        outlet.complain(missing);
-    }
+    outlet.complain(missing);
     session.run(events).await
 }
 
@@ -137,10 +135,7 @@ impl<D: Dialect> Session<'_, D> {
     async fn on_time(&mut self, now: Instant) -> Result<(), Fault> {
         if now >= self.keepalive_at {
             self.keepalive_at = now + KEEPALIVE_INTERVAL;
-            let missing = self.dialect.subscribe(&mut self.rpc, self.to).await?;
-            if let Some(missing) = missing {
-                self.outlet.complain(missing);
-            }
+            self.outlet.complain(self.dialect.subscribe(&mut self.rpc, self.to).await?);
         } else if now >= self.dump_at {
             self.dump().await?;
         } else {
@@ -230,6 +225,8 @@ pub(super) fn unanswered(asked: &'static str, objection: Objection, remedy: &'st
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     #[test]
@@ -262,6 +259,26 @@ mod tests {
                 transport,
             });
             assert_eq!(received_flow(received, socket), expected, "{received}");
+        }
+    }
+
+    #[test]
+    fn a_contact_is_placed_by_received_alone_and_not_through_a_proxy() {
+        let names = Names { contact: "Address" };
+        let contact = |received: &str, path: &str, expires: Value| {
+            let uri = "sip:alice@10.0.0.5:5060";
+            json!({"Address": uri, "Expires": expires, "Received": received, "Path": path, "Socket": "udp:192.0.2.1:5060"})
+        };
+        let here = "sip:198.51.100.9:5060";
+        let placed = |contact: Value| row("alice", &contact, &names).map(|row| row.flow.is_some());
+        assert_eq!(placed(contact(here, "[not set]", json!(60))), Some(true));
+        assert_eq!(placed(contact("[not set]", "[not set]", json!(60))), Some(false));
+        assert_eq!(
+            placed(contact(here, "<sip:192.0.2.7;lr;received=sip:203.0.113.9>", json!(60))),
+            Some(false)
+        );
+        for over in [json!(0), json!(-5), json!("permanent"), json!("expired"), json!("deleted")] {
+            assert_eq!(placed(contact(here, "[not set]", over)), None);
         }
     }
 }

@@ -10,8 +10,8 @@ use sip_filter::trust::{Binding, Flow, Report, SipTransport};
 use tests::{Host, wait_until};
 use tokio::sync::{mpsc, oneshot};
 
-/// Longer than a connector waits before it tries again.
-const PATIENCE: Duration = Duration::from_secs(20);
+/// Longer than a connector needs to see that a PBX is gone, and to try again.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A followed PBX; dropping it ends the connector.
 pub(super) struct Follower {

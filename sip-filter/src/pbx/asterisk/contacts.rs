@@ -1,5 +1,6 @@
 //! The answer to `PJSIPShowContacts`, as it comes in.
 
+use std::collections::HashMap;
 use std::time::{Duration, SystemTime};
 
 use tokio::time::Instant;
@@ -7,7 +8,7 @@ use tokio::time::Instant;
 use super::super::fault::Fault;
 use super::super::ledger::Row;
 use super::super::messages::Message;
-use super::super::sources::Sources;
+use super::super::sources::{Moment, Sources};
 
 /// More contacts than that no Asterisk serves.
 const CONTACTS_MAX: usize = 262_144;
@@ -17,6 +18,8 @@ pub(super) struct Listing {
     /// The action's name.
     pub(super) id: String,
     pub(super) began: Instant,
+    /// What was learnt after that may be about what the list shows, or about what it does not show yet.
+    asked: Moment,
     contacts: Vec<Contact>,
 }
 
@@ -29,8 +32,8 @@ struct Contact {
 }
 
 impl Listing {
-    pub(super) fn new(id: String, began: Instant) -> Self {
-        Self { id, began, contacts: Vec::new() }
+    pub(super) fn new(id: String, began: Instant, asked: Moment) -> Self {
+        Self { id, began, asked, contacts: Vec::new() }
     }
 
     /// Takes one message of the answer; true when it was the last.
@@ -57,14 +60,32 @@ impl Listing {
     }
 
     /// The contacts that still stand, each where its account proved itself.
-    pub(super) fn rows(self, sources: &Sources, now: SystemTime) -> Vec<Row> {
-        let row = |contact: Contact| {
-            let lifetime = contact.expires.duration_since(now).ok().filter(|left| !left.is_zero())?;
-            let flow = sources.find(&contact.endpoint, &contact.call_id);
-            Some(Row { aor: contact.aor, contact: contact.uri, flow, lifetime })
-        };
-        self.contacts.into_iter().filter_map(row).collect()
+    pub(super) fn rows(self, before: &mut Expiries, sources: &mut Sources, now: SystemTime) -> Vec<Row> {
+        let mut expiries = HashMap::new();
+        let mut rows = Vec::new();
+        for contact in self.contacts {
+            let Some(lifetime) = contact.expires.duration_since(now).ok().filter(|left| !left.is_zero())
+            else {
+                continue;
+            };
+            let key = (contact.aor.clone(), contact.uri.clone());
+            let was_refreshed = before.listed.get(&key).is_some_and(|expires| *expires != contact.expires);
+            let refreshed = was_refreshed.then_some(before.at);
+            expiries.insert(key, contact.expires);
+            let flow = sources.find(&contact.endpoint, &contact.call_id, refreshed);
+            rows.push(Row { aor: contact.aor, contact: contact.uri, flow, lifetime });
+        }
+        *before = Expiries { listed: expiries, at: self.asked };
+        rows
     }
+}
+
+/// When contacts would end by the list before, which tells those that were refreshed since.
+#[derive(Default)]
+pub(super) struct Expiries {
+    /// By address of record and URI.
+    listed: HashMap<(String, String), SystemTime>,
+    at: Moment,
 }
 
 impl Contact {

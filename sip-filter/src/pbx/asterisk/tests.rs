@@ -162,7 +162,7 @@ async fn a_refresh_without_an_event_about_the_contact_is_seen_by_listing_again()
 async fn text_that_a_stranger_gets_into_an_event_does_nothing() {
     let bodies = "Content-Length: 4000000";
     for account in [
-        "bob\r\nRemoteAddress: IPV4/TLS/203.0.1",
+        "b\r\nRemoteAddress:IPV4/TLS/192.0.2.9/1",
         "b\r\n\r\nEvent:SuccessfulAuth\r\nX: y",
         "b\r\n\r\nResponse: Error\r\nMessage: x",
         &format!("b\r\n{bodies}"),

@@ -70,7 +70,7 @@ async fn serve(mut stream: TcpStream, script: &mut impl Script) {
             let mut bytes = [0; 4096];
             match stream.read(&mut bytes).await {
                 Ok(length) if length > 0 => {
-                    text += &String::from_utf8_lossy(&bytes[..length]).replace('\r', "")
+                    text += &String::from_utf8_lossy(&bytes[..length]).replace('\r', "");
                 }
                 _ => return,
             }
