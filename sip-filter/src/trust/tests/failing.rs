@@ -82,7 +82,7 @@ fn what_proves_nothing_counts_nothing() {
     });
     check("an answer a minute late", &|world, cseq| {
         world.challenge(x(), "n");
-        world.pass(61);
+        world.now.boot_ns += 61 * NS_PER_S;
         world.answer(x(), cseq, "n");
         world.conclude(x(), cseq, 401, &[]);
     });
@@ -111,6 +111,12 @@ fn what_proves_nothing_counts_nothing() {
         world.challenge(x(), "n");
         world.answer(x(), 3 * cseq + 2, "n");
         world.conclude(x(), 3 * cseq + 2, 200, &[]);
+    });
+    check("a registration after each two, though it ends", &|world, cseq| {
+        world.guess(x(), 2 * cseq);
+        world.guess(x(), 2 * cseq + 1);
+        world.accept(x(), &[("sip:alice@h", 60)]);
+        world.accept(x(), &[]);
     });
     check("the same refusal, sent again and again", &|world, cseq| {
         if cseq <= 1 {

@@ -76,8 +76,13 @@ fn a_refresh_makes_it_longer_and_a_reply_sent_again_does_nothing() {
     world.pass(16);
     let again = accepted("sip:alice@pbx.example", world.transactions);
     let contacts = vec![Contact { uri: PHONE.to_owned(), expires: Some(60) }];
-    assert_eq!(world.reply(x(), &Reply { contacts, ..again }), 0);
+    let again = Reply { contacts, ..again };
+    assert_eq!(world.reply(x(), &again), 0);
     world.check(&[(X, 44)]);
+    // A phone without memory starts its numbers anew.
+    world.pass(16);
+    assert_eq!(world.reply(x(), &again), 1);
+    world.check(&[(X, 60)]);
 }
 
 #[test]
