@@ -119,6 +119,19 @@ fn a_contact_that_is_refreshed_from_elsewhere_has_moved() {
 }
 
 #[test]
+fn a_refresh_for_a_shorter_time_ends_sooner_and_moves_as_well() {
+    let mut world = World::new();
+    world.accept(x(), &[(PHONE, 3600)]);
+    world.pass(30);
+    world.accept(x(), &[(PHONE, 60)]);
+    world.check(&[(X, 60)]);
+    world.accept(x(), &[(PHONE, 3600)]);
+    world.pass(30);
+    world.accept(y(), &[(PHONE, 60)]);
+    world.check(&[(Y, 60)]);
+}
+
+#[test]
 fn what_moved_with_the_receivers_own_stays_its_owners() {
     // A reply to Y was missed, or the server's clock was set.
     let mut world = World::new();
@@ -237,10 +250,34 @@ fn a_refresh_from_elsewhere_at_once_lets_in_beside_the_owner() {
     world.pass(30);
     world.accept(y(), &[(PHONE, 60)]);
     world.check(&[(Y, 60)]);
+    world.accept(y(), &[(PHONE, 0)]);
+    world.check(&[]);
+    // Whoever joined stays so where the next reply is no clearer.
+    world.accept(x(), &[(PHONE, 60)]);
+    world.accept(y(), &[(PHONE, 60)]);
+    world.accept(y(), &[(PHONE, 60)]);
+    world.check(&[(X, 60), (Y, 60)]);
+    world.pass(30);
+    world.accept(y(), &[(PHONE, 60)]);
     // Who only asks for the list, long after the last refresh, is not let in.
     world.pass(30);
     world.accept(x(), &[(PHONE, 30)]);
     world.check(&[(Y, 30)]);
+}
+
+#[test]
+fn what_may_be_a_refresh_takes_nothing_of_the_receivers_away() {
+    let mut world = World::new();
+    world.accept(x(), &[(PHONE, 3600)]);
+    world.pass(10);
+    world.accept(x(), &[(PHONE, 3590), (DESK, 60)]);
+    world.pass(1);
+    world.accept(x(), &[(DESK, 60)]);
+    world.check(&[(X, 3589)]);
+    // Later it was none, so that what is not listed has left.
+    world.pass(30);
+    world.accept(x(), &[(DESK, 29)]);
+    world.check(&[(X, 29)]);
 }
 
 #[test]
