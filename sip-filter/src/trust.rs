@@ -3,6 +3,7 @@
 //!
 //! What is seen on the wire, what a PBX reports and what the operator says comes in; what the kernel is to do about an
 //! address comes out as [`Effect`]s. The source of trust is always where a packet came from, never what it says.
+//! Only `state` touches a file.
 
 mod attribution;
 mod failures;

@@ -15,6 +15,10 @@ use crate::policy::Policy;
 /// How long a contact stands where a reply does not say (RFC 3261 section 10.2.1.1).
 pub const LIFETIME_DEFAULT: Duration = Duration::from_secs(3600);
 
+/// How long a reply may be sent again (RFC 3261 section 17.2.2, timer J); a phone that has no memory of its numbers may
+/// use them once more later.
+const AGAIN_NS: u64 = 32_000_000_000;
+
 /// A reply of the SIP server that left on the wire.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Reply {
@@ -121,7 +125,10 @@ impl Trust {
         let transaction = self.failures.transaction(call_id, *cseq);
         let account = self.table.account(&aor);
         let lists_one = account.as_ref().is_some_and(|account| account.lists_one);
-        if account.is_some_and(|account| account.last_reply == Some((to, transaction))) {
+        let is_again = |(last_to, last, at_ns): (Flow, u64, u64)| {
+            (last_to, last) == (to, transaction) && now.boot_ns.saturating_sub(at_ns) < AGAIN_NS
+        };
+        if account.and_then(|account| account.last_reply).is_some_and(is_again) {
             return;
         }
         let heard = heard(to, reply, lists_one, now);
@@ -132,7 +139,7 @@ impl Trust {
             self.change(&aor, &heard, change, now, effects);
         }
         if let Some(account) = self.table.account(&aor) {
-            account.last_reply = Some((to, transaction));
+            account.last_reply = Some((to, transaction, now.boot_ns));
             account.lists_one = lists_one.unwrap_or(account.lists_one);
         }
     }

@@ -23,10 +23,12 @@ impl Trust {
             Report::Unregistered { aor, contact, flow } => {
                 self.unregistered(witness, &aor, contact.as_deref(), flow);
             }
-            Report::Authenticated(flow) => self.failures.forgive(flow.address),
-            Report::Challenged(flow) if self.is_registered(flow.address) => {}
-            Report::Challenged(flow) => effects.push(Effect::OpenLane { address: flow.address }),
-            Report::Failed { flow, .. } => self.fail(policy, flow.address, now, &mut effects),
+            Report::Authenticated(flow) => self.failures.forgive(flow.address.to_canonical()),
+            Report::Challenged(flow) => {
+                let address = flow.address.to_canonical();
+                effects.extend((!self.is_registered(address)).then_some(Effect::OpenLane { address }));
+            }
+            Report::Failed { flow, .. } => self.fail(policy, flow.address.to_canonical(), now, &mut effects),
             // What it said ends by itself.
             Report::Lost => {}
         }

@@ -48,8 +48,8 @@ pub(super) struct Account {
     places: Vec<Place>,
     /// The SIP server was seen to leave other devices' contacts out of its replies.
     pub(super) lists_one: bool,
-    /// The last reply that was counted, by whom it went to and a digest of its transaction.
-    pub(super) last_reply: Option<(Flow, u64)>,
+    /// The last reply that was counted: to whom, a digest of its transaction, and when.
+    pub(super) last_reply: Option<(Flow, u64, u64)>,
 }
 
 /// The registrations.

@@ -103,12 +103,16 @@ impl World {
                     assert_ne!(before, Some(until_ns), "nothing changes for {address}");
                 }
                 Effect::Dismiss { address } => {
-                    assert!(self.addresses.remove(&address).is_some(), "{address}")
+                    let before = self.addresses.remove(&address);
+                    assert!(before.is_some(), "{address}");
                 }
                 Effect::AdmitFlow { flow, until_ns } => {
                     self.flows.insert(flow, until_ns);
                 }
-                Effect::DismissFlow { flow } => assert!(self.flows.remove(&flow).is_some(), "{flow:?}"),
+                Effect::DismissFlow { flow } => {
+                    let before = self.flows.remove(&flow);
+                    assert!(before.is_some(), "{flow:?}");
+                }
                 Effect::OpenLane { address } => self.lanes.push(address),
                 Effect::Ban { address, .. } => self.bans.push(address),
                 Effect::TrunkAt { trunk, addresses } => {

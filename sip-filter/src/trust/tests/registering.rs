@@ -76,8 +76,13 @@ fn a_refresh_makes_it_longer_and_a_reply_sent_again_does_nothing() {
     world.pass(16);
     let again = accepted("sip:alice@pbx.example", world.transactions);
     let contacts = vec![Contact { uri: PHONE.to_owned(), expires: Some(60) }];
-    assert_eq!(world.reply(x(), &Reply { contacts, ..again }), 0);
+    let again = Reply { contacts, ..again };
+    assert_eq!(world.reply(x(), &again), 0);
     world.check(&[(X, 44)]);
+    // A phone without memory starts its numbers anew.
+    world.pass(16);
+    assert_eq!(world.reply(x(), &again), 1);
+    world.check(&[(X, 60)]);
 }
 
 #[test]
@@ -111,6 +116,19 @@ fn a_contact_that_is_refreshed_from_elsewhere_has_moved() {
     world.check(&[(Y, 60)]);
     let (old, new) = (x().address, y().address);
     assert_eq!(world.notices, [What::RegistrationMoved { aor: "alice@pbx.example".to_owned(), old, new }]);
+}
+
+#[test]
+fn a_refresh_for_a_shorter_time_ends_sooner_and_moves_as_well() {
+    let mut world = World::new();
+    world.accept(x(), &[(PHONE, 3600)]);
+    world.pass(30);
+    world.accept(x(), &[(PHONE, 60)]);
+    world.check(&[(X, 60)]);
+    world.accept(x(), &[(PHONE, 3600)]);
+    world.pass(30);
+    world.accept(y(), &[(PHONE, 60)]);
+    world.check(&[(Y, 60)]);
 }
 
 #[test]
@@ -232,10 +250,34 @@ fn a_refresh_from_elsewhere_at_once_lets_in_beside_the_owner() {
     world.pass(30);
     world.accept(y(), &[(PHONE, 60)]);
     world.check(&[(Y, 60)]);
+    world.accept(y(), &[(PHONE, 0)]);
+    world.check(&[]);
+    // Whoever joined stays so where the next reply is no clearer.
+    world.accept(x(), &[(PHONE, 60)]);
+    world.accept(y(), &[(PHONE, 60)]);
+    world.accept(y(), &[(PHONE, 60)]);
+    world.check(&[(X, 60), (Y, 60)]);
+    world.pass(30);
+    world.accept(y(), &[(PHONE, 60)]);
     // Who only asks for the list, long after the last refresh, is not let in.
     world.pass(30);
     world.accept(x(), &[(PHONE, 30)]);
     world.check(&[(Y, 30)]);
+}
+
+#[test]
+fn what_may_be_a_refresh_takes_nothing_of_the_receivers_away() {
+    let mut world = World::new();
+    world.accept(x(), &[(PHONE, 3600)]);
+    world.pass(10);
+    world.accept(x(), &[(PHONE, 3590), (DESK, 60)]);
+    world.pass(1);
+    world.accept(x(), &[(DESK, 60)]);
+    world.check(&[(X, 3589)]);
+    // Later it was none, so that what is not listed has left.
+    world.pass(30);
+    world.accept(x(), &[(DESK, 29)]);
+    world.check(&[(X, 29)]);
 }
 
 #[test]

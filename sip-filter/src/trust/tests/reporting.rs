@@ -71,8 +71,8 @@ fn what_the_wire_and_a_pbx_say_counts_once() {
 #[test]
 fn what_left_by_the_wire_left_for_the_pbx() {
     let mut world = World::new();
-    world.report(&pbx("a"), registered("alice", "sip:alice@h", x(), 60));
     world.accept(x(), &[("sip:alice@h", 60)]);
+    world.report(&pbx("a"), registered("alice", "sip:alice@h", x(), 90));
     world.pass(30);
     world.accept(y(), &[("sip:alice@h", 60)]);
     world.check(&[(Y, 60)]);
@@ -127,6 +127,8 @@ fn a_contact_that_a_pbx_reports_elsewhere_has_moved() {
     assert_eq!(world.notices, [What::RegistrationMoved { aor: "100".to_owned(), old, new }]);
     let mapped = flow("[::ffff:198.51.100.2]:5060");
     assert_eq!(world.report(&pbx("a"), registered("100", "sip:100@h", mapped, 60)), 0);
+    world.report(&pbx("a"), Report::Challenged(mapped));
+    assert!(world.lanes.is_empty());
 }
 
 #[test]
