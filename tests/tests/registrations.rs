@@ -11,7 +11,7 @@ mod trunks;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
-use tests::{Family, Filter, Host, Lab, POLICY, Packet, Pbx, Transport, ask_from};
+use tests::{Family, Filter, Host, Lab, POLICY, Packet, Pbx, Transport, ask_from, wait_until};
 
 /// For whatever must come true; reached only where it does not.
 const WITHIN: Duration = Duration::from_secs(30);
@@ -55,6 +55,18 @@ impl Scene {
     /// Where phones are.
     fn phones(&self) -> &Host {
         self.lab.trunk()
+    }
+
+    /// Calls of this address arrive, the first one or one that is sent again.
+    fn assert_let_in(&self, address: IpAddr) {
+        let what = format!("calls of {address} to arrive");
+        wait_until(WITHIN, &what, || Ok(self.may_call(address).then_some(()))).unwrap();
+    }
+
+    /// Calls of this address do not arrive any more.
+    fn assert_shut_out(&self, address: IpAddr) {
+        let what = format!("{address} to be a stranger's");
+        wait_until(WITHIN, &what, || Ok((!self.may_call(address)).then_some(()))).unwrap();
     }
 
     /// Whether an INVITE of this address gets to the SIP server, which challenges it then.

@@ -15,11 +15,10 @@ fn a_phone_that_takes_its_registration_back_is_a_stranger_again() {
             let address = scene.somewhere(if all { 41 } else { 40 }, Family::V4);
             let phone = Handset::new(scene.lab.trunk(), address, transport, "alice");
             assert!(phone.register(AN_HOUR_S).unwrap().complete);
-            assert!(scene.may_call(address));
+            scene.assert_let_in(address);
             let gone = if all { phone.deregister_all() } else { phone.deregister() }.unwrap();
             assert!(gone.complete, "{transport:?}: {}", gone.log);
-            wait_until(WITHIN, "the phone to be a stranger", || Ok((!scene.may_call(address)).then_some(())))
-                .unwrap();
+            scene.assert_shut_out(address);
             assert!(scene.filter.registrations().unwrap().is_empty());
         }
         // Two tests share the addresses.
@@ -36,17 +35,16 @@ fn a_registration_that_nobody_refreshes_ends_by_itself_also_without_a_daemon() {
     let register = |address, user: &str| {
         let phone = Handset::new(scene.lab.trunk(), address, Transport::Udp, user);
         assert!(phone.register(3).unwrap().complete);
-        assert!(scene.may_call(address));
+        scene.assert_let_in(address);
     };
     register(addresses[0], "alice");
-    wait_until(WITHIN, "the registration to end", || Ok((!scene.may_call(addresses[0])).then_some(())))
-        .unwrap();
+    scene.assert_shut_out(addresses[0]);
     wait_until(WITHIN, "the list to be empty", || Ok(scene.filter.registrations()?.is_empty().then_some(())))
         .unwrap();
     register(addresses[1], "bob");
     scene.filter.kill(Signal::SIGKILL).unwrap();
-    assert!(scene.may_call(addresses[1]), "the kernel goes on");
-    wait_until(WITHIN, "the kernel to end it", || Ok((!scene.may_call(addresses[1])).then_some(()))).unwrap();
+    scene.assert_let_in(addresses[1]);
+    scene.assert_shut_out(addresses[1]);
 }
 
 #[test]
@@ -90,7 +88,7 @@ fn the_operator_may_register_somebody_and_take_it_back() {
     let address = scene.somewhere(40, Family::V4);
     let from = address.to_string();
     scene.filter.done(&["registration", "add", "alice@lab", "--from", &from, "--for", "1h"]).unwrap();
-    assert!(scene.may_call(address));
+    scene.assert_let_in(address);
     assert_eq!(scene.filter.registrations().unwrap(), [format!("alice@lab at {from}")]);
     scene.filter.done(&["registration", "remove", "alice@lab"]).unwrap();
     assert!(!scene.may_call(address));

@@ -1,8 +1,8 @@
 //! Trunks that must register.
 
-use tests::{Family, Handset, Transport, wait_until};
+use tests::{Family, Handset, Transport};
 
-use super::{Scene, WITHIN, prove};
+use super::{Scene, prove};
 
 const AN_HOUR_S: u32 = 3_600;
 
@@ -27,8 +27,7 @@ fn a_trunk_that_must_register_may_do_no_more_until_it_has() {
     let listed = scene.filter.json(&["trunk", "list"]).unwrap();
     assert_eq!(listed[0]["registered_at"], serde_json::json!([address]), "{listed}");
     assert!(trunk.deregister().unwrap().complete);
-    wait_until(WITHIN, "the trunk to have to register", || Ok((!scene.may_call(address)).then_some(())))
-        .unwrap();
+    scene.assert_shut_out(address);
 }
 
 #[test]
@@ -36,13 +35,14 @@ fn while_a_trunk_is_registered_its_other_addresses_may_only_register() {
     let policy = carrier(&prove(""), "").replace("\"198.51.100.20\"", "\"198.51.100.20\", \"198.51.100.21\"");
     let Some(scene) = Scene::or_skip(&policy) else { return };
     let [one, other] = [scene.lab.trunk().address(Family::V4), scene.somewhere(21, Family::V4)];
-    assert!(scene.may_call(one) && scene.may_call(other), "nobody has registered");
+    // Nobody has registered.
+    scene.assert_let_in(one);
+    scene.assert_let_in(other);
     let trunk = Handset::new(scene.lab.trunk(), one, Transport::Udp, "carrier");
     assert!(trunk.register(AN_HOUR_S).unwrap().complete);
-    wait_until(WITHIN, "the other address to be held back", || Ok((!scene.may_call(other)).then_some(())))
-        .unwrap();
-    assert!(scene.may_call(one));
+    scene.assert_shut_out(other);
+    scene.assert_let_in(one);
     let elsewhere = trunk.at(other);
     assert!(elsewhere.register(AN_HOUR_S).unwrap().complete);
-    assert!(scene.may_call(other));
+    scene.assert_let_in(other);
 }
