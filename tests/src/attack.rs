@@ -9,20 +9,22 @@ use crate::frames::write_pcap;
 use crate::host::{Family, Host};
 use crate::process::{Outcome, Process};
 
-/// Both tools give up by themselves where nobody answers; the rest is for a machine under load.
+/// It gives up by itself where nobody answers; the rest is for a machine under load.
 const TOOL_MS: u64 = 60_000;
 /// The longest flood.
 const FLOOD_S: u32 = 120;
 
-/// Guesses the password of an account by `svcrack`, with so many words, none of them right.
-pub fn crack(from: &Host, to: SocketAddr, user: &str, words: usize) -> Result<Outcome> {
+/// Starts to guess the password of an account by `svcrack`, with so many words, none of them right.
+///
+/// It ends by itself some 20 s after nobody answers any more.
+pub fn crack(from: &Host, to: SocketAddr, user: &str, words: usize) -> Result<Process> {
     let path = from.directory().join("words.txt");
     let list: String = (0..words).map(|number| format!("guess{number}\n")).collect();
     std::fs::write(&path, list).with_context(|| format!("write {}", path.display()))?;
     let mut command = from.command("svcrack");
     command.env("HOME", from.directory()).args(["-u", user, "-d"]).arg(&path);
     command.args(["-p", &to.port().to_string(), &to.ip().to_string()]);
-    from.run("svcrack", command, Duration::from_millis(TOOL_MS))
+    from.spawn("svcrack", command)
 }
 
 /// Looks for accounts by `svwar`, with REGISTER requests for the numbers of this range: "100-200".

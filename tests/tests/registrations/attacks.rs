@@ -1,18 +1,19 @@
 //! Phones register and call while others attack.
 
 use std::net::IpAddr;
-use std::thread;
 
 use tests::attack::{Flood, crack, forged, war};
-use tests::{Capture, Family, Handset, Packet, Transport, wait_until};
+use tests::{Capture, Family, Handset, Packet, Process, Transport, wait_until};
 
 use super::{Scene, WITHIN, prove, requests};
 
 const AN_HOUR_S: u32 = 3_600;
 const FAILURES: usize = 5;
+/// Passwords that the cracker knows.
+const WORDS: usize = 200;
 /// What may have been on its way when the fifth refusal left, and while the ban was made: a cracker waits for no answer.
 const ON_ITS_WAY: usize = 5;
-/// The same amid a flood, where the daemon has to wait for a CPU; out of a hundred.
+/// The same amid a flood, where the daemon has to wait for a CPU; out of two hundred.
 const ON_ITS_WAY_IN_A_FLOOD: usize = 60;
 
 fn request(method: &str) -> String {
@@ -28,6 +29,12 @@ fn flood(scene: &Scene, methods: &[&str]) -> Flood {
     let (from, to) = (scene.lab.stranger(), scene.lab.pbx());
     let frames = methods.iter().flat_map(|method| forged(from, to, &request(method), 20_000).unwrap());
     Flood::start(from, &frames.collect::<Vec<_>>()).unwrap()
+}
+
+/// Lets a cracker go on until what it sends is dropped for a ban.
+fn await_ban(scene: &Scene, cracker: Process) {
+    wait_until(WITHIN, "the ban", || Ok((scene.filter.counter("banned")? > 20).then_some(()))).unwrap();
+    drop(cracker);
 }
 
 /// How many guesses arrived, and how many of them after the refusal of the fifth one had left.
@@ -57,21 +64,18 @@ fn phones_register_call_roam_and_call_again_amid_a_flood_while_a_cracker_gets_ba
         .unwrap();
     let arriving = Capture::start(scene.lab.pbx()).unwrap();
     let places = [40, 41, 42, 43].map(|host| scene.somewhere(host, Family::V4));
-    thread::scope(|scope| {
-        let attack =
-            scope.spawn(|| crack(scene.lab.stranger(), scene.lab.pbx().sip(Family::V4), "alice", 100));
-        for (transport, [home, away]) in [Transport::Udp, Transport::Tcp].into_iter().zip([[0, 1], [2, 3]]) {
-            let phone = Handset::new(scene.lab.trunk(), places[home], transport, "alice");
-            for phone in [phone.at(places[home]), phone.at(places[away])] {
-                let registered = phone.register(AN_HOUR_S).unwrap();
-                assert!(registered.complete, "{transport:?} at {}: {}", phone.address(), registered.log);
-                let call = phone.call().unwrap();
-                assert!(call.complete, "{transport:?} at {}: {}", phone.address(), call.log);
-            }
+    let attack = crack(scene.lab.stranger(), scene.lab.pbx().sip(Family::V4), "alice", WORDS).unwrap();
+    for (transport, [home, away]) in [Transport::Udp, Transport::Tcp].into_iter().zip([[0, 1], [2, 3]]) {
+        let phone = Handset::new(scene.lab.trunk(), places[home], transport, "alice");
+        for phone in [phone.at(places[home]), phone.at(places[away])] {
+            let registered = phone.register(AN_HOUR_S).unwrap();
+            assert!(registered.complete, "{transport:?} at {}: {}", phone.address(), registered.log);
+            let call = phone.call().unwrap();
+            assert!(call.complete, "{transport:?} at {}: {}", phone.address(), call.log);
         }
-        attack.join().unwrap().unwrap();
-    });
+    }
     flood.still_runs().unwrap();
+    await_ban(&scene, attack);
     let causes = scene.filter.bans_of(cracker).unwrap();
     assert_eq!(causes.len(), 1, "the cracker is banned");
     let arrived = arriving.stop().unwrap();
@@ -96,7 +100,7 @@ fn a_cracker_is_banned_for_the_fifth_wrong_password() {
     let Some(scene) = Scene::or_skip(&prove("")) else { return };
     let cracker = scene.lab.stranger().address(Family::V4);
     let arriving = Capture::start(scene.lab.pbx()).unwrap();
-    crack(scene.lab.stranger(), scene.lab.pbx().sip(Family::V4), "alice", 100).unwrap();
+    await_ban(&scene, crack(scene.lab.stranger(), scene.lab.pbx().sip(Family::V4), "alice", WORDS).unwrap());
     let causes = scene.filter.bans_of(cracker).unwrap();
     let [guesses, late] = guesses(&arriving.stop().unwrap(), cracker);
     assert!(guesses >= FAILURES && late <= ON_ITS_WAY, "{guesses} guesses arrived, {late} late: {causes:?}");

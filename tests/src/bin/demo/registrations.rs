@@ -1,12 +1,13 @@
 //! The second scene: phones at addresses that nobody lists, a cracker, and a flood.
 
 use std::net::{IpAddr, Ipv4Addr};
-use std::thread;
 use std::time::Duration;
 
-use anyhow::{Result, anyhow};
+use anyhow::Result;
 use tests::attack::{crack, forged};
-use tests::{Capture, Family, Filter, Flood, Handset, Lab, Packet, Pbx, Report, Transport, ask_from, call};
+use tests::{
+    Capture, Family, Filter, Flood, Handset, Lab, Packet, Pbx, Report, Transport, ask_from, call, wait_until,
+};
 
 /// Long enough for the scene.
 const LIFETIME_S: u32 = 600;
@@ -16,6 +17,9 @@ const WORDS: usize = 50;
 const FORGED: u32 = 20_000;
 /// How long to wait for the answer to a single request.
 const PROBE: Duration = Duration::from_millis(500);
+
+/// How long the cracker's ban may take to be noticed.
+const BAN: Duration = Duration::from_secs(20);
 
 const POLICY: &str = include_str!("../../demo-policy.toml");
 
@@ -35,11 +39,10 @@ pub(super) fn show(report: &mut Report) -> Result<String> {
     let mut flood = Flood::start(lab.stranger(), &frames)?;
     let arriving = Capture::start(lab.pbx())?;
     report.step("svcrack guesses a phone's password; the phone registers, calls, moves, registers and calls");
-    thread::scope(|scope| {
-        let cracker = scope.spawn(|| crack(lab.stranger(), lab.pbx().sip(Family::V4), "alice", WORDS));
-        phone(report, &lab, [home, away])?;
-        cracker.join().map_err(|_| anyhow!("the cracker panicked"))?
-    })?;
+    let cracker = crack(lab.stranger(), lab.pbx().sip(Family::V4), "alice", WORDS)?;
+    phone(report, &lab, [home, away])?;
+    wait_until(BAN, "the cracker to be banned", || Ok((filter.counter("banned")? > 0).then_some(())))?;
+    drop(cracker);
     flood.still_runs()?;
     let arrived = arriving.stop()?;
     attackers(report, &lab, &filter, &arrived)?;
