@@ -14,7 +14,7 @@ const WORDS: usize = 200;
 /// What may have been on its way when the fifth refusal left, and while the ban was made: a cracker waits for no answer.
 const ON_ITS_WAY: usize = 5;
 /// The same amid a flood, where the daemon has to wait for a CPU; out of two hundred.
-const ON_ITS_WAY_IN_A_FLOOD: usize = 60;
+const ON_ITS_WAY_IN_A_FLOOD: usize = 20;
 
 fn request(method: &str) -> String {
     format!(
