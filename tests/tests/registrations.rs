@@ -3,6 +3,7 @@
 //! It sees the filter only as operators and peers do.
 
 mod attacks;
+mod encrypted;
 mod endings;
 mod latency;
 mod phones;
