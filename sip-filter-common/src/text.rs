@@ -180,12 +180,7 @@ fn lower_word(text: &[u8; SIGHTING_TEXT_LEN], at: usize) -> u64 {
 ///
 /// By way of memory: the verifier goes through what follows once, not once for each length of the gap.
 #[inline(always)]
-fn value(
-    text: &[u8; SIGHTING_TEXT_LEN],
-    at: usize,
-    place: &mut u16,
-    skips: impl Fn(u8) -> bool,
-) -> usize {
+fn value(text: &[u8; SIGHTING_TEXT_LEN], at: usize, place: &mut u16, skips: impl Fn(u8) -> bool) -> usize {
     let mut gap = 0;
     while gap < GAP_MAX && skips(text[(at + gap) & PLACE_MASK]) {
         gap += 1;
@@ -281,8 +276,13 @@ mod tests {
         ] {
             assert_eq!(marks(&std::format!("{REGISTER}{line}\r\n\r\n")).is_scanner, 1, "{line}");
         }
-        for line in ["User-Agent: Yealink", "User-Agent:", "Server: sipcli", "User-Agent: My friendly phone", "X: a@1.1.1."]
-        {
+        for line in [
+            "User-Agent: Yealink",
+            "User-Agent:",
+            "Server: sipcli",
+            "User-Agent: My friendly phone",
+            "X: a@1.1.1.",
+        ] {
             assert_eq!(marks(&std::format!("{REGISTER}{line}\r\n\r\n")).is_scanner, 0, "{line}");
         }
     }
