@@ -6,8 +6,8 @@
 
 use crate::{
     frame::Frame,
-    maps::{Address, LaneLimits, LaneTotal, SightingKind, TextMarks, UNITS_PER_REQUEST},
-    parse::{OFFSET_MASK, Packet},
+    maps::{Address, FlowKey, LaneLimits, LaneTotal, SightingKind, TextMarks, UNITS_PER_REQUEST},
+    parse::{OFFSET_MASK, Packet, protocol},
     reason::Reason,
     sip::{self, Method},
     tables::Tables,
@@ -24,6 +24,22 @@ pub struct Datagram {
     pub is_tcp: bool,
     /// Whether the IP header is one of IPv6.
     pub is_ipv6: bool,
+}
+
+/// What bounds a peer that may not do everything.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bounds {
+    /// The payload cannot be read.
+    pub is_encrypted: bool,
+    /// It is a trunk's, which may register as often as it likes; or else a stranger, which has a budget.
+    pub is_trunk: bool,
+    /// Somebody is registered from its address, and it may be he, by port and transport.
+    pub is_registered: bool,
+}
+
+impl Bounds {
+    /// A stranger whose payload can be read.
+    pub const STRANGER: Self = Self { is_encrypted: false, is_trunk: false, is_registered: false };
 }
 
 /// The payload of a datagram.
@@ -51,19 +67,22 @@ pub fn judge<F: Frame + ?Sized, T: Tables>(
     frame: &F,
     datagram: &Datagram,
     source: &Address,
-    is_encrypted: bool,
+    bounds: Bounds,
     tables: &T,
 ) -> Reason {
+    if bounds.is_registered && is_registered_flow(frame, datagram, source, tables) {
+        return Reason::Registered;
+    }
     let wish = if datagram.is_tcp {
-        segment(frame, datagram, is_encrypted, tables)
+        segment(frame, datagram, bounds, tables)
     } else {
-        user_datagram(frame, datagram, tables)
+        user_datagram(frame, datagram, bounds, tables)
     };
     match wish {
         Wish::Nothing(reason) => reason,
-        Wish::Spend(units) => spend(source, units, tables),
+        Wish::Spend(units) => spend(source, units, bounds, tables),
         Wish::Request(method, payload) => {
-            let reason = spend(source, UNITS_PER_REQUEST, tables);
+            let reason = spend(source, UNITS_PER_REQUEST, bounds, tables);
             if reason as u32 != Reason::Probation as u32 {
                 return reason;
             }
@@ -78,9 +97,27 @@ pub fn judge<F: Frame + ?Sized, T: Tables>(
 }
 
 #[inline(always)]
-fn user_datagram<F: Frame + ?Sized, T: Tables>(frame: &F, datagram: &Datagram, tables: &T) -> Wish {
+fn is_registered_flow<F: Frame + ?Sized, T: Tables>(
+    frame: &F,
+    datagram: &Datagram,
+    source: &Address,
+    tables: &T,
+) -> bool {
+    let Some([high, low]) = frame.read(datagram.transport_at) else { return false };
+    let protocol = if datagram.is_tcp { protocol::TCP } else { protocol::UDP };
+    let port = u16::from_be_bytes([high, low]).into();
+    tables.has_flow(&FlowKey { address: *source, port, protocol: protocol.into() })
+}
+
+#[inline(always)]
+fn user_datagram<F: Frame + ?Sized, T: Tables>(
+    frame: &F,
+    datagram: &Datagram,
+    bounds: Bounds,
+    tables: &T,
+) -> Wish {
     match user_payload(frame, datagram) {
-        Some(payload) => request(frame, payload, tables),
+        Some(payload) => request(frame, payload, bounds, tables),
         None => Wish::Nothing(Reason::Stranger),
     }
 }
@@ -103,6 +140,8 @@ pub struct Segment {
     pub sequence: u32,
     /// SYN without ACK: a connection is asked for.
     pub opens: bool,
+    /// SYN with ACK: one is granted.
+    pub accepts: bool,
     /// What it carries.
     pub payload: Payload,
 }
@@ -122,17 +161,13 @@ pub fn tcp_header<F: Frame + ?Sized>(frame: &F, datagram: &Datagram) -> Option<S
     Some(Segment {
         sequence: u32::from_be_bytes([s0, s1, s2, s3]),
         opens: flags & (SYN | ACK) == SYN,
+        accepts: flags & (SYN | ACK) == SYN | ACK,
         payload: Payload { at, len: end - at },
     })
 }
 
 #[inline(always)]
-fn segment<F: Frame + ?Sized, T: Tables>(
-    frame: &F,
-    datagram: &Datagram,
-    is_encrypted: bool,
-    tables: &T,
-) -> Wish {
+fn segment<F: Frame + ?Sized, T: Tables>(frame: &F, datagram: &Datagram, bounds: Bounds, tables: &T) -> Wish {
     let Some(Segment { opens, payload, .. }) = tcp_header(frame, datagram) else {
         return Wish::Nothing(Reason::Stranger);
     };
@@ -147,15 +182,15 @@ fn segment<F: Frame + ?Sized, T: Tables>(
     if !tables.has_connection(frame, datagram) {
         return Wish::Nothing(Reason::Stranger);
     }
-    if payload.len == 0 || is_encrypted {
+    if payload.len == 0 || bounds.is_encrypted {
         return Wish::Spend(1);
     }
-    request(frame, payload, tables)
+    request(frame, payload, bounds, tables)
 }
 
 /// A request of a listed method, a keep-alive, or nothing that a stranger may send.
 #[inline(always)]
-fn request<F: Frame + ?Sized, T: Tables>(frame: &F, payload: Payload, tables: &T) -> Wish {
+fn request<F: Frame + ?Sized, T: Tables>(frame: &F, payload: Payload, bounds: Bounds, tables: &T) -> Wish {
     if is_keep_alive(frame, payload) {
         return Wish::Nothing(Reason::Stranger);
     }
@@ -163,7 +198,8 @@ fn request<F: Frame + ?Sized, T: Tables>(frame: &F, payload: Payload, tables: &T
         let is_reply = sip::status_at(frame, payload.at, payload.len).is_some();
         return Wish::Nothing(if is_reply { Reason::Stranger } else { Reason::NotSip });
     };
-    if tables.index().lane.methods & method.bit() == 0 {
+    let methods = if bounds.is_trunk { Method::Register.bit() } else { tables.index().lane.methods };
+    if methods & method.bit() == 0 {
         return Wish::Nothing(Reason::Stranger);
     }
     Wish::Request(method, payload)
@@ -207,7 +243,11 @@ fn look(method: Method, marks: &TextMarks, payload: Payload, is_tcp: bool, limit
 
 /// Spends from the source's own budget and from that of all strangers.
 #[inline(always)]
-fn spend<T: Tables>(source: &Address, units: u64, tables: &T) -> Reason {
+fn spend<T: Tables>(source: &Address, units: u64, bounds: Bounds, tables: &T) -> Reason {
+    // A trunk is known, and never limited: strangers who take its address cannot use up what it has.
+    if bounds.is_trunk {
+        return Reason::Probation;
+    }
     let LaneLimits { unit_ns, burst_ns, .. } = tables.index().lane;
     let now_ns = tables.now_ns();
     let lane = tables.lane(source);
@@ -254,8 +294,18 @@ impl Datagram {
         Self {
             network_at: packet.network_at as usize,
             transport_at: packet.transport_at as usize,
-            is_tcp: packet.protocol == crate::parse::protocol::TCP,
+            is_tcp: packet.protocol == protocol::TCP,
             is_ipv6: packet.is_ipv6,
+        }
+    }
+
+    /// Where it says that it comes from.
+    #[inline(always)]
+    pub fn source<F: Frame + ?Sized>(&self, frame: &F) -> Option<Address> {
+        if self.is_ipv6 {
+            Some(Address { halves: frame.read_long_words(self.network_at + 8)? })
+        } else {
+            Some(Address::from_ipv4(frame.read(self.network_at + 12)?))
         }
     }
 

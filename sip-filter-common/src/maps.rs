@@ -12,7 +12,8 @@ mod live;
 mod sighting;
 
 pub use lane::{
-    FLOWS_MAX, FlowKey, LANE_BUCKETS, LANE_TOTALS, Lane, LaneLimits, LaneTotal, UNITS_PER_REQUEST,
+    CHALLENGE_NS, FLOWS_MAX, FlowKey, LANE_BUCKETS, LANE_TOTALS, Lane, LaneLimits, LaneTotal,
+    UNITS_PER_REQUEST,
 };
 pub use sighting::{
     RING_BYTES, SIGHTING_TEXT_LEN, STREAM_RING_BYTES, Sighting, SightingHeader, SightingKind, TextMarks,
@@ -149,6 +150,9 @@ pub mod program {
     pub const EXPLAIN: &str = "sip_explain";
     /// Looks at what leaves: the SIP server's replies.
     pub const WATCH: &str = "sip_watch";
+
+    /// Those that outlive the controller by pins of their own.
+    pub const PINNED: [&str; 2] = [FILTER, EXPLAIN];
 }
 
 shared! {
@@ -288,14 +292,20 @@ shared! {
         pub peer_bits: [u64; PEER_BITS_WORDS],
     }
 
-    /// What is known about one address beside the policy; all zeros where it is nothing.
-    pub struct Peer: 32 {
-        /// Who.
-        pub address: Address,
+    /// What is known about an address beside the policy.
+    pub struct Known: 16 {
         /// When its ban ends, in nanoseconds of CLOCK_BOOTTIME; 0 for none.
         pub banned_until_ns: u64,
         /// Until when a registration lets it in, in nanoseconds of CLOCK_BOOTTIME; 0 for none.
         pub registered_until_ns: u64,
+    }
+
+    /// An address about which something is known; all zeros in an empty place.
+    pub struct Peer: 32 {
+        /// Who.
+        pub address: Address,
+        /// What.
+        pub known: Known,
     }
 
     /// The peers of which either hash leads here: a cache line.

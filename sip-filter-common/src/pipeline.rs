@@ -7,8 +7,8 @@ use core::ops::ControlFlow::{self, Break, Continue};
 
 use crate::{
     frame::Frame,
-    lane::Datagram,
-    maps::{Class, FRAGMENT_LIFETIME_NS, FlowKey, FragmentDecision, Peer, Transport},
+    lane::Bounds,
+    maps::{Class, Known, Transport},
     parse::{self, Packet, Part, protocol},
     reason::{Reason, Verdict},
     sources::class_of,
@@ -53,64 +53,91 @@ pub fn decide<F: Frame + ?Sized, T: Tables>(frame: &F, packet: &Packet, tables: 
     }
     let class = class_of(packet, tables);
     // A stranger's packet is the commonest where this filter is needed most: it asks nothing about its rights.
-    if let (None, Part::Whole) = (class, packet.part) {
-        return stranger(frame, packet, listeners, tables);
-    }
-    let class = class.unwrap_or(Class::NOBODY);
-    let (Break(reason) | Continue(reason)) = settle(frame, packet, listeners, class, tables);
+    let settled = match (class, packet.part) {
+        (None, Part::Whole) => stranger(packet, listeners, tables),
+        _ => settle(packet, listeners, class.unwrap_or(Class::NOBODY), tables),
+    };
+    let reason = match settled {
+        Settled::By(reason) => reason,
+        Settled::Unless(bounds) => prove(frame, packet, bounds, tables),
+    };
     if is_first {
-        lead(packet, reason, class, tables);
+        lead(packet, reason, class.unwrap_or(Class::NOBODY), tables);
     }
     reason
 }
 
+/// What is known of a packet without a look at what it carries.
+enum Settled {
+    /// Its way ends.
+    By(Reason),
+    /// It is dropped, unless it is one by which a peer may register.
+    Unless(Bounds),
+}
+
+/// Looks whether a peer that may not do everything does no more than register.
+#[inline(always)]
+fn prove<F: Frame + ?Sized, T: Tables>(frame: &F, packet: &Packet, bounds: Bounds, tables: &T) -> Reason {
+    match (bounds.is_trunk, tables.prove(frame, packet, bounds)) {
+        (true, Reason::Probation) => Reason::Trunk,
+        (true, reason) if !matches!(reason, Reason::Registered) => Reason::NotRegistered,
+        (_, reason) => reason,
+    }
+}
+
 /// What [`settle`] comes to for a whole datagram of somebody whom no list names.
 #[inline(always)]
-fn stranger<F: Frame + ?Sized, T: Tables>(frame: &F, packet: &Packet, listeners: u64, tables: &T) -> Reason {
+fn stranger<T: Tables>(packet: &Packet, listeners: u64, tables: &T) -> Settled {
     let listeners = on_its_vlan(packet, listeners, tables);
     if listeners == 0 {
-        return Reason::WrongVlan;
+        return Settled::By(Reason::WrongVlan);
     }
     let peer = tables.peer(&packet.source);
     if is_ahead(peer.banned_until_ns, tables) {
-        return Reason::Banned;
+        return Settled::By(Reason::Banned);
     }
-    unlisted(frame, packet, &peer, listeners, tables)
+    unlisted(packet, &peer, listeners, tables)
 }
 
 /// Whom no list speaks for at these listeners: a registered peer, or a stranger.
 #[inline(always)]
-fn unlisted<F: Frame + ?Sized, T: Tables>(
-    frame: &F,
-    packet: &Packet,
-    peer: &Peer,
-    listeners: u64,
-    tables: &T,
-) -> Reason {
-    if is_registered(packet, peer, listeners, tables) {
-        return Reason::Registered;
-    }
+fn unlisted<T: Tables>(packet: &Packet, peer: &Known, listeners: u64, tables: &T) -> Settled {
     let index = tables.index();
-    if listeners & index.prove == 0 || !matches!(packet.part, Part::Whole) {
-        return Reason::Stranger;
-    }
-    let is_encrypted = listeners & index.prove & !index.encrypted == 0;
-    tables.prove(frame, &Datagram::of(packet), &packet.source, is_encrypted)
+    let at = listeners & index.prove;
+    let unless = at != 0 && matches!(packet.part, Part::Whole);
+    let bounds = Bounds { is_encrypted: at & !index.encrypted == 0, ..Bounds::STRANGER };
+    unless_registered(peer, listeners, unless.then_some(bounds), Reason::Stranger, tables)
 }
 
-/// Whether a registration lets the packet in at one of these listeners.
+/// A trunk that may do more than register only from where it is registered.
 #[inline(always)]
-fn is_registered<T: Tables>(packet: &Packet, peer: &Peer, listeners: u64, tables: &T) -> bool {
+fn registering<T: Tables>(packet: &Packet, peer: &Known, listeners: u64, tables: &T) -> Settled {
     let index = tables.index();
-    if !is_ahead(peer.registered_until_ns, tables) {
-        return false;
+    let at = listeners & index.signalling;
+    let unless = at != 0 && matches!(packet.part, Part::Whole);
+    let bounds = Bounds { is_encrypted: at & !index.encrypted == 0, is_trunk: true, ..Bounds::STRANGER };
+    unless_registered(peer, listeners, unless.then_some(bounds), Reason::NotRegistered, tables)
+}
+
+/// A registered peer, or else whoever has to stay within bounds, if any; or else nobody.
+#[inline(always)]
+fn unless_registered<T: Tables>(
+    peer: &Known,
+    listeners: u64,
+    bounds: Option<Bounds>,
+    or_else: Reason,
+    tables: &T,
+) -> Settled {
+    let index = tables.index();
+    let is_registered =
+        listeners & (index.signalling | index.media) != 0 && is_ahead(peer.registered_until_ns, tables);
+    if is_registered && (index.trusts_flows == 0 || listeners & index.media != 0) {
+        return Settled::By(Reason::Registered);
     }
-    if listeners & index.media != 0 {
-        return true;
+    match bounds {
+        Some(bounds) => Settled::Unless(Bounds { is_registered, ..bounds }),
+        None => Settled::By(or_else),
     }
-    let flow =
-        FlowKey { address: packet.source, port: packet.source_port as u32, protocol: packet.protocol as u32 };
-    listeners & index.signalling != 0 && (index.trusts_flows == 0 || tables.has_flow(&flow))
 }
 
 /// Whether a time of CLOCK_BOOTTIME, or 0 for none, is still to come.
@@ -121,23 +148,17 @@ fn is_ahead<T: Tables>(until_ns: u64, tables: &T) -> bool {
 
 /// The README's precedence.
 #[inline(always)]
-fn settle<F: Frame + ?Sized, T: Tables>(
-    frame: &F,
-    packet: &Packet,
-    listeners: u64,
-    class: Class,
-    tables: &T,
-) -> ControlFlow<Reason, Reason> {
+fn settle<T: Tables>(packet: &Packet, listeners: u64, class: Class, tables: &T) -> Settled {
     if listeners == 0 {
-        return Break(Reason::NotProtected);
+        return Settled::By(Reason::NotProtected);
     }
     if class.flags & Class::ADMIN != 0 {
-        return Break(Reason::Admin);
+        return Settled::By(Reason::Admin);
     }
     match packet.part {
-        Part::Whole | Part::First => admit(frame, packet, listeners, class, tables),
-        Part::Later => follow(packet, listeners, class, tables),
-        Part::Hidden => Break(Reason::Malformed),
+        Part::Whole | Part::First => admit(packet, listeners, class, tables),
+        Part::Later => Settled::By(follow(packet, listeners, class, tables)),
+        Part::Hidden => Settled::By(Reason::Malformed),
     }
 }
 
@@ -204,31 +225,30 @@ fn on_its_vlan<T: Tables>(packet: &Packet, listeners: u64, tables: &T) -> u64 {
 
 /// The README's precedence from VLAN on, for a packet whose listeners are known.
 #[inline(always)]
-fn admit<F: Frame + ?Sized, T: Tables>(
-    frame: &F,
-    packet: &Packet,
-    listeners: u64,
-    class: Class,
-    tables: &T,
-) -> ControlFlow<Reason, Reason> {
+fn admit<T: Tables>(packet: &Packet, listeners: u64, class: Class, tables: &T) -> Settled {
     let listeners = on_its_vlan(packet, listeners, tables);
     if listeners == 0 {
-        return Break(Reason::WrongVlan);
+        return Settled::By(Reason::WrongVlan);
     }
     let peer = tables.peer(&packet.source);
-    refuse(&peer, class, tables)?;
+    if let Break(reason) = refuse(&peer, class, tables) {
+        return Settled::By(reason);
+    }
     if class.deny & listeners != 0 {
-        return Break(Reason::Denied);
+        return Settled::By(Reason::Denied);
+    }
+    if class.allow & !class.registering & listeners != 0 {
+        return Settled::By(Reason::Trunk);
     }
     if class.allow & listeners != 0 {
-        return Break(Reason::Trunk);
+        return registering(packet, &peer, listeners, tables);
     }
-    Continue(unlisted(frame, packet, &peer, listeners, tables))
+    unlisted(packet, &peer, listeners, tables)
 }
 
 /// What refuses a peer at every listener.
 #[inline(always)]
-fn refuse<T: Tables>(peer: &Peer, class: Class, tables: &T) -> ControlFlow<Reason> {
+fn refuse<T: Tables>(peer: &Known, class: Class, tables: &T) -> ControlFlow<Reason> {
     if class.flags & Class::DENIED != 0 {
         return Break(Reason::Denied);
     }
@@ -237,16 +257,11 @@ fn refuse<T: Tables>(peer: &Peer, class: Class, tables: &T) -> ControlFlow<Reaso
 
 /// A part without ports follows its datagram; where nothing is known of that, known peers pass.
 #[inline(always)]
-fn follow<T: Tables>(
-    packet: &Packet,
-    listeners: u64,
-    class: Class,
-    tables: &T,
-) -> ControlFlow<Reason, Reason> {
-    if let Some(reason) = tables.followed(&packet.fragment_key()) {
-        return Break(reason);
+fn follow<T: Tables>(packet: &Packet, listeners: u64, class: Class, tables: &T) -> Reason {
+    match tables.followed(&packet.fragment_key()) {
+        Some(reason) => reason,
+        None => without_decision(packet, listeners, class, tables),
     }
-    Continue(without_decision(packet, listeners, class, tables))
 }
 
 /// Known is whom a list or a registration speaks for at any listener that the datagram may be for.
@@ -257,7 +272,7 @@ fn without_decision<T: Tables>(packet: &Packet, listeners: u64, class: Class, ta
         return Reason::Fragment;
     }
     let index = tables.index();
-    if class.allow & !class.deny & listeners != 0 {
+    if class.allow & !class.registering & !class.deny & listeners != 0 {
         Reason::Trunk
     } else if !class.deny & (index.signalling | index.media) & listeners != 0
         && is_ahead(peer.registered_until_ns, tables)
@@ -288,8 +303,6 @@ fn lead<T: Tables>(packet: &Packet, reason: Reason, class: Class, tables: &T) {
     if matches!(default.verdict(), Verdict::Pass) == matches!(reason.verdict(), Verdict::Pass) {
         tables.follow(&packet.fragment_key(), None);
     } else {
-        let until_ns = tables.now_ns().saturating_add(FRAGMENT_LIFETIME_NS);
-        let decision = FragmentDecision { until_ns, reason: reason as u64 };
-        tables.follow(&packet.fragment_key(), Some(&decision));
+        tables.follow(&packet.fragment_key(), Some(reason));
     }
 }

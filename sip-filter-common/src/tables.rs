@@ -2,11 +2,12 @@
 
 use crate::{
     frame::Frame,
-    lane::{self, Datagram, Payload},
+    lane::{self, Bounds, Datagram, Payload},
     maps::{
-        Address, Class, Filter6, FlowKey, FragmentDecision, FragmentKey, LINE_WORDS, Lane, Peer, PolicyIndex,
-        SightingKind, SourceIndex, TextMarks,
+        Address, Class, Filter6, FlowKey, FragmentKey, Known, LINE_WORDS, Lane, PolicyIndex, SightingKind,
+        SourceIndex, TextMarks,
     },
+    parse::Packet,
     reason::Reason,
     sources::ipv6,
 };
@@ -32,7 +33,7 @@ pub trait Tables: Lines + Sized {
     /// The listeners that are tied to the local address `destination`.
     fn listeners_at(&self, destination: &Address) -> u64;
     /// What is known about `source` beside the policy.
-    fn peer(&self, source: &Address) -> Peer;
+    fn peer(&self, source: &Address) -> Known;
     /// Whether this flow is registered now.
     fn has_flow(&self, flow: &FlowKey) -> bool;
     /// What a stranger has spent.
@@ -51,19 +52,13 @@ pub trait Tables: Lines + Sized {
     fn now_ns(&self) -> u64;
     /// What was decided for the datagram, if that still stands at [`now_ns`](Self::now_ns).
     fn followed(&self, datagram: &FragmentKey) -> Option<Reason>;
-    /// Lets later fragments follow this decision, or none.
-    fn follow(&self, datagram: &FragmentKey, decision: Option<&FragmentDecision>);
+    /// Lets later fragments follow this decision, or none, for [`FRAGMENT_LIFETIME_NS`](crate::maps::FRAGMENT_LIFETIME_NS).
+    fn follow(&self, datagram: &FragmentKey, reason: Option<Reason>);
 
     /// See [`lane::judge`]; the kernel calls it as a function that the verifier checks once.
     #[inline(always)]
-    fn prove<F: Frame + ?Sized>(
-        &self,
-        frame: &F,
-        datagram: &Datagram,
-        source: &Address,
-        is_encrypted: bool,
-    ) -> Reason {
-        lane::judge(frame, datagram, source, is_encrypted, self)
+    fn prove<F: Frame + ?Sized>(&self, frame: &F, packet: &Packet, bounds: Bounds) -> Reason {
+        lane::judge(frame, &Datagram::of(packet), &packet.source, bounds, self)
     }
 
     /// See [`ipv6::find`]; the kernel calls it as a function that the verifier checks once.

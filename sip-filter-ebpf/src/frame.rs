@@ -16,6 +16,8 @@ use sip_filter_common::{
 
 pub(crate) use outgoing::OutgoingFrame;
 
+use crate::sightings::{self, Place};
+
 /// 1 where XDP frames may be spread over several buffers (Linux 5.18, or an older kernel with that taken over).
 ///
 /// The controller writes it before it loads the program, under this name (`datapath/features.rs`): a constant to the
@@ -58,7 +60,7 @@ impl<'a> LinearFrame<'a> {
     }
 
     #[inline(always)]
-    fn total_len_bytes(&self) -> u64 {
+    pub(crate) fn total_len_bytes(&self) -> u64 {
         if MULTI_BUFFER.load() == 0 {
             return (self.end - self.start) as u64;
         }
@@ -120,6 +122,33 @@ impl<'a> ScatteredFrame<'a> {
     }
 }
 
+/// A frame that lies in pieces, each read of which goes by way of a map: the stack has no room for its headers.
+pub(crate) struct CopiedFrame<'a> {
+    ctx: &'a XdpContext,
+    place: Place,
+}
+
+impl<'a> CopiedFrame<'a> {
+    #[inline(always)]
+    pub(crate) fn new(ctx: &'a XdpContext, place: Place) -> Self {
+        Self { ctx, place }
+    }
+
+    #[inline(always)]
+    fn get<T: Copy>(&self, offset: usize) -> Option<T> {
+        let bytes = sightings::bytes_at(&self.ctx.ctx, offset, size_of::<T>(), self.place)?;
+        // SAFETY: as many bytes were copied there; callers ask for integers only.
+        Some(unsafe { bytes.cast::<T>().read_unaligned() })
+    }
+}
+
+impl CopiedFrame<'_> {
+    #[inline(always)]
+    fn context(&self) -> *mut xdp_md {
+        self.ctx.ctx
+    }
+}
+
 macro_rules! frame {
     ($frame:ident) => {
         impl Frame for $frame<'_> {
@@ -152,6 +181,7 @@ macro_rules! frame {
 }
 
 frame!(LinearFrame);
+frame!(CopiedFrame);
 frame!(ScatteredFrame);
 
 impl LinearFrame<'_> {

@@ -12,15 +12,17 @@ mod sightings;
 mod tables;
 mod watch;
 
+use core::ops::ControlFlow::{Break, Continue};
+
 use aya_ebpf::{
     bindings::{xdp_action, xdp_md},
     macros::{classifier, xdp},
     programs::{TcContext, XdpContext},
 };
-use sip_filter_common::{Mode, Reason, Tables as _, Verdict, judge};
+use sip_filter_common::{Mode, Reason, Tables as _, Verdict, judge, parse, pipeline::decide};
 
 use crate::{
-    frame::{LinearFrame, ScatteredFrame},
+    frame::{CopiedFrame, LinearFrame},
     tables::KernelTables,
 };
 
@@ -32,7 +34,7 @@ const TC_ACT_UNSPEC: i32 = -1;
 #[inline(always)]
 pub fn sip_filter(ctx: XdpContext) -> u32 {
     // No policy yet: there is no listener that could be protected.
-    let Some(tables) = KernelTables::in_force(ctx.ctx, true) else { return xdp_action::XDP_PASS };
+    let Some(tables) = KernelTables::<true>::in_force(ctx.ctx, true) else { return xdp_action::XDP_PASS };
     let reason = reason_for(&ctx, &tables);
     let len_bytes = LinearFrame::new(&ctx).len_bytes();
     tables::count(reason, len_bytes);
@@ -48,7 +50,7 @@ pub fn sip_filter(ctx: XdpContext) -> u32 {
 #[xdp(frags)]
 #[inline(always)]
 pub fn sip_explain(ctx: XdpContext) -> u32 {
-    match KernelTables::in_force(ctx.ctx, false) {
+    match KernelTables::<true>::in_force(ctx.ctx, false) {
         Some(tables) => reason_for(&ctx, &tables) as u32,
         None => Reason::NotProtected as u32,
     }
@@ -80,9 +82,13 @@ fn reason_for(ctx: &XdpContext, tables: &KernelTables) -> Reason {
 #[unsafe(no_mangle)]
 extern "C" fn sip_judge_scattered(ctx: *mut xdp_md, follows: u32) -> u32 {
     let ctx = XdpContext::new(ctx);
-    match KernelTables::in_force(ctx.ctx, follows != 0) {
-        Some(tables) => judge(&ScatteredFrame::new(&ctx), &tables.without_lane()) as u32,
-        None => Reason::NotProtected as u32,
+    let Some(tables) = KernelTables::<false>::in_force(ctx.ctx, follows != 0) else {
+        return Reason::NotProtected as u32;
+    };
+    let frame = CopiedFrame::new(&ctx, tables.place());
+    match parse::ethernet(&frame) {
+        Continue(packet) => decide(&frame, &packet, &tables) as u32,
+        Break(reason) => reason as u32,
     }
 }
 

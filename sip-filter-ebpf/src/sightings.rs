@@ -95,6 +95,9 @@ fn copy_by_bytes(ctx: *mut xdp_md, offset: usize, target: &mut [u8; SIGHTING_TEX
     true
 }
 
+/// How many bytes are copied at most: what a power of two leaves as a remainder.
+pub(crate) const COPIED_MAX: usize = SIGHTING_TEXT_LEN - 1;
+
 /// Copies as much of a message as there is room for; how much that was.
 #[inline(always)]
 pub(crate) fn copy<S: Source>(source: &S, payload: Payload, place: Place) -> u32 {
@@ -105,13 +108,31 @@ pub(crate) fn copy<S: Source>(source: &S, payload: Payload, place: Place) -> u32
     if payload.len == 0 {
         return 0;
     }
-    let len = if payload.len < SIGHTING_TEXT_LEN { payload.len } else { SIGHTING_TEXT_LEN };
+    let len = if payload.len < COPIED_MAX { payload.len } else { COPIED_MAX };
     // Bounded by arithmetic that the compiler cannot see through: it would drop the check that the verifier needs.
     let len = core::hint::black_box(len - 1) % SIGHTING_TEXT_LEN + 1;
     if source.copy(payload.at, &mut sighting.text, len as u32) {
         sighting.header.text_len = len as u32;
     }
     sighting.header.text_len
+}
+
+/// Where the `len` bytes from `offset` on were copied to; none where there are not so many.
+#[inline(always)]
+pub(crate) fn bytes_at<S: Source>(source: &S, offset: usize, len: usize, place: Place) -> Option<*const u8> {
+    let scratch = SCRATCH.get_ptr_mut(place as u32)?;
+    // SAFETY: this CPU's own, and nothing that uses the same place runs before the caller has read it.
+    let text = unsafe { &mut (*scratch).sighting.text };
+    source.copy(offset, text, len as u32).then_some(text.as_ptr())
+}
+
+/// There is no text.
+#[inline(always)]
+pub(crate) fn clear(place: Place) {
+    if let Some(scratch) = SCRATCH.get_ptr_mut(place as u32) {
+        // SAFETY: this CPU's own, and nothing that uses the same place runs before this returns.
+        unsafe { (*scratch).sighting.header.text_len = 0 };
+    }
 }
 
 /// Copies a message and looks at it; nothing found where it cannot be read.
@@ -183,14 +204,13 @@ extern "C" fn sip_report(what: u32, high: u64, low: u64, ports: u32, sequence: u
     header.protocol = (what >> 16) as u16;
     header.sequence = sequence;
     let text_len = header.text_len;
-    if text_len == 0 {
-        return 0;
-    }
-    let len = core::hint::black_box(text_len as u64 - 1) % SIGHTING_TEXT_LEN as u64 + 1;
+    // As above; no text has more.
+    let len = core::hint::black_box(text_len as u64) % SIGHTING_TEXT_LEN as u64;
+    header.text_len = len as u32;
     let len = size_of::<SightingHeader>() as u64 + len;
     let ring = match what & 0xff {
         ACCEPTED_KIND => (&raw const ACCEPTED).cast_mut().cast(),
-        SEGMENT_KIND => (&raw const STREAMS).cast_mut().cast(),
+        SEGMENT_KIND | OPENED_KIND => (&raw const STREAMS).cast_mut().cast(),
         BLOCKED_KIND => (&raw const BLOCKED).cast_mut().cast(),
         _ => (&raw const REFUSED).cast_mut().cast(),
     };
@@ -202,6 +222,7 @@ extern "C" fn sip_report(what: u32, high: u64, low: u64, ports: u32, sequence: u
 
 const ACCEPTED_KIND: u32 = SightingKind::Accepted as u32;
 const SEGMENT_KIND: u32 = SightingKind::Segment as u32;
+const OPENED_KIND: u32 = SightingKind::Opened as u32;
 const BLOCKED_KIND: u32 = SightingKind::Blocked as u32;
 
 /// Counts a message as written, or as lost.

@@ -6,6 +6,8 @@
 pub(crate) mod lane;
 mod peers;
 
+use core::ops::ControlFlow::{Break, Continue};
+
 use aya_ebpf::{
     bindings::{BPF_F_NO_PREALLOC, xdp_md},
     btf_maps::{Array, ArrayOfMaps, HashMap, LpmTrie, LruHashMap, PerCpuArray, lpm_trie::Key},
@@ -14,14 +16,14 @@ use aya_ebpf::{
     programs::XdpContext,
 };
 use sip_filter_common::{
-    Address, Ban, Class, Counter, FragmentDecision, FragmentKey, Frame, Lines, Peer, PolicyIndex, Reason,
+    Address, Ban, Class, Counter, FragmentDecision, FragmentKey, Frame, Lines, PolicyIndex, Reason,
     Tables,
-    lane::{Datagram, Payload},
+    lane::{Bounds, Datagram, Payload},
     maps::{
-        BANS_MAX, CHANGES_MAX, CHUNK_LINES, CHUNKS_MAX, COUNTERS_MAX, ChangeKey, ChangedClass, Clock,
-        FRAGMENTS_MAX, Filter6, FlowKey, LINE_WORDS, LOCAL_ADDRESSES_MAX, Lane, Live, POLICY_SLOTS, SightingKind, SourceIndex, TextMarks,
+        BANS_MAX, CHANGES_MAX, CHUNK_LINES, CHUNKS_MAX, COUNTERS_MAX, ChangeKey, ChangedClass, Clock, FRAGMENT_LIFETIME_NS,
+        FRAGMENTS_MAX, Filter6, FlowKey, Known, LINE_WORDS, LOCAL_ADDRESSES_MAX, Lane, Live, POLICY_SLOTS, SightingKind, SourceIndex, TextMarks,
     },
-    parse::protocol,
+    parse::{self, Packet, protocol},
     sources::ipv6,
 };
 
@@ -62,30 +64,24 @@ static COUNTERS: PerCpuArray<Counter, { COUNTERS_MAX as usize }> = PerCpuArray::
 static CLOCKS: PerCpuArray<Clock, 1> = PerCpuArray::new();
 
 /// The tables of one policy, picked once for each packet.
-pub(crate) struct KernelTables {
+///
+/// Without a `LANE` no stranger may prove itself: in frames that lie in pieces, which no request of theirs needs.
+pub(crate) struct KernelTables<const LANE: bool = true> {
     /// What the program was called with; null where it is not XDP.
     ctx: *mut xdp_md,
     live: &'static Live,
     slot: Slot,
     follows: bool,
-    /// Whether strangers may prove themselves; not in frames that lie in pieces, which no request of theirs needs.
-    proves: bool,
 }
 
-impl KernelTables {
+impl<const LANE: bool> KernelTables<LANE> {
     /// The policy in force now. Before the first one is written it is empty: it protects nothing.
     ///
     /// `follows` says whether anything is remembered: decisions on fragments, what strangers spend.
     #[inline(always)]
     pub(crate) fn in_force(ctx: *mut xdp_md, follows: bool) -> Option<Self> {
         let live = LIVE.get(0)?;
-        Some(Self { ctx, live, slot: Slot::new(live.slot as u32)?, follows, proves: true })
-    }
-
-    /// The same, for whom no stranger may prove itself.
-    #[inline(always)]
-    pub(crate) fn without_lane(self) -> Self {
-        Self { proves: false, ..self }
+        Some(Self { ctx, live, slot: Slot::new(live.slot as u32)?, follows })
     }
 
     /// Makes the hashes of this machine's peers unlike those of others.
@@ -161,7 +157,7 @@ impl Lines for Slot {
     }
 }
 
-impl Lines for KernelTables {
+impl<const LANE: bool> Lines for KernelTables<LANE> {
     #[inline(always)]
     fn sources(&self) -> &SourceIndex {
         self.slot.sources()
@@ -189,7 +185,7 @@ extern "C" fn sip_find6(high: u64, low: u64, slot: u32, step: u32) -> u32 {
 
 /// What [`sip_prove`] needs to know beside the packet.
 struct Flags {
-    is_encrypted: bool,
+    bounds: Bounds,
     follows: bool,
     slot: u32,
 }
@@ -197,31 +193,49 @@ struct Flags {
 impl Flags {
     #[inline(always)]
     fn to_bits(&self) -> u32 {
-        self.is_encrypted as u32 | (self.follows as u32) << 1 | self.slot << 2
+        self.bounds.is_encrypted as u32
+            | (self.follows as u32) << 1
+            | (self.bounds.is_trunk as u32) << 2
+            | (self.bounds.is_registered as u32) << 3
+            | self.slot << 4
     }
 
     #[inline(always)]
     fn from_bits(bits: u32) -> Self {
-        Self { is_encrypted: bits & 1 != 0, follows: bits & 2 != 0, slot: bits >> 2 }
+        let bounds =
+            Bounds { is_encrypted: bits & 1 != 0, is_trunk: bits & 4 != 0, is_registered: bits & 8 != 0 };
+        Self { bounds, follows: bits & 2 != 0, slot: bits >> 4 }
     }
 }
 
 /// Judges a stranger's packet where strangers may prove themselves; verified once, for any arguments.
 #[unsafe(no_mangle)]
-extern "C" fn sip_prove(ctx: *mut xdp_md, high: u64, low: u64, datagram: u64, flags: u32) -> u32 {
-    let Flags { is_encrypted, follows, slot } = Flags::from_bits(flags);
+extern "C" fn sip_prove(ctx: *mut xdp_md, flags: u32) -> u32 {
+    let Flags { bounds, follows, slot } = Flags::from_bits(flags);
     let (Some(live), Some(slot)) = (LIVE.get(0), Slot::new(slot)) else { return Reason::Stranger as u32 };
-    let tables = KernelTables { ctx, live, slot, follows, proves: true };
+    let tables: KernelTables = KernelTables { ctx, live, slot, follows };
     let context = XdpContext::new(ctx);
     // Headers lie in the first piece of whatever a driver hands over.
     let frame = LinearFrame::new(&context);
-    let source = Address { halves: [high, low] };
-    let datagram = Datagram::from_bits(datagram);
-    sip_filter_common::lane::judge(&frame, &datagram, &source, is_encrypted, &tables) as u32
+    let datagram = Datagram::from_bits(sip_locate(ctx));
+    let Some(source) = datagram.source(&frame) else { return Reason::Stranger as u32 };
+    sip_filter_common::lane::judge(&frame, &datagram, &source, bounds, &tables) as u32
+}
+
+/// Where the datagram stands that was judged: read once more, so that nobody else has to carry it along.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn sip_locate(ctx: *mut xdp_md) -> u64 {
+    let context = XdpContext::new(ctx);
+    match parse::ethernet(&LinearFrame::new(&context)) {
+        Continue(packet) => Datagram::of(&packet).to_bits(),
+        Break(_) => 0,
+    }
 }
 
 /// [`lane::has_connection`] as a global function: it has a stack of its own.
 #[unsafe(no_mangle)]
+#[inline(never)]
 extern "C" fn sip_has_connection(ctx: *mut xdp_md, datagram: u64) -> u32 {
     let context = XdpContext::new(ctx);
     // Headers lie in the first piece of whatever a driver hands over.
@@ -229,15 +243,15 @@ extern "C" fn sip_has_connection(ctx: *mut xdp_md, datagram: u64) -> u32 {
     lane::has_connection(ctx, &frame, &Datagram::from_bits(datagram)) as u32
 }
 
-impl KernelTables {
+impl<const LANE: bool> KernelTables<LANE> {
     /// Where a message is copied to.
     #[inline(always)]
-    fn place(&self) -> Place {
+    pub(crate) fn place(&self) -> Place {
         if self.follows { Place::Filter } else { Place::Explain }
     }
 }
 
-impl Tables for KernelTables {
+impl<const LANE: bool> Tables for KernelTables<LANE> {
     #[inline(always)]
     fn index(&self) -> &PolicyIndex {
         self.slot.index
@@ -261,21 +275,19 @@ impl Tables for KernelTables {
 
     #[inline(always)]
     fn listeners_at(&self, destination: &Address) -> u64 {
-        let Some(addresses) = LOCAL_ADDRESSES.get(self.slot.number) else { return 0 };
-        // A copy: what a helper gets a pointer to has to stand in memory, on every packet's way.
-        let destination = *destination;
-        // SAFETY: a table in force is never written; the next policy gets tables of its own.
-        unsafe { addresses.get(destination) }.copied().unwrap_or(0)
+        let [high, low] = destination.halves;
+        sip_listeners_at(self.slot.number, high, low)
     }
 
     #[inline(always)]
-    fn peer(&self, source: &Address) -> Peer {
+    fn peer(&self, source: &Address) -> Known {
         peers::find(self.live, source)
     }
 
     #[inline(always)]
     fn has_flow(&self, flow: &FlowKey) -> bool {
-        lane::flow_until_ns(flow) > self.now_ns()
+        let [high, low] = flow.address.halves;
+        sip_flow_until_ns(high, low, flow.port, flow.protocol) > self.now_ns()
     }
 
     #[inline(always)]
@@ -333,16 +345,14 @@ impl Tables for KernelTables {
     fn prove<F: Frame + ?Sized>(
         &self,
         _frame: &F,
-        datagram: &Datagram,
-        source: &Address,
-        is_encrypted: bool,
+        _packet: &Packet,
+        bounds: Bounds,
     ) -> Reason {
-        if !self.proves {
+        if !LANE {
             return Reason::Stranger;
         }
-        let [high, low] = source.halves;
-        let flags = Flags { is_encrypted, follows: self.follows, slot: self.slot.number };
-        let number = sip_prove(self.ctx, high, low, datagram.to_bits(), flags.to_bits());
+        let flags = Flags { bounds, follows: self.follows, slot: self.slot.number };
+        let number = sip_prove(self.ctx, flags.to_bits());
         Reason::from_index(number).unwrap_or(Reason::Stranger)
     }
 
@@ -353,23 +363,92 @@ impl Tables for KernelTables {
 
     #[inline(always)]
     fn followed(&self, datagram: &FragmentKey) -> Option<Reason> {
-        // SAFETY: a decision that is overwritten meanwhile is judged as one or the other datagram's.
-        let decision = unsafe { FRAGMENTS.get(datagram) }?;
-        if decision.until_ns <= self.now_ns() {
-            return None;
-        }
-        Reason::from_index(decision.reason as u32)
+        let ([a, b], [c, d]) = (datagram.source.halves, datagram.destination.halves);
+        Reason::from_index(sip_followed(a, b, c, d, Fragment::of(datagram, None).to_bits()))
     }
 
     #[inline(always)]
-    fn follow(&self, datagram: &FragmentKey, decision: Option<&FragmentDecision>) {
+    fn follow(&self, datagram: &FragmentKey, reason: Option<Reason>) {
         if !self.follows {
             return;
         }
-        // A failure leaves later fragments to what is decided without a decision.
-        let _: Result<(), i32> = match decision {
-            Some(decision) => FRAGMENTS.insert(datagram, decision, 0),
-            None => FRAGMENTS.remove(datagram),
-        };
+        let ([a, b], [c, d]) = (datagram.source.halves, datagram.destination.halves);
+        sip_follow(a, b, c, d, Fragment::of(datagram, reason).to_bits());
     }
+}
+
+/// What [`sip_followed`] and [`sip_follow`] need to know beside addresses.
+struct Fragment {
+    identification: u32,
+    protocol: u32,
+    /// What was decided, as a number; [`Fragment::NONE`] for nothing.
+    reason: u32,
+}
+
+impl Fragment {
+    const NONE: u32 = 0xff;
+
+    #[inline(always)]
+    fn of(datagram: &FragmentKey, reason: Option<Reason>) -> Self {
+        let reason = reason.map_or(Self::NONE, |reason| reason as u32);
+        Self { identification: datagram.identification, protocol: datagram.protocol, reason }
+    }
+
+    #[inline(always)]
+    fn to_bits(&self) -> u64 {
+        self.identification as u64 | (self.protocol as u64) << 32 | (self.reason as u64) << 48
+    }
+
+    #[inline(always)]
+    fn key(a: u64, b: u64, c: u64, d: u64, bits: u64) -> FragmentKey {
+        FragmentKey {
+            source: Address { halves: [a, b] },
+            destination: Address { halves: [c, d] },
+            identification: bits as u32,
+            protocol: (bits >> 32 & 0xff) as u32,
+        }
+    }
+}
+
+/// What was decided for a datagram, as a number; a global function, whose key has a stack of its own.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn sip_followed(a: u64, b: u64, c: u64, d: u64, fragment: u64) -> u32 {
+    // SAFETY: a decision that is overwritten meanwhile is judged as one or the other datagram's.
+    match unsafe { FRAGMENTS.get(Fragment::key(a, b, c, d, fragment)) } {
+        Some(decision) if decision.until_ns > now_ns() => decision.reason as u32,
+        _ => Fragment::NONE,
+    }
+}
+
+/// Lets later fragments follow a decision, or none.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn sip_follow(a: u64, b: u64, c: u64, d: u64, fragment: u64) -> u32 {
+    let key = Fragment::key(a, b, c, d, fragment);
+    let reason = fragment >> 48;
+    // A failure leaves later fragments to what is decided without a decision.
+    let _: Result<(), i32> = if reason == Fragment::NONE as u64 {
+        FRAGMENTS.remove(key)
+    } else {
+        let until_ns = now_ns() + FRAGMENT_LIFETIME_NS;
+        FRAGMENTS.insert(key, FragmentDecision { until_ns, reason }, 0)
+    };
+    0
+}
+
+/// The listeners at a local address; a global function, whose key has a stack of its own.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn sip_listeners_at(slot: u32, high: u64, low: u64) -> u64 {
+    let Some(addresses) = LOCAL_ADDRESSES.get(slot) else { return 0 };
+    // SAFETY: a table in force is never written; the next policy gets tables of its own.
+    unsafe { addresses.get(Address { halves: [high, low] }) }.copied().unwrap_or(0)
+}
+
+/// Until when a flow is let in; a global function, whose key has a stack of its own.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn sip_flow_until_ns(high: u64, low: u64, port: u32, protocol: u32) -> u64 {
+    lane::flow_until_ns(&FlowKey { address: Address { halves: [high, low] }, port, protocol })
 }

@@ -8,7 +8,7 @@ use aya_ebpf::{bindings::__sk_buff, programs::TcContext};
 use sip_filter_common::{
     Address, Tables as _,
     lane::{Datagram, Payload, Segment, tcp_header},
-    maps::{SIGHTING_TEXT_LEN, SightingKind, TextMarks},
+    maps::{SightingKind},
     parse::{self, Part, protocol},
     pipeline::listeners_behind,
     sip::{self, Method},
@@ -16,18 +16,18 @@ use sip_filter_common::{
 
 use crate::{
     frame::OutgoingFrame,
-    sightings::{self, Place, Seen},
+    sightings::{self, COPIED_MAX, Place, Seen},
     tables::{KernelTables, lane, now_ns},
 };
 
 /// How many copies one segment may take: as much as a segment can hold.
 const COPIES_MAX: usize = 17;
-const _: () = assert!(COPIES_MAX * SIGHTING_TEXT_LEN > 0xffff);
+const _: () = assert!(COPIES_MAX * COPIED_MAX > 0xffff);
 
 /// Looks at one packet.
 #[inline(always)]
 pub(crate) fn look(ctx: &TcContext) {
-    let Some(tables) = KernelTables::in_force(core::ptr::null_mut(), true) else { return };
+    let Some(tables) = KernelTables::<false>::in_force(core::ptr::null_mut(), true) else { return };
     let index = tables.index();
     let wanted = index.signalling & !index.encrypted;
     if wanted == 0 {
@@ -53,62 +53,67 @@ extern "C" fn sip_watch_message(ctx: *mut __sk_buff, high: u64, low: u64, datagr
     let context = TcContext::new(ctx);
     let frame = OutgoingFrame::new(&context);
     let datagram = Datagram::from_bits(datagram);
-    let (payload, sequence) = if datagram.is_tcp {
-        let Some(Segment { payload, sequence, .. }) = tcp_header(&frame, &datagram) else { return 0 };
-        (payload, sequence)
-    } else {
-        let at = datagram.transport_at + 8;
-        match datagram.end(&frame) {
-            Some(end) if at <= end => (Payload { at, len: end - at }, 0),
-            _ => return 0,
-        }
-    };
-    if payload.len == 0 {
-        return 0;
-    }
     let peer = Address { halves: [high, low] };
-    let status = sip::status_at(&frame, payload.at, payload.len).unwrap_or(0);
-    if status == 401 || status == 407 {
-        open_lane(&peer);
-    }
     let seen = Seen {
         kind: SightingKind::Segment,
         peer: &peer,
         peer_port: (ports >> 16) as u16,
         local_port: ports as u16,
         protocol: if datagram.is_tcp { protocol::TCP } else { protocol::UDP },
-        sequence,
+        sequence: 0,
     };
-    let kind = match status {
-        200..=299 => SightingKind::Accepted,
-        401 | 403 | 407 => SightingKind::Refused,
-        _ if !datagram.is_tcp => return 0,
-        _ => SightingKind::Segment,
+    if datagram.is_tcp {
+        let Some(segment) = tcp_header(&frame, &datagram) else { return 0 };
+        return stream(ctx, &frame, &segment, &seen);
+    }
+    let at = datagram.transport_at + 8;
+    match datagram.end(&frame) {
+        Some(end) if at < end => reply(ctx, &frame, Payload { at, len: end - at }, &seen),
+        _ => 0,
+    }
+}
+
+/// A datagram is one message.
+#[inline(always)]
+fn reply(ctx: *mut __sk_buff, frame: &OutgoingFrame<'_>, payload: Payload, seen: &Seen<'_>) -> u32 {
+    let kind = match sip::status_at(frame, payload.at, payload.len) {
+        Some(200..=299) => SightingKind::Accepted,
+        Some(401 | 407) => {
+            open_lane(seen.peer);
+            SightingKind::Refused
+        }
+        Some(403) => SightingKind::Refused,
+        _ => return 0,
     };
     let marks = sightings::read(&ctx, payload, Place::Watch);
-    // Of a stream, what is not one message alone is put together by the controller.
-    if datagram.is_tcp && marks.blank_line as usize != payload.len {
-        return copy_all(ctx, payload, &seen);
-    }
-    if is_wanted(kind, &marks) {
-        sightings::report(&Seen { kind, ..seen }, Place::Watch);
+    if !matches!(kind, SightingKind::Accepted) || marks.method() == Some(Method::Register) {
+        sightings::report(&Seen { kind, ..*seen }, Place::Watch);
     }
     0
 }
 
-/// Whether the controller learns from a whole message.
+/// Where messages begin and end in a stream is for the controller to find out: the peer has a hand in how it is cut.
 #[inline(always)]
-fn is_wanted(kind: SightingKind, marks: &TextMarks) -> bool {
-    match kind {
-        SightingKind::Accepted => marks.method() == Some(Method::Register),
-        SightingKind::Refused => true,
-        _ => false,
+fn stream(ctx: *mut __sk_buff, frame: &OutgoingFrame<'_>, segment: &Segment, seen: &Seen<'_>) -> u32 {
+    let Segment { sequence, accepts, payload, .. } = *segment;
+    if accepts {
+        sightings::clear(Place::Watch);
+        sightings::report(&Seen { kind: SightingKind::Opened, sequence, ..*seen }, Place::Watch);
+        return 0;
     }
+    if payload.len == 0 {
+        return 0;
+    }
+    // What only looks like a challenge does no harm.
+    if matches!(sip::status_at(frame, payload.at, payload.len), Some(401 | 407)) {
+        open_lane(seen.peer);
+    }
+    copy_all(ctx, payload, &Seen { sequence, ..*seen })
 }
 
 #[inline(always)]
 fn open_lane(peer: &Address) {
-    if let Some(tables) = KernelTables::in_force(core::ptr::null_mut(), true) {
+    if let Some(tables) = KernelTables::<false>::in_force(core::ptr::null_mut(), true) {
         lane::open(peer, tables.salt(), now_ns());
     }
 }
@@ -123,7 +128,7 @@ fn copy_all(ctx: *mut __sk_buff, payload: Payload, seen: &Seen<'_>) -> u32 {
         sightings::copy(&ctx, rest, Place::Watch);
         let sequence = seen.sequence.wrapping_add(copied as u32);
         sightings::report(&Seen { sequence, ..*seen }, Place::Watch);
-        copied += SIGHTING_TEXT_LEN;
+        copied += COPIED_MAX;
         copies += 1;
     }
     0

@@ -10,6 +10,7 @@ mod save;
 mod settling;
 mod start;
 mod trusting;
+mod watching;
 
 pub use start::{NoInterface, Unreadable, read};
 
@@ -24,7 +25,7 @@ use tokio::{
 
 use crate::{
     control::{Request, Response, server},
-    datapath::{AttachMode, Datapath, is_in_own_mount_namespace},
+    datapath::{AttachMode, Datapath, Seen, is_in_own_mount_namespace},
     interfaces::{Interface, Interfaces},
     policy::{OnExit, Policy, change::ListChange, registered::RegisteredTrunks},
     trust::Report,
@@ -69,6 +70,8 @@ enum Event {
     Tick(u64),
     /// A PBX reports something about a registration.
     Report(String, Report),
+    /// The kernel program has seen SIP messages.
+    Seen(Vec<Seen>),
     /// The state file was written, or not.
     Saved(trusting::Saved),
     /// The policy in force was compiled anew.
@@ -95,6 +98,7 @@ struct Daemon {
     unsaved: Vec<ListChange>,
     settling: settling::Settling,
     trusting: trusting::Trusting,
+    watching: watching::Watching,
     /// Held for its file, which is to go with the daemon.
     _socket: server::SocketFile,
 }
@@ -135,6 +139,7 @@ impl Daemon {
             }
             Event::Reload => self.reload().await,
             Event::Report(pbx, report) => self.reported(pbx, report),
+            Event::Seen(seen) => self.seen(seen),
             Event::Saved(saved) => self.trusting.saved(saved),
             Event::Compiled(compiled) => self.settle(*compiled),
             Event::Tick(number) => {
@@ -144,6 +149,7 @@ impl Daemon {
                     return Next::Continue;
                 }
                 self.sweep();
+                self.warn_of_lost();
                 // The kernel drops news of interfaces when too many come at once.
                 for name in self.policy.interfaces.clone() {
                     self.reattach(&name).await;
@@ -169,6 +175,11 @@ impl Daemon {
             if let Some(warning) = start::blind_vlans(&self.policy, &interface) {
                 tracing::warn!("{warning}");
             }
+            // The one that was there went with the interface.
+            if let Err(error) = self.datapath.unwatch(name, false) {
+                tracing::warn!("{name}: {error}");
+            }
+            self.watch_all();
         }
     }
 

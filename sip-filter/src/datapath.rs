@@ -6,10 +6,13 @@
 mod attach;
 mod bans;
 mod features;
+mod lane;
 mod object;
 mod peers;
 mod pins;
+mod sightings;
 mod tables;
+mod watching;
 
 use std::path::PathBuf;
 
@@ -29,6 +32,7 @@ use sip_filter_common::{
 pub use attach::{AttachError, AttachMode, program_name};
 pub use features::Features;
 pub use pins::{Pins, PinsError, is_in_own_mount_namespace};
+pub use sightings::{Ring, Seen};
 pub use tables::Written;
 
 /// The loaded program with its maps and links.
@@ -38,6 +42,7 @@ pub struct Datapath {
     features: Features,
     maps_are_pinned: bool,
     links: Vec<Attachment>,
+    watches: Vec<watching::Watch>,
     tables: tables::InForce,
     peers: peers::Placed,
 }
@@ -118,6 +123,9 @@ pub enum DatapathError {
         "the kernel program answered {0}, which is no reason: is another version loaded? restart the daemon"
     )]
     NoReason(u32),
+    /// A ring of the kernel program cannot be waited for.
+    #[error("cannot wait for what the kernel program sees")]
+    Ring(#[source] std::io::Error),
     /// A pin could not be made.
     #[error("cannot pin {name}")]
     Pin {
@@ -173,6 +181,7 @@ impl Datapath {
             features,
             maps_are_pinned: reused,
             links: Vec::new(),
+            watches: Vec::new(),
             tables: tables::InForce::default(),
             peers: peers::Placed::default(),
         };

@@ -8,12 +8,12 @@ use std::net::{IpAddr, SocketAddr};
 
 use sip_filter_common::lane::{Datagram, Payload, TotalChange, total_after};
 use sip_filter_common::maps::{
-    FRAGMENTS_MAX, Filter6, FlowKey, LANE_TOTALS, LINE_WORDS, Lane, SIGHTING_TEXT_LEN, SightingKind,
-    SourceIndex, TextMarks,
+    FRAGMENT_LIFETIME_NS, FRAGMENTS_MAX, Filter6, FlowKey, Known, LANE_TOTALS, LINE_WORDS, Lane,
+    SIGHTING_TEXT_LEN, SightingKind, SourceIndex, TextMarks,
 };
 use sip_filter_common::text;
 use sip_filter_common::{
-    Address, Class, FragmentDecision, FragmentKey, Frame, Lines, Peer, PolicyIndex, Reason, Tables,
+    Address, Class, FragmentDecision, FragmentKey, Frame, Lines, PolicyIndex, Reason, Tables,
 };
 
 use crate::policy;
@@ -27,7 +27,7 @@ pub struct HostTables {
     filter6: Box<Filter6>,
     lines: Vec<[u64; LINE_WORDS]>,
     local_addresses: HashMap<IpAddr, u64>,
-    peers: HashMap<IpAddr, Peer>,
+    peers: HashMap<IpAddr, Known>,
     flows: HashMap<(SocketAddr, u32), u64>,
     lanes: RefCell<HashMap<u32, Lane>>,
     totals: [Cell<u64>; LANE_TOTALS as usize],
@@ -86,9 +86,8 @@ impl HostTables {
         self.has_connections = has_connections;
     }
 
-    fn peer_mut(&mut self, address: IpAddr) -> &mut Peer {
-        let address = address.to_canonical();
-        self.peers.entry(address).or_insert(Peer { address: address.into(), ..Peer::NOBODY })
+    fn peer_mut(&mut self, address: IpAddr) -> &mut Known {
+        self.peers.entry(address.to_canonical()).or_insert(Known::NOTHING)
     }
 }
 
@@ -120,8 +119,8 @@ impl Tables for HostTables {
         self.local_addresses.get(&IpAddr::from(*destination)).copied().unwrap_or(0)
     }
 
-    fn peer(&self, source: &Address) -> Peer {
-        self.peers.get(&IpAddr::from(*source)).copied().unwrap_or(Peer::NOBODY)
+    fn peer(&self, source: &Address) -> Known {
+        self.peers.get(&IpAddr::from(*source)).copied().unwrap_or(Known::NOTHING)
     }
 
     fn has_flow(&self, flow: &FlowKey) -> bool {
@@ -178,8 +177,10 @@ impl Tables for HostTables {
         self.fragments.borrow().followed(datagram, self.now_ns)
     }
 
-    fn follow(&self, datagram: &FragmentKey, decision: Option<&FragmentDecision>) {
-        self.fragments.borrow_mut().follow(datagram, decision, self.now_ns);
+    fn follow(&self, datagram: &FragmentKey, reason: Option<Reason>) {
+        let until_ns = self.now_ns.saturating_add(FRAGMENT_LIFETIME_NS);
+        let decision = reason.map(|reason| FragmentDecision { until_ns, reason: reason as u64 });
+        self.fragments.borrow_mut().follow(datagram, decision.as_ref(), self.now_ns);
     }
 }
 

@@ -131,6 +131,8 @@ pub struct Prove {
     pub trust: TrustScope,
     /// How much longer than its registration a peer is trusted.
     pub grace: Duration,
+    /// Whether the registrations of scanners are dropped too, not challenged.
+    pub drops_scanners: bool,
 }
 
 impl Default for Prove {
@@ -146,6 +148,7 @@ impl Default for Prove {
             ban: Duration::from_hours(1),
             trust: TrustScope::Address,
             grace: Duration::from_secs(30),
+            drops_scanners: false,
         }
     }
 }

@@ -8,6 +8,9 @@ pub const LANE_BUCKETS: u32 = 131_072;
 pub const LANE_TOTALS: u32 = 2;
 /// How many flows are let in at most.
 pub const FLOWS_MAX: u32 = 131_072;
+/// How long a challenge lets its receiver spend more than its own budget, in nanoseconds: until a thousand phones
+/// behind one address had their turn, and no longer than a client tries (RFC 3261 section 17.1.2.2, timer F).
+pub const CHALLENGE_NS: u64 = 8_000_000_000;
 /// What a request costs; a segment without one costs a unit.
 pub const UNITS_PER_REQUEST: u64 = 16;
 

@@ -1,6 +1,8 @@
 //! Where peers and live changes stand.
 
-use super::{Address, ChangeKey, ChangedClass, Class, Live, PEER_BITS_WORDS, PEER_BUCKETS, Peer, PeerBucket};
+use super::{
+    Address, ChangeKey, ChangedClass, Class, Known, Live, PEER_BITS_WORDS, PEER_BUCKETS, Peer, PeerBucket,
+};
 
 impl ChangeKey {
     /// How many bits stand before the network's.
@@ -57,13 +59,17 @@ impl Live {
 }
 
 impl Peer {
-    /// What is known about nobody.
-    pub const NOBODY: Self =
-        Self { address: Address { halves: [0; 2] }, banned_until_ns: 0, registered_until_ns: 0 };
+    /// Nobody.
+    pub const NOBODY: Self = Self { address: Address { halves: [0; 2] }, known: Known::NOTHING };
+}
 
-    /// Whether there is anything to know.
+impl Known {
+    /// Nothing.
+    pub const NOTHING: Self = Self { banned_until_ns: 0, registered_until_ns: 0 };
+
+    /// Whether there is nothing to know.
     #[inline(always)]
-    pub const fn is_nobody(&self) -> bool {
+    pub const fn is_nothing(&self) -> bool {
         self.banned_until_ns | self.registered_until_ns == 0
     }
 }

@@ -75,11 +75,14 @@ pub enum SightingKind {
     Segment = 3,
     /// A request that was dropped.
     Blocked = 4,
+    /// A connection of TCP that the SIP server accepts; no text.
+    Opened = 5,
 }
 
 impl SightingKind {
     /// All of them, each at its number.
-    pub const ALL: &[Self] = &[Self::Accepted, Self::Refused, Self::Answered, Self::Segment, Self::Blocked];
+    pub const ALL: &[Self] =
+        &[Self::Accepted, Self::Refused, Self::Answered, Self::Segment, Self::Blocked, Self::Opened];
 }
 
 impl TextMarks {

@@ -11,7 +11,7 @@ use aya_ebpf::{
 use sip_filter_common::{
     Address, Frame,
     lane::{Datagram, TotalChange, total_after},
-    maps::{FLOWS_MAX, FlowKey, LANE_BUCKETS, LANE_TOTALS as TOTALS, Lane, LaneLimits, LaneTotal},
+    maps::{CHALLENGE_NS, FLOWS_MAX, FlowKey, LANE_BUCKETS, LANE_TOTALS as TOTALS, Lane, LaneLimits, LaneTotal},
 };
 
 #[btf_map]
@@ -20,10 +20,6 @@ static LANES: Array<Lane, { LANE_BUCKETS as usize }> = Array::new();
 static LANE_TOTALS: Array<LaneTotal, { TOTALS as usize }> = Array::new();
 #[btf_map]
 static FLOWS: HashMap<FlowKey, u64, { FLOWS_MAX as usize }, { BPF_F_NO_PREALLOC as usize }> = HashMap::new();
-
-/// How long a challenge lets its receiver send more than its own budget: as long as RFC 3261 has a client wait for an
-/// answer with all retransmissions, doubled by hand: a phone that asks its user is out of it.
-const CHALLENGE_NS: u64 = 8_000_000_000;
 
 /// `TCP_LISTEN` of the kernel: a socket that is no connection.
 const LISTENS: u32 = 10;

@@ -2,8 +2,8 @@
 
 use aya_ebpf::{btf_maps::Array, macros::btf_map};
 use sip_filter_common::{
-    Address, Peer,
-    maps::{Live, PEER_BUCKETS, PeerBucket},
+    Address,
+    maps::{Known, Live, PEER_BUCKETS, PeerBucket},
 };
 
 #[btf_map]
@@ -11,28 +11,28 @@ static PEERS: Array<PeerBucket, { PEER_BUCKETS as usize }> = Array::new();
 
 /// What is known about `source`.
 #[inline(always)]
-pub(super) fn find(live: &Live, source: &Address) -> Peer {
+pub(super) fn find(live: &Live, source: &Address) -> Known {
     if live.watch & Live::PEERS == 0 {
-        return Peer::NOBODY;
+        return Known::NOTHING;
     }
     let (word, bit) = live.peer_bit(source);
     if live.peer_bits[word] & bit == 0 {
-        return Peer::NOBODY;
+        return Known::NOTHING;
     }
     let [first, second] = PeerBucket::choices(source.hash(live.salt));
-    let peer = in_bucket(first, source);
-    if peer.is_nobody() { in_bucket(second, source) } else { peer }
+    let known = in_bucket(first, source);
+    if known.is_nothing() { in_bucket(second, source) } else { known }
 }
 
 #[inline(always)]
-fn in_bucket(number: u32, source: &Address) -> Peer {
-    let Some(bucket) = PEERS.get(number) else { return Peer::NOBODY };
+fn in_bucket(number: u32, source: &Address) -> Known {
+    let Some(bucket) = PEERS.get(number) else { return Known::NOTHING };
     let [one, other] = &bucket.places;
     if one.address == *source {
-        *one
+        one.known
     } else if other.address == *source {
-        *other
+        other.known
     } else {
-        Peer::NOBODY
+        Known::NOTHING
     }
 }

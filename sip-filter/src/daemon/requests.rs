@@ -19,8 +19,8 @@ use super::{
 };
 use crate::{
     control::{
-        Applied, BanEntry, Banned, Cause, Changed, CounterStatus, EventsStatus, Explanation, Fault,
-        InterfaceStatus, Question, Request, Response, Status, Timing, TransportName, VlanTags,
+        Applied, BanEntry, Banned, Cause, Changed, CounterStatus, Explanation, Fault, InterfaceStatus,
+        Question, Request, Response, Status, Timing, TransportName, VlanTags,
     },
     datapath::{DatapathError, Written},
     explain,
@@ -150,7 +150,7 @@ impl Daemon {
             unsaved_changes: self.unsaved.len(),
             memory_bytes: memory_bytes(&self.datapath),
             links: self.trusting.links(&self.policy),
-            events: EventsStatus::default(),
+            events: self.events_status(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             warnings,
         })

@@ -57,6 +57,7 @@ impl Daemon {
             unsaved: Vec::new(),
             settling: Settling::new(sender.clone()),
             trusting,
+            watching: super::watching::Watching::default(),
             _socket: socket,
         };
         daemon.datapath.start_kernel_log();
@@ -91,6 +92,10 @@ impl Daemon {
         let effects = daemon.trusting.restore();
         daemon.carry_out(effects);
         daemon.trusting.follow(&daemon.policy);
+        daemon.watch_all();
+        for ring in daemon.datapath.rings()? {
+            super::watching::follow(ring, sender.clone());
+        }
         start_sources(listener, clients, changes, reports, sender)?;
         Ok((daemon, events))
     }

@@ -98,6 +98,11 @@ impl Trusting {
         }
     }
 
+    /// Whether anybody is registered from there.
+    pub(super) fn is_registered(&self, address: IpAddr) -> bool {
+        self.trust.is_registered(address)
+    }
+
     /// How the links stand.
     pub(super) fn links(&self, policy: &Policy) -> Vec<LinkStatus> {
         let status = |pbx: &Pbx| {
@@ -203,7 +208,7 @@ impl Daemon {
             Effect::Dismiss { address } => drop(self.datapath.dismiss(*address)?),
             Effect::AdmitFlow { flow, until_ns } => self.datapath.admit_flow(flow, *until_ns)?,
             Effect::DismissFlow { flow } => self.datapath.dismiss_flow(flow)?,
-            Effect::OpenLane { address } => self.datapath.open_lane(*address)?,
+            Effect::OpenLane { address } => self.datapath.open_lane(*address, boot_time_ns())?,
             Effect::Ban { address, duration, cause } => {
                 let duration_ns = u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
                 let mut ban = Ban { until_ns: boot_time_ns().saturating_add(duration_ns), cause: [0; _] };

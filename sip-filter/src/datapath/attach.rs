@@ -120,7 +120,7 @@ impl Datapath {
             pinned.map_err(|source| DatapathError::Pin { name: name.to_owned(), source })?;
         }
         self.maps_are_pinned = true;
-        for name in [program::FILTER, program::EXPLAIN] {
+        for name in program::PINNED {
             self.remove_pin(name)?;
             let path = self.pins.path(name);
             let program = self.ebpf.program_mut(name).ok_or(DatapathError::Missing(name))?;
@@ -136,6 +136,9 @@ impl Datapath {
     /// The pin cannot be removed.
     pub fn detach(&mut self, interface: &str) -> Result<bool, super::PinsError> {
         let pinned = self.pins.remove_link(interface)?;
+        if let Err(error) = self.unwatch(interface, true) {
+            tracing::warn!("{interface}: what it sends is still looked at: {error}");
+        }
         let before = self.links.len();
         self.links.retain(|held| held.interface != interface);
         Ok(pinned || self.links.len() < before)
@@ -150,6 +153,11 @@ impl Datapath {
         // At once, for whoever waits for the directory to be gone; to let go of a link takes a grace period.
         self.pins.remove_all()?;
         self.links.clear();
+        for interface in self.watches.iter().map(|watch| watch.interface().to_owned()).collect::<Vec<_>>() {
+            if let Err(error) = self.unwatch(&interface, true) {
+                tracing::warn!("{interface}: what it sends is still looked at: {error}");
+            }
+        }
         Ok(())
     }
 
@@ -262,7 +270,7 @@ impl Datapath {
 }
 
 /// Removes a pin if it is there.
-fn remove(path: PathBuf) -> Result<(), DatapathError> {
+pub(super) fn remove(path: PathBuf) -> Result<(), DatapathError> {
     match std::fs::remove_file(&path) {
         Err(source) if source.kind() != std::io::ErrorKind::NotFound => {
             Err(DatapathError::PinFile { path, source })

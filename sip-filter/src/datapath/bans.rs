@@ -87,22 +87,3 @@ impl Datapath {
         self.map_mut(name::BANS)
     }
 }
-
-// STUB
-impl super::Datapath {
-    pub fn admit(&mut self, _: std::net::IpAddr, _: u64) -> Result<(), super::DatapathError> {
-        Ok(())
-    }
-    pub fn dismiss(&mut self, _: std::net::IpAddr) -> Result<bool, super::DatapathError> {
-        Ok(true)
-    }
-    pub fn admit_flow(&mut self, _: &crate::trust::Flow, _: u64) -> Result<(), super::DatapathError> {
-        Ok(())
-    }
-    pub fn dismiss_flow(&mut self, _: &crate::trust::Flow) -> Result<(), super::DatapathError> {
-        Ok(())
-    }
-    pub fn open_lane(&mut self, _: std::net::IpAddr) -> Result<(), super::DatapathError> {
-        Ok(())
-    }
-}

@@ -11,7 +11,7 @@ use std::{
 use aya::maps::Array;
 use sip_filter_common::{
     Address, Peer,
-    maps::{Live, PEER_BITS_WORDS, PEER_BUCKET_WIDTH, PEER_BUCKETS, PeerBucket, REGISTERED_MAX, name},
+    maps::{Known, Live, PEER_BITS_WORDS, PEER_BUCKET_WIDTH, PEER_BUCKETS, PeerBucket, REGISTERED_MAX, name},
 };
 
 use super::{Datapath, DatapathError};
@@ -54,10 +54,10 @@ impl Datapath {
     /// [`DatapathError::RegisteredFull`] at the limit; who is in it stays.
     pub fn admit(&mut self, address: IpAddr, until_ns: u64) -> Result<(), DatapathError> {
         let peer = self.peers.peer(&address.into());
-        if peer.registered_until_ns == 0 && self.peers.registered >= REGISTERED_MAX as usize {
+        if peer.known.registered_until_ns == 0 && self.peers.registered >= REGISTERED_MAX as usize {
             return Err(DatapathError::RegisteredFull);
         }
-        self.put_peer(Peer { registered_until_ns: until_ns, ..peer })
+        self.put_peer(Peer { known: Known { registered_until_ns: until_ns, ..peer.known }, ..peer })
     }
 
     /// No registration lets the address in any more; false if none did.
@@ -67,21 +67,21 @@ impl Datapath {
     /// The map cannot be written.
     pub fn dismiss(&mut self, address: IpAddr) -> Result<bool, DatapathError> {
         let peer = self.peers.peer(&address.into());
-        self.put_peer(Peer { registered_until_ns: 0, ..peer })?;
-        Ok(peer.registered_until_ns != 0)
+        self.put_peer(Peer { known: Known { registered_until_ns: 0, ..peer.known }, ..peer })?;
+        Ok(peer.known.registered_until_ns != 0)
     }
 
     /// Until when the kernel lets in whom, by registrations; those that have ended included.
     pub fn registered(&self) -> impl Iterator<Item = (IpAddr, u64)> {
         let peers = self.peers.numbers.values().map(|number| self.peers.peers[*number as usize]);
-        let registered = peers.filter(|peer| peer.registered_until_ns != 0);
-        registered.map(|peer| (peer.address.into(), peer.registered_until_ns))
+        let registered = peers.filter(|peer| peer.known.registered_until_ns != 0);
+        registered.map(|peer| (peer.address.into(), peer.known.registered_until_ns))
     }
 
     /// When an address's ban ends; 0 for none.
     pub(super) fn set_ban(&mut self, address: Address, until_ns: u64) -> Result<(), DatapathError> {
         let peer = self.peers.peer(&address);
-        self.put_peer(Peer { banned_until_ns: until_ns, ..peer })
+        self.put_peer(Peer { known: Known { banned_until_ns: until_ns, ..peer.known }, ..peer })
     }
 
     /// Takes the presence bits of whom nothing is known about any more out of the packet path's way.
@@ -118,7 +118,7 @@ impl Datapath {
         let mut found = Vec::new();
         for bucket in 0..PEER_BUCKETS {
             let places = map.get(&bucket, 0)?.places.into_iter().enumerate();
-            let taken = places.filter(|(_, peer)| !peer.is_nobody());
+            let taken = places.filter(|(_, peer)| !peer.known.is_nothing());
             found.extend(taken.map(|(column, peer)| (bucket as usize * PEER_BUCKET_WIDTH + column, peer)));
         }
         for (place, peer) in found {
@@ -134,7 +134,7 @@ impl Datapath {
     /// Makes the packet path's table say so about a peer.
     fn put_peer(&mut self, peer: Peer) -> Result<(), DatapathError> {
         let before = self.peers.peer(&peer.address);
-        if peer.is_nobody() {
+        if peer.known.is_nothing() {
             return self.remove_peer(&peer.address);
         }
         let choices = PeerBucket::choices(peer.address.hash(self.tables.live.0.salt));
@@ -208,7 +208,7 @@ impl Datapath {
     }
 
     fn count_registered(&mut self, before: &Peer, after: &Peer) {
-        let is = |peer: &Peer| usize::from(peer.registered_until_ns != 0);
+        let is = |peer: &Peer| usize::from(peer.known.registered_until_ns != 0);
         self.peers.registered = self.peers.registered + is(after) - is(before);
     }
 
@@ -222,7 +222,9 @@ impl Datapath {
         }
         let mut map: Array<_, PeerBucket> = self.map_mut(name::PEERS)?;
         let before: PeerBucket = map.get(&bucket, 0)?;
-        if before.places[column].address != places[column].address && !before.places[column].is_nobody() {
+        if before.places[column].address != places[column].address
+            && !before.places[column].known.is_nothing()
+        {
             let mut emptied = before;
             emptied.places[column] = Peer::NOBODY;
             map.set(bucket, emptied, 0)?;

@@ -17,6 +17,7 @@ use sip_filter_common::maps::{name, program};
 /// Where a bpffs is looked for, and mounted where there is none.
 const BPFFS: &str = "/sys/fs/bpf";
 const LINK_PREFIX: &str = "link-";
+const WATCH_PREFIX: &str = "watch-";
 
 /// A pin directory that no other daemon uses.
 #[derive(Debug)]
@@ -175,10 +176,22 @@ impl Pins {
         for interface in self.links() {
             self.remove_link(&interface)?;
         }
-        for name in name::ALL.iter().chain(&[program::FILTER, program::EXPLAIN]) {
+        self.remove_watches()?;
+        for name in name::ALL.iter().chain(&program::PINNED) {
             self.remove(&self.path(name))?;
         }
         Ok(())
+    }
+
+    /// Where the link is pinned that looks at what an interface sends.
+    pub(super) fn watch(&self, interface: &str) -> PathBuf {
+        self.path(&format!("{WATCH_PREFIX}{}", interface.replace('.', ":")))
+    }
+
+    fn remove_watches(&self) -> Result<(), PinsError> {
+        let entries = fs::read_dir(&self.directory).into_iter().flatten().flatten();
+        let is_watch = |entry: &fs::DirEntry| entry.file_name().to_string_lossy().starts_with(WATCH_PREFIX);
+        entries.filter(is_watch).try_for_each(|entry| self.remove(&entry.path()).map(drop))
     }
 
     fn remove(&self, path: &Path) -> Result<bool, PinsError> {

@@ -5,6 +5,7 @@
 
 mod ipv4;
 mod ipv6;
+mod lane;
 mod memory;
 mod near;
 mod rights;
@@ -64,6 +65,7 @@ impl Tables {
     pub fn compile(policy: &Policy, registered: &RegisteredTrunks) -> Result<Self, Full> {
         let mut index: Box<PolicyIndex> = bytemuck::zeroed_box();
         index.mode = policy.mode as u32;
+        lane::write(policy, &mut index);
         write_ports(&policy.listeners, &mut index)?;
         let local_addresses = tie_listeners(&policy.listeners, &mut index)?;
         let mut classes = Classes::default();

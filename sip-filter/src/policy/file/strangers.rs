@@ -28,6 +28,7 @@ struct ProveFile {
     ban: Option<Spanned<String>>,
     trust: Option<Spanned<String>>,
     grace: Option<Spanned<String>>,
+    scanners: Option<Spanned<String>>,
 }
 
 /// Reads the table; what stands in `[strangers.prove]` is checked also where strangers are dropped.
@@ -56,6 +57,11 @@ fn prove(file: &ProveFile, report: &mut Report) -> Prove {
     let mut prove = Prove {
         methods: file.methods.as_ref().and_then(|given| methods(given, report)).unwrap_or(default.methods),
         trust: file.trust.as_ref().and_then(|given| trust(given, report)).unwrap_or(default.trust),
+        drops_scanners: file
+            .scanners
+            .as_ref()
+            .and_then(|given| scanners(given, report))
+            .unwrap_or(default.drops_scanners),
         ..default
     };
     let mut set_rate = |place: &mut _, key, given: Option<&Spanned<String>>| {
@@ -83,6 +89,11 @@ fn prove(file: &ProveFile, report: &mut Report) -> Prove {
         report.mistake(given.map_or(0..0, Spanned::span), message, remedy);
     }
     prove
+}
+
+/// Whether the registrations of scanners are dropped.
+fn scanners(given: &Spanned<String>, report: &mut Report) -> Option<bool> {
+    word("scanners", given, &[("prove", false), ("drop", true)], &[], report)
 }
 
 fn trust(given: &Spanned<String>, report: &mut Report) -> Option<TrustScope> {

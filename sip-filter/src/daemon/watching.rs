@@ -1,0 +1,120 @@
+//! From what the kernel program sees of SIP to what the daemon knows: rings, streams, and the program on what leaves.
+
+use tokio::sync::mpsc;
+
+use super::{Daemon, Event};
+use crate::{
+    control::EventsStatus,
+    datapath::{Ring, Seen},
+    policy::OnExit,
+    sip::stream::Streams,
+    trust::{Flow, SipTransport},
+};
+use sip_filter_common::{maps::SightingKind, parse::protocol};
+
+/// What of the wire is kept between two messages.
+pub(super) struct Watching {
+    /// A flow is first seen in the middle of anything: what follows a blank line is believed.
+    streams: Streams,
+    read: u64,
+    /// What the last warning about lost messages said.
+    lost_told: u64,
+}
+
+impl Default for Watching {
+    fn default() -> Self {
+        Self { streams: Streams::doubting(), read: 0, lost_told: 0 }
+    }
+}
+
+/// Waits for messages on a ring, for as long as anybody wants them.
+pub(super) fn follow(mut ring: Ring, events: mpsc::Sender<Event>) {
+    tokio::spawn(async move {
+        loop {
+            match ring.read().await {
+                Ok(seen) => {
+                    if events.send(Event::Seen(seen)).await.is_err() {
+                        return;
+                    }
+                }
+                Err(error) => {
+                    tracing::error!("what the kernel program sees cannot be read any more: {error}");
+                    return;
+                }
+            }
+        }
+    });
+}
+
+impl Daemon {
+    /// The kernel program has seen messages.
+    pub(super) fn seen(&mut self, batch: Vec<Seen>) {
+        for seen in batch {
+            self.watching.read += 1;
+            let transport =
+                if seen.protocol == protocol::TCP { SipTransport::Tcp } else { SipTransport::Udp };
+            let (address, port) = seen.peer;
+            let flow = Flow { address, port, transport };
+            match seen.kind {
+                SightingKind::Accepted | SightingKind::Refused => self.replied(flow, &seen.text),
+                SightingKind::Answered => self.answered(flow, &seen.text),
+                SightingKind::Opened => {
+                    // SYN takes a number.
+                    let first = seen.sequence.wrapping_add(1);
+                    self.watching.streams.open(flow, first, super::requests::boot_time_ns());
+                }
+                SightingKind::Segment => self.sent(flow, &seen),
+                SightingKind::Blocked => {}
+            }
+        }
+    }
+
+    /// The SIP server sent a segment.
+    fn sent(&mut self, flow: Flow, seen: &Seen) {
+        let now_ns = super::requests::boot_time_ns();
+        let mut messages = self.watching.streams.push(flow, seen.sequence, &seen.text, now_ns);
+        // Where the beginning of a connection was not seen, as after a restart, nothing is believed that a stranger could
+        // have had cut so that it looks like a reply. Who is registered has no reason to.
+        let is_whole = seen.text.starts_with(b"SIP/2.0 ") && seen.text.ends_with(b"\r\n\r\n");
+        if messages.is_empty() && is_whole && self.trusting.is_registered(flow.address) {
+            messages.push(seen.text.clone());
+        }
+        for message in messages {
+            self.replied(flow, &message);
+        }
+    }
+
+    /// Looks at what the interfaces send, where anything is to be learnt from it.
+    pub(super) fn watch_all(&mut self) {
+        let learns = self.policy.strangers.prove.is_some()
+            || self.policy.trunks.iter().any(|trunk| !trunk.registrations.is_empty());
+        let hold = self.policy.on_exit == OnExit::Hold;
+        for interface in self.policy.interfaces.clone() {
+            let is_watched = self.datapath.is_watched(&interface);
+            let done = match (learns, is_watched) {
+                (true, false) => self.datapath.watch(&interface, hold),
+                (false, true) => self.datapath.unwatch(&interface, true),
+                _ => Ok(()),
+            };
+            if let Err(error) = done {
+                tracing::warn!("{interface}: registrations are not learnt from the wire: {error:#}");
+            }
+        }
+    }
+
+    /// How many messages were read, and lost.
+    pub(super) fn events_status(&self) -> EventsStatus {
+        let lost = self.datapath.sightings().map_or(0, |all| all.iter().map(|(_, _, lost)| lost).sum());
+        EventsStatus { read: self.watching.read, lost }
+    }
+
+    /// Says where messages were lost: what they would have told is not known.
+    pub(super) fn warn_of_lost(&mut self) {
+        let EventsStatus { lost, .. } = self.events_status();
+        if lost > self.watching.lost_told {
+            let more = lost - self.watching.lost_told;
+            tracing::warn!("{more} SIP messages that the kernel program saw were lost, {lost} in all");
+            self.watching.lost_told = lost;
+        }
+    }
+}
