@@ -72,6 +72,7 @@ listeners = ["sip"]
         ban: Duration::from_secs(3600),
         trust: TrustScope::Address,
         grace: Duration::from_secs(GRACE_S),
+        drops_scanners: false,
     });
     policy
 }

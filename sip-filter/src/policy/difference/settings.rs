@@ -76,6 +76,7 @@ pub(super) fn prove_settings(prove: &Prove) -> Settings {
         ("strangers.prove.ban", time(prove.ban)),
         ("strangers.prove.trust", trust.to_owned()),
         ("strangers.prove.grace", time(prove.grace)),
+        ("strangers.prove.scanners", if prove.drops_scanners { "drop" } else { "prove" }.to_owned()),
     ]
 }
 

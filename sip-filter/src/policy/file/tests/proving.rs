@@ -21,7 +21,7 @@ fn strangers_prove_themselves_as_the_table_says() {
     assert_eq!(parsed(&format!("{SIP}[strangers.prove]\nburst = 3\n")).strangers.prove, None);
     let table = "[strangers.prove]\nmethods = [\"REGISTER\"]\nrate = \"300/m\"\nburst = 3\n\
                  total_rate = \"100/s\"\nfailures = 2\nfailures_within = \"1m\"\nban = \"2h\"\ntrust = \"flow\"\n\
-                 grace = \"0s\"\n";
+                 grace = \"0s\"\nscanners = \"drop\"\n";
     let expected = Prove {
         methods: Method::Register.bit(),
         rate: Rate { count: 300, per: Duration::from_mins(1) },
@@ -32,6 +32,7 @@ fn strangers_prove_themselves_as_the_table_says() {
         ban: Duration::from_hours(2),
         trust: TrustScope::Flow,
         grace: Duration::ZERO,
+        drops_scanners: true,
     };
     assert_eq!(prove(table), Some(expected));
 }
@@ -59,6 +60,7 @@ fn mistakes_in_the_table_of_strangers_name_their_place() {
     check("ban = \"soon\"", &["11:7 ban cannot be \"soon\""]);
     check("grace = \"0s\"", &[]);
     check("trust = \"port\"", &["11:9 trust cannot be \"port\""]);
+    check("scanners = \"ban\"", &["11:12 scanners cannot be \"ban\""]);
     check("rates = \"5/s\"", &["11:1 unknown key \"rates\""]);
     let with_dropped = format!("{SIP}[strangers.prove]\nburst = 0\n");
     assert_eq!(mistakes(&with_dropped), ["9:9 burst cannot be 0"], "also where strangers are dropped");
