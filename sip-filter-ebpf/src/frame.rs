@@ -1,6 +1,4 @@
-//! Packet bytes: the only place that reads them.
-
-mod outgoing;
+//! The bytes of packets that come in.
 
 use core::mem::MaybeUninit;
 
@@ -13,10 +11,6 @@ use sip_filter_common::{
         tag::{self, Untagged},
     },
 };
-
-pub(crate) use outgoing::OutgoingFrame;
-
-use crate::sightings::{self, Place};
 
 /// 1 where XDP frames may be spread over several buffers (Linux 5.18, or an older kernel with that taken over).
 ///
@@ -122,33 +116,6 @@ impl<'a> ScatteredFrame<'a> {
     }
 }
 
-/// A frame that lies in pieces, each read of which goes by way of a map: the stack has no room for its headers.
-pub(crate) struct CopiedFrame<'a> {
-    ctx: &'a XdpContext,
-    place: Place,
-}
-
-impl<'a> CopiedFrame<'a> {
-    #[inline(always)]
-    pub(crate) fn new(ctx: &'a XdpContext, place: Place) -> Self {
-        Self { ctx, place }
-    }
-
-    #[inline(always)]
-    fn get<T: Copy>(&self, offset: usize) -> Option<T> {
-        let bytes = sightings::bytes_at(&self.ctx.ctx, offset, size_of::<T>(), self.place)?;
-        // SAFETY: as many bytes were copied there; callers ask for integers only.
-        Some(unsafe { bytes.cast::<T>().read_unaligned() })
-    }
-}
-
-impl CopiedFrame<'_> {
-    #[inline(always)]
-    fn context(&self) -> *mut xdp_md {
-        self.ctx.ctx
-    }
-}
-
 macro_rules! frame {
     ($frame:ident) => {
         impl Frame for $frame<'_> {
@@ -181,7 +148,6 @@ macro_rules! frame {
 }
 
 frame!(LinearFrame);
-frame!(CopiedFrame);
 frame!(ScatteredFrame);
 
 impl LinearFrame<'_> {
@@ -200,7 +166,7 @@ impl ScatteredFrame<'_> {
 
 /// [`tag::untag`] as a global function: verified once, for any arguments.
 #[unsafe(no_mangle)]
-extern "C" fn sip_untag(ctx: *mut xdp_md, kind: u32, offset: u32) -> u64 {
+pub(crate) extern "C" fn sip_untag(ctx: *mut xdp_md, kind: u32, offset: u32) -> u64 {
     let ctx = XdpContext::new(ctx);
     let offset = (offset as u64 & OFFSET_MASK) as usize;
     tag::untag(&ScatteredFrame::new(&ctx), kind as u16, offset).to_bits()
@@ -208,7 +174,7 @@ extern "C" fn sip_untag(ctx: *mut xdp_md, kind: u32, offset: u32) -> u64 {
 
 /// [`extension::step`] as a global function: verified once, for any arguments.
 #[unsafe(no_mangle)]
-extern "C" fn sip_step(ctx: *mut xdp_md, kind: u32, offset: u32) -> u64 {
+pub(crate) extern "C" fn sip_step(ctx: *mut xdp_md, kind: u32, offset: u32) -> u64 {
     let ctx = XdpContext::new(ctx);
     let offset = (offset as u64 & OFFSET_MASK) as usize;
     extension::step(&ScatteredFrame::new(&ctx), kind as u8, offset).to_bits()

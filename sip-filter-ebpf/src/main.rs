@@ -7,7 +7,9 @@
 #![no_main]
 #![cfg_attr(target_arch = "bpf", feature(asm_experimental_arch))]
 
+mod copied;
 mod frame;
+mod outgoing;
 mod sightings;
 mod tables;
 mod watch;
@@ -21,10 +23,7 @@ use aya_ebpf::{
 };
 use sip_filter_common::{Mode, Reason, Tables as _, Verdict, judge, parse, pipeline::decide};
 
-use crate::{
-    frame::{CopiedFrame, LinearFrame},
-    tables::KernelTables,
-};
+use crate::{copied::CopiedFrame, frame::LinearFrame, tables::KernelTables};
 
 /// What other programs and filters on the interface say is what happens.
 const TC_ACT_UNSPEC: i32 = -1;

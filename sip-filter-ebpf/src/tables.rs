@@ -16,12 +16,12 @@ use aya_ebpf::{
     programs::XdpContext,
 };
 use sip_filter_common::{
-    Address, Ban, Class, Counter, FragmentDecision, FragmentKey, Frame, Lines, PolicyIndex, Reason,
-    Tables,
+    Address, Ban, Class, Counter, FragmentDecision, FragmentKey, Frame, Lines, PolicyIndex, Reason, Tables,
     lane::{Bounds, Datagram, Payload},
     maps::{
-        BANS_MAX, CHANGES_MAX, CHUNK_LINES, CHUNKS_MAX, COUNTERS_MAX, ChangeKey, ChangedClass, Clock, FRAGMENT_LIFETIME_NS,
-        FRAGMENTS_MAX, Filter6, FlowKey, Known, LINE_WORDS, LOCAL_ADDRESSES_MAX, Lane, Live, POLICY_SLOTS, SightingKind, SourceIndex, TextMarks,
+        BANS_MAX, CHANGES_MAX, CHUNK_LINES, CHUNKS_MAX, COUNTERS_MAX, ChangeKey, ChangedClass, Clock,
+        FRAGMENT_LIFETIME_NS, FRAGMENTS_MAX, Filter6, FlowKey, Known, LINE_WORDS, LOCAL_ADDRESSES_MAX, Lane,
+        Live, POLICY_SLOTS, SightingKind, SourceIndex, TextMarks,
     },
     parse::{self, Packet, protocol},
     sources::ipv6,
@@ -318,13 +318,7 @@ impl<const LANE: bool> Tables for KernelTables<LANE> {
     }
 
     #[inline(always)]
-    fn report<F: Frame + ?Sized>(
-        &self,
-        kind: SightingKind,
-        frame: &F,
-        datagram: &Datagram,
-        peer: &Address,
-    ) {
+    fn report<F: Frame + ?Sized>(&self, kind: SightingKind, frame: &F, datagram: &Datagram, peer: &Address) {
         if !self.follows {
             return;
         }
@@ -342,12 +336,7 @@ impl<const LANE: bool> Tables for KernelTables<LANE> {
 
     /// [`lane::judge`](sip_filter_common::lane::judge) as a global function.
     #[inline(always)]
-    fn prove<F: Frame + ?Sized>(
-        &self,
-        _frame: &F,
-        _packet: &Packet,
-        bounds: Bounds,
-    ) -> Reason {
+    fn prove<F: Frame + ?Sized>(&self, _frame: &F, _packet: &Packet, bounds: Bounds) -> Reason {
         if !LANE {
             return Reason::Stranger;
         }

@@ -8,14 +8,14 @@ use aya_ebpf::{bindings::__sk_buff, programs::TcContext};
 use sip_filter_common::{
     Address, Tables as _,
     lane::{Datagram, Payload, Segment, tcp_header},
-    maps::{SightingKind},
+    maps::SightingKind,
     parse::{self, Part, protocol},
     pipeline::listeners_behind,
     sip::{self, Method},
 };
 
 use crate::{
-    frame::OutgoingFrame,
+    outgoing::OutgoingFrame,
     sightings::{self, COPIED_MAX, Place, Seen},
     tables::{KernelTables, lane, now_ns},
 };

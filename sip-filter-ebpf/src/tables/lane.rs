@@ -11,7 +11,9 @@ use aya_ebpf::{
 use sip_filter_common::{
     Address, Frame,
     lane::{Datagram, TotalChange, total_after},
-    maps::{CHALLENGE_NS, FLOWS_MAX, FlowKey, LANE_BUCKETS, LANE_TOTALS as TOTALS, Lane, LaneLimits, LaneTotal},
+    maps::{
+        CHALLENGE_NS, FLOWS_MAX, FlowKey, LANE_BUCKETS, LANE_TOTALS as TOTALS, Lane, LaneLimits, LaneTotal,
+    },
 };
 
 #[btf_map]
@@ -53,7 +55,13 @@ pub(crate) fn open(peer: &Address, salt: u64, now_ns: u64) {
 ///
 /// Once a window is used up, the word is only read: no cache line goes from CPU to CPU under a flood.
 #[inline(always)]
-pub(super) fn spend_total(is_challenged: bool, units: u64, now_ns: u64, limits: &LaneLimits, really: bool) -> bool {
+pub(super) fn spend_total(
+    is_challenged: bool,
+    units: u64,
+    now_ns: u64,
+    limits: &LaneLimits,
+    really: bool,
+) -> bool {
     let Some(total) = LANE_TOTALS.get_ptr_mut(is_challenged as u32) else { return false };
     // SAFETY: the pointer is to an element of the map; a word is read whole.
     let spent = unsafe { (*total).spent };
@@ -96,11 +104,7 @@ pub(super) fn flow_until_ns(flow: &FlowKey) -> u64 {
 
 /// Whether the segment is for a connection of this host, one that is being opened included.
 #[inline(always)]
-pub(super) fn has_connection<F: Frame + ?Sized>(
-    ctx: *mut xdp_md,
-    frame: &F,
-    datagram: &Datagram,
-) -> bool {
+pub(super) fn has_connection<F: Frame + ?Sized>(ctx: *mut xdp_md, frame: &F, datagram: &Datagram) -> bool {
     // `struct bpf_sock_tuple`: source, destination, and the two ports as they stand in the header.
     let mut tuple = [0; 9];
     let Some([ports]) = frame.read_words(datagram.transport_at) else { return false };
@@ -117,7 +121,13 @@ pub(super) fn has_connection<F: Frame + ?Sized>(
     };
     // SAFETY: the context is this call's own; the tuple has as many bytes as are said.
     let socket = unsafe {
-        generated::bpf_skc_lookup_tcp(ctx.cast(), tuple.as_mut_ptr().cast(), len, BPF_F_CURRENT_NETNS as u64, 0)
+        generated::bpf_skc_lookup_tcp(
+            ctx.cast(),
+            tuple.as_mut_ptr().cast(),
+            len,
+            BPF_F_CURRENT_NETNS as u64,
+            0,
+        )
     };
     if socket.is_null() {
         return false;
