@@ -42,6 +42,9 @@ fn every_command_that_prints_takes_json_and_prints_no_colour_into_a_pipe() {
         "ban add 192.0.2.1",
         "ban list",
         "ban remove 192.0.2.1",
+        "registration add alice@lab --from 192.0.2.1 --for 1h",
+        "registration list",
+        "registration remove alice@lab",
         "trunk list",
         "explain --from 192.0.2.1 --to :5060 --transport udp",
         "detach --interface eth0",
@@ -50,6 +53,10 @@ fn every_command_that_prints_takes_json_and_prints_no_colour_into_a_pipe() {
         let undo = match command.split(' ').take(2).collect::<Vec<_>>()[..] {
             [list @ ("allow" | "deny" | "ban"), "add"] => Some(format!("{list} remove 192.0.2.1")),
             [list @ ("allow" | "deny" | "ban"), "remove"] => Some(format!("{list} add 192.0.2.1")),
+            ["registration", "add"] => Some("registration remove alice@lab".to_owned()),
+            ["registration", "remove"] => {
+                Some("registration add alice@lab --from 192.0.2.1 --for 1h".to_owned())
+            }
             ["detach", _] => Some(format!("apply --config {config}")),
             _ => None,
         };
