@@ -21,8 +21,9 @@ fn strangers_prove_themselves_as_the_table_says() {
     assert_eq!(parsed(&format!("{SIP}[strangers.prove]\nburst = 3\n")).strangers.prove, None);
     let table = "[strangers.prove]\nmethods = [\"REGISTER\"]\nrate = \"300/m\"\nburst = 3\n\
                  total_rate = \"100/s\"\nfailures = 2\nfailures_within = \"1m\"\nban = \"2h\"\ntrust = \"flow\"\n\
-                 grace = \"0s\"\n";
+                 grace = \"0s\"\nscanners = \"drop\"\n";
     let expected = Prove {
+        drops_scanners: true,
         methods: Method::Register.bit(),
         rate: Rate { count: 300, per: Duration::from_mins(1) },
         burst: 3,
