@@ -300,17 +300,21 @@ sources = ["10.1.0.0/16", "0.0.0.0/0"]
         assert_eq!(tables.peer(&address("10.0.0.1")).banned_until_ns, 0);
     }
 
+    fn follow(tables: &HostTables, identification: u32, decision: Option<&FragmentDecision>) {
+        tables.fragments.borrow_mut().follow(&datagram(identification), decision, tables.now_ns);
+    }
+
     #[test]
     fn a_decision_is_followed_until_it_ends_or_is_taken_back() {
         let mut tables = tables();
-        tables.follow(&datagram(1), Some(&pass_until(10)));
+        follow(&tables, 1, Some(&pass_until(10)));
         assert_eq!(tables.followed(&datagram(1)), Some(Reason::Trunk));
         assert_eq!(tables.followed(&datagram(2)), None);
         tables.set_now_ns(10);
         assert_eq!(tables.followed(&datagram(1)), None);
-        tables.follow(&datagram(1), Some(&pass_until(20)));
+        follow(&tables, 1, Some(&pass_until(20)));
         assert_eq!(tables.followed(&datagram(1)), Some(Reason::Trunk));
-        tables.follow(&datagram(1), None);
+        follow(&tables, 1, None);
         assert_eq!(tables.followed(&datagram(1)), None);
     }
 
@@ -319,8 +323,8 @@ sources = ["10.1.0.0/16", "0.0.0.0/0"]
         let mut tables = tables();
         for identification in 0..FRAGMENTS_MAX + 10 {
             let until_ns = FRAGMENT_LIFETIME_NS + u64::from(identification);
-            tables.follow(&datagram(identification), Some(&pass_until(until_ns)));
-            tables.follow(&datagram(identification), Some(&pass_until(until_ns)));
+            follow(&tables, identification, Some(&pass_until(until_ns)));
+            follow(&tables, identification, Some(&pass_until(until_ns)));
         }
         let taken = |tables: &HostTables| {
             let fragments = tables.fragments.borrow();
@@ -331,7 +335,7 @@ sources = ["10.1.0.0/16", "0.0.0.0/0"]
         assert_eq!(tables.followed(&datagram(9)), None, "the one that ends first is given up");
         assert_eq!(tables.followed(&datagram(10)), Some(Reason::Trunk));
         tables.set_now_ns(FRAGMENT_LIFETIME_NS * 2);
-        tables.follow(&datagram(0), Some(&pass_until(u64::MAX)));
+        follow(&tables, 0, Some(&pass_until(u64::MAX)));
         assert_eq!(taken(&tables), (1, 1));
     }
 }

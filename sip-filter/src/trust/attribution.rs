@@ -24,9 +24,10 @@ use std::{net::IpAddr, time::Duration};
 
 use super::{Flow, table::Place};
 
-/// By how much an end may seem to move: both sides count whole seconds, and a reply takes its time.
-pub(super) const TOLERANCE: Duration = Duration::from_secs(2);
-const TOLERANCE_NS: u64 = TOLERANCE.as_secs() * 1_000_000_000;
+/// By how much an end may seem to move: a server counts whole seconds, which is less than one of them, and a reply takes
+/// its time. Whoever roams sooner after registering than this keeps the trust of both addresses.
+pub(super) const TOLERANCE: Duration = Duration::from_nanos(TOLERANCE_NS);
+const TOLERANCE_NS: u64 = 1_250_000_000;
 
 /// What a reply says, as far as it matters here.
 #[derive(Debug)]

@@ -63,6 +63,7 @@ listeners = ["sip"]
     policy.trunks[1].allow.clear();
     let rate = Rate { count: 10, per: Duration::from_secs(10) };
     policy.strangers.prove = Some(Prove {
+        drops_scanners: false,
         methods: 0,
         rate,
         burst: 10,
