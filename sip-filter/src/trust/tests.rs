@@ -73,7 +73,6 @@ listeners = ["sip"]
         ban: Duration::from_secs(3600),
         trust: TrustScope::Address,
         grace: Duration::from_secs(GRACE_S),
-        drops_scanners: false,
     });
     policy
 }

@@ -23,7 +23,6 @@ fn strangers_prove_themselves_as_the_table_says() {
                  total_rate = \"100/s\"\nfailures = 2\nfailures_within = \"1m\"\nban = \"2h\"\ntrust = \"flow\"\n\
                  grace = \"0s\"\nscanners = \"drop\"\n";
     let expected = Prove {
-        drops_scanners: true,
         methods: Method::Register.bit(),
         rate: Rate { count: 300, per: Duration::from_mins(1) },
         burst: 3,
