@@ -10,6 +10,8 @@ use crate::{
 
 /// How many bytes of a message are looked at: a full segment, and no loop without end.
 pub const LOOKED_AT_MAX: usize = 1_536;
+/// How many bytes are looked at in one go.
+pub const PART_LEN: usize = 32;
 /// How far behind its name a header's value may begin.
 const GAP_MAX: usize = 48;
 
@@ -63,18 +65,28 @@ impl Found {
     pub const NOTHING: Self = Self { cseq: 0, user_agent: 0, value: 0, unused: 0 };
 }
 
-/// Looks at the first `len` bytes; `word` stands for [`word`], which the kernel calls as a function of its own.
+/// Looks at the first `len` bytes; `part` stands for [`part`], which the kernel calls as a function of its own.
 #[inline(always)]
 pub fn look(
     text: &[u8; SIGHTING_TEXT_LEN],
     len: usize,
     marks: &mut TextMarks,
     found: &mut Found,
-    word: impl Fn(&mut TextMarks, &mut Found, usize, bool),
+    part: impl Fn(&mut TextMarks, &mut Found, usize) -> bool,
 ) {
     *marks = TextMarks::NONE;
     *found = Found::NOTHING;
-    lines(text, len, marks, found, word);
+    let len = if len > LOOKED_AT_MAX { LOOKED_AT_MAX } else { len };
+    marks.looked_at = len as u16;
+    let mut from = 0;
+    while from < LOOKED_AT_MAX {
+        if from >= len || part(marks, found, from) {
+            break;
+        }
+        from += PART_LEN;
+    }
+    // Another function may have written there.
+    let (marks, found) = (core::hint::black_box(marks), core::hint::black_box(found));
     if found.cseq != 0 {
         let at = value(text, found.cseq as usize, &mut found.value, |byte| !byte.is_ascii_alphabetic());
         let method = Method::at_start_of(&bytes(text, at));
@@ -89,74 +101,71 @@ pub fn look(
     }
 }
 
+/// Looks at [`PART_LEN`] bytes from `from` on, of `len` in all; whether the headers end among them.
 #[inline(always)]
-fn lines(
+pub fn part(
     text: &[u8; SIGHTING_TEXT_LEN],
     len: usize,
     marks: &mut TextMarks,
     found: &mut Found,
-    word: impl Fn(&mut TextMarks, &mut Found, usize, bool),
-) {
-    let len = if len > LOOKED_AT_MAX { LOOKED_AT_MAX } else { len };
-    marks.looked_at = len as u16;
-    let mut at = 0;
-    while at < LOOKED_AT_MAX {
+    from: usize,
+) -> bool {
+    let mut step = 0;
+    while step < PART_LEN {
+        let at = (from & PLACE_MASK) + step;
         if at >= len {
-            break;
+            return false;
         }
         // What was found stays in memory: in registers, each way to have found it would be followed on its own.
         let (marks, found) = (core::hint::black_box(&mut *marks), core::hint::black_box(&mut *found));
-        let byte = text[at];
-        at += 1;
-        if byte == b'\n' {
-            if marks.start_line == 0 {
-                marks.start_line = at as u16;
+        match text[at] {
+            b'\n' => {
+                if marks.start_line == 0 {
+                    marks.start_line = at as u16 + 1;
+                }
+                if let Some(end) = blank_line(text, at + 1, len) {
+                    marks.blank_line = end as u16;
+                    return true;
+                }
+                header(text, at + 1, marks, found);
             }
-            if let Some(end) = blank_line(text, at, len) {
-                marks.blank_line = end as u16;
-                break;
-            }
-            word(marks, found, at, true);
-        } else if byte == b' ' {
-            if marks.start_line == 0 {
-                marks.spaces += 1;
-            }
-        } else if byte == b'@' || byte == b'"' {
-            word(marks, found, at, false);
+            b' ' if marks.start_line == 0 => marks.spaces += 1,
+            b'@' | b'"' => name(text, at + 1, marks),
+            _ => {}
         }
+        step += 1;
     }
+    false
 }
 
-/// Looks at the word that begins at `at`: the name of a header at the start of a line, else what names a scanner.
+/// Looks at the header that begins at `at`.
 #[inline(always)]
-pub fn word(
-    text: &[u8; SIGHTING_TEXT_LEN],
-    marks: &mut TextMarks,
-    found: &mut Found,
-    at: usize,
-    is_header: bool,
-) {
-    let word = lower_word(text, at);
-    if !is_header {
-        // What SIPVicious writes into From, To and Contact.
-        if begins_with!(word, b"1.1.1.1") || begins_with!(word, b"sipvicio") {
-            marks.is_scanner = 1;
-        }
-    } else if begins_with!(word, b"cseq") {
+fn header(text: &[u8; SIGHTING_TEXT_LEN], at: usize, marks: &mut TextMarks, found: &mut Found) {
+    let name = lower_word(text, at);
+    if begins_with!(name, b"cseq") {
         marks.cseqs += 1;
-        found.cseq = (at + 4) as u16;
-    } else if begins_with!(word, b"user-age") {
-        found.user_agent = (at + 8) as u16;
-    } else if begins_with!(word, b"authoriz") || begins_with!(word, b"proxy-au") {
+        found.cseq = at as u16 + 4;
+    } else if begins_with!(name, b"user-age") {
+        found.user_agent = at as u16 + 8;
+    } else if begins_with!(name, b"authoriz") || begins_with!(name, b"proxy-au") {
         marks.has_credentials = 1;
     }
 }
 
-/// [`look`] with [`word`] in place.
+/// What SIPVicious writes into From, To and Contact.
+#[inline(always)]
+fn name(text: &[u8; SIGHTING_TEXT_LEN], at: usize, marks: &mut TextMarks) {
+    let name = lower_word(text, at);
+    if begins_with!(name, b"1.1.1.1") || begins_with!(name, b"sipvicio") {
+        marks.is_scanner = 1;
+    }
+}
+
+/// [`look`] with [`part`] in place.
 pub fn look_alone(text: &[u8; SIGHTING_TEXT_LEN], len: usize) -> TextMarks {
     let mut marks = TextMarks::NONE;
-    look(text, len, &mut marks, &mut { Found::NOTHING }, |marks, found, at, is_header| {
-        word(text, marks, found, at, is_header);
+    look(text, len, &mut marks, &mut { Found::NOTHING }, |marks, found, from| {
+        part(text, marks.looked_at.into(), marks, found, from)
     });
     marks
 }
@@ -191,8 +200,9 @@ fn value(text: &[u8; SIGHTING_TEXT_LEN], at: usize, place: &mut u16, skips: impl
 
 /// Every place that is looked at, and some more.
 const PLACE_MASK: usize = 0x7ff;
-const _: () =
-    assert!(LOOKED_AT_MAX + 2 * GAP_MAX + 8 < PLACE_MASK && PLACE_MASK + METHOD_BYTES < SIGHTING_TEXT_LEN);
+const _: () = assert!(
+    LOOKED_AT_MAX + 2 * GAP_MAX + 8 < PLACE_MASK && PLACE_MASK + PART_LEN + METHOD_BYTES < SIGHTING_TEXT_LEN
+);
 
 #[inline(always)]
 fn bytes<const N: usize>(text: &[u8; SIGHTING_TEXT_LEN], at: usize) -> [u8; N] {

@@ -153,20 +153,21 @@ extern "C" fn sip_look(place: u32, len: u32) -> u32 {
     let Some(scratch) = SCRATCH.get_ptr_mut(place) else { return 0 };
     // SAFETY: this CPU's own, and nothing that uses the same place runs before this returns.
     let Scratch { sighting, found, .. } = unsafe { &mut *scratch };
-    text::look(&sighting.text, len as usize, &mut sighting.header.marks, found, |_, _, at, is_header| {
-        sip_word(place, at as u32, is_header as u32);
+    text::look(&sighting.text, len as usize, &mut sighting.header.marks, found, |marks, _, from| {
+        sip_look_at_part(place, marks.looked_at as u32, from as u32) != 0
     });
     0
 }
 
-/// [`text::word`] as a global function: verified once, not at each byte.
+/// [`text::part`] as a global function: verified once, not at each byte.
 #[unsafe(no_mangle)]
-extern "C" fn sip_word(place: u32, at: u32, is_header: u32) -> u32 {
-    let Some(scratch) = SCRATCH.get_ptr_mut(place) else { return 0 };
-    // SAFETY: as in the caller, which holds on to nothing of it.
+#[inline(never)]
+extern "C" fn sip_look_at_part(place: u32, len: u32, from: u32) -> u32 {
+    let Some(scratch) = SCRATCH.get_ptr_mut(place) else { return 1 };
+    // SAFETY: as in the caller, which reads what is written here only when it is done.
     let Scratch { sighting, found, .. } = unsafe { &mut *scratch };
-    text::word(&sighting.text, &mut sighting.header.marks, found, at as usize, is_header != 0);
-    0
+    let len = len as usize & (SIGHTING_TEXT_LEN / 2 - 1);
+    text::part(&sighting.text, len, &mut sighting.header.marks, found, from as usize) as u32
 }
 
 /// Where and when a message was seen.
