@@ -25,7 +25,7 @@ impl<'a> CopiedFrame<'a> {
 
     #[inline(always)]
     fn get<T: Copy>(&self, offset: usize) -> Option<T> {
-        let bytes = sightings::bytes_at(&self.ctx.ctx, offset, size_of::<T>(), self.place)?;
+        let bytes = sightings::bytes_at(self.ctx.ctx, offset, size_of::<T>(), self.place)?;
         // SAFETY: as many bytes were copied there; callers ask for integers only.
         Some(unsafe { bytes.cast::<T>().read_unaligned() })
     }

@@ -23,7 +23,7 @@ use aya_ebpf::{
 };
 use sip_filter_common::{Mode, Reason, Tables as _, Verdict, judge, parse, pipeline::decide};
 
-use crate::{copied::CopiedFrame, frame::LinearFrame, tables::KernelTables};
+use crate::{copied::CopiedFrame, frame::LinearFrame, sightings::Place, tables::KernelTables};
 
 /// What other programs and filters on the interface say is what happens.
 const TC_ACT_UNSPEC: i32 = -1;
@@ -69,26 +69,47 @@ fn reason_for(ctx: &XdpContext, tables: &KernelTables) -> Reason {
     let frame = LinearFrame::new(ctx);
     let reason = judge(&frame, tables);
     if matches!(reason, Reason::Truncated | Reason::Malformed) && frame.is_scattered() {
-        let again = sip_judge_scattered(ctx.ctx, tables.follows() as u32);
+        let place = tables.place() as u32;
+        let again = match sip_parse_scattered(ctx.ctx, place) {
+            0 => sip_decide_scattered(place, tables.follows() as u32),
+            settled => settled - 1,
+        };
         return Reason::from_index(again).unwrap_or(reason);
     }
     reason
 }
 
-/// Judges a frame that lies in pieces; a global function, which costs the others nothing.
+/// Reads the headers of a frame that lies in pieces; what they say is kept for [`sip_decide_scattered`].
+///
+/// Returns the number of the reason that settles it already, plus one; 0 where none does.
+/// In two steps: the stack of all functions that call one another has an end, and old kernels count in steps of 32.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn sip_parse_scattered(ctx: *mut xdp_md, place: u32) -> u32 {
+    let ctx = XdpContext::new(ctx);
+    let place = Place::from_number(place);
+    match parse::ethernet(&CopiedFrame::new(&ctx, place)) {
+        Continue(packet) => {
+            sightings::keep(packet, place);
+            0
+        }
+        Break(reason) => reason as u32 + 1,
+    }
+}
+
+/// Judges what [`sip_parse_scattered`] has read.
 ///
 /// May judge by the policy after the one that the caller picked: that one decided nothing.
 #[unsafe(no_mangle)]
-extern "C" fn sip_judge_scattered(ctx: *mut xdp_md, follows: u32) -> u32 {
-    let ctx = XdpContext::new(ctx);
-    let Some(tables) = KernelTables::<false>::in_force(ctx.ctx, follows != 0) else {
+#[inline(never)]
+extern "C" fn sip_decide_scattered(place: u32, follows: u32) -> u32 {
+    let place = Place::from_number(place);
+    let tables = KernelTables::<false>::in_force(core::ptr::null_mut(), follows != 0);
+    let (Some(tables), Some(packet)) = (tables, sightings::kept(place)) else {
         return Reason::NotProtected as u32;
     };
-    let frame = CopiedFrame::new(&ctx, tables.place());
-    match parse::ethernet(&frame) {
-        Continue(packet) => decide(&frame, &packet, &tables) as u32,
-        Break(reason) => reason as u32,
-    }
+    // No byte is asked for any more: without a lane only headers decide.
+    decide(&[][..], packet, &tables) as u32
 }
 
 #[cfg(not(test))]

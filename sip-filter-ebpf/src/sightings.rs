@@ -2,6 +2,8 @@
 //!
 //! What strangers can fill has a ring of its own. A message that finds its ring full is counted as lost.
 
+use core::mem::MaybeUninit;
+
 use aya_ebpf::{
     bindings::{__sk_buff, xdp_md},
     btf_maps::{PerCpuArray, RingBuf},
@@ -14,6 +16,7 @@ use sip_filter_common::{
     maps::{
         RING_BYTES, SIGHTING_TEXT_LEN, STREAM_RING_BYTES, Sighting, SightingHeader, SightingKind, TextMarks,
     },
+    parse::Packet,
     text::{self, Found, LOOKED_AT_MAX},
 };
 
@@ -24,6 +27,7 @@ use crate::{frame::MULTI_BUFFER, tables::now_ns};
 pub(crate) struct Scratch {
     sighting: Sighting,
     found: Found,
+    packet: MaybeUninit<Packet>,
 }
 
 /// One for the filter, one for `explain`, which may be interrupted by the filter, and one for what leaves.
@@ -47,6 +51,35 @@ pub(crate) enum Place {
     Filter = 0,
     Explain = 1,
     Watch = 2,
+}
+
+impl Place {
+    /// The place of this number.
+    #[inline(always)]
+    pub(crate) fn from_number(number: u32) -> Self {
+        match number {
+            0 => Self::Filter,
+            1 => Self::Explain,
+            _ => Self::Watch,
+        }
+    }
+}
+
+/// Keeps what the headers of a frame say.
+#[inline(always)]
+pub(crate) fn keep(packet: Packet, place: Place) {
+    if let Some(scratch) = SCRATCH.get_ptr_mut(place as u32) {
+        // SAFETY: this CPU's own, and nothing that uses the same place runs before this returns.
+        unsafe { (*scratch).packet = MaybeUninit::new(packet) };
+    }
+}
+
+/// What [`keep`] has kept.
+#[inline(always)]
+pub(crate) fn kept(place: Place) -> Option<&'static Packet> {
+    let scratch = SCRATCH.get_ptr_mut(place as u32)?;
+    // SAFETY: this CPU's own; the caller has kept one there, and nothing that uses the same place runs before it returns.
+    Some(unsafe { (*scratch).packet.assume_init_ref() })
 }
 
 /// Where bytes are copied from.
@@ -119,11 +152,24 @@ pub(crate) fn copy<S: Source>(source: &S, payload: Payload, place: Place) -> u32
 
 /// Where the `len` bytes from `offset` on were copied to; none where there are not so many.
 #[inline(always)]
-pub(crate) fn bytes_at<S: Source>(source: &S, offset: usize, len: usize, place: Place) -> Option<*const u8> {
+pub(crate) fn bytes_at(ctx: *mut xdp_md, offset: usize, len: usize, place: Place) -> Option<*const u8> {
+    if sip_copy_header(ctx, offset as u32, len as u32, place as u32) == 0 {
+        return None;
+    }
     let scratch = SCRATCH.get_ptr_mut(place as u32)?;
     // SAFETY: this CPU's own, and nothing that uses the same place runs before the caller has read it.
+    Some(unsafe { (*scratch).sighting.text.as_ptr() })
+}
+
+/// Copies the few bytes of a header; a global function, which the many places that read have in common.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn sip_copy_header(ctx: *mut xdp_md, offset: u32, len: u32, place: u32) -> u32 {
+    let Some(scratch) = SCRATCH.get_ptr_mut(place) else { return 0 };
+    // SAFETY: as in the caller.
     let text = unsafe { &mut (*scratch).sighting.text };
-    source.copy(offset, text, len as u32).then_some(text.as_ptr())
+    let len = core::hint::black_box(len.wrapping_sub(1)) % 64 + 1;
+    ctx.copy(offset as usize, text, len) as u32
 }
 
 /// There is no text.
