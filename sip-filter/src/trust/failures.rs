@@ -1,8 +1,10 @@
 //! Who answered challenges wrongly, and only what they could not have been made to seem to do.
 //!
-//! A wrong answer counts where its nonce had been sent to the very address that answers. A nonce that went to two
-//! addresses proves nothing about either: some servers give everybody the same one within a second, so that a forger
-//! who got it too could answer in another's name.
+//! A wrong answer counts where its nonce had been sent to the very address that answers. Some servers give everybody the
+//! same nonce within a second (Kamailio does, unless told otherwise), so that a forger who got it too could answer in
+//! another's name: such a nonce counts only where the challenge to that address also had the Call-ID of the answer.
+//! A forger who makes up the first request as well gets past that; only a nonce that is bound to the address keeps it
+//! out altogether.
 //! Everything is bounded, the oldest goes first, and what anybody can fill (challenges) is kept apart from what stands
 //! proven (failures).
 
@@ -41,6 +43,8 @@ pub(super) struct Failures {
     challenges: LruCache<u64, Challenge>,
     /// The same, by the address that each was sent to first, the oldest at the front.
     challenged: HashMap<IpAddr, VecDeque<u64>>,
+    /// When a challenge was sent, by the digest of address, nonce and Call-ID.
+    dialogues: LruCache<u64, u64>,
     /// When an answer to a challenge was seen, by who answered and its transaction's digest.
     answers: LruCache<(IpAddr, u64), u64>,
     /// When an address failed, within the window that counts.
@@ -64,6 +68,7 @@ impl Failures {
             hasher: RandomState::new(),
             challenges: LruCache::new(CHALLENGES_MAX),
             challenged: HashMap::new(),
+            dialogues: LruCache::new(CHALLENGES_MAX),
             answers: LruCache::new(ANSWERS_MAX),
             failing: LruCache::new(FAILING_MAX),
             recent: VecDeque::new(),
@@ -72,7 +77,8 @@ impl Failures {
     }
 
     /// A challenge was sent there.
-    pub(super) fn challenge(&mut self, to: IpAddr, nonce: &str, now_ns: u64) {
+    pub(super) fn challenge(&mut self, to: IpAddr, nonce: &str, call_id: &str, now_ns: u64) {
+        self.dialogues.put(self.hasher.hash_one((to, nonce, call_id)), now_ns);
         let digest = self.hasher.hash_one(nonce);
         if let Some(before) = self.challenges.get_mut(&digest) {
             before.shared |= before.address != to;
@@ -92,15 +98,20 @@ impl Failures {
         }
     }
 
-    /// Somebody answered with these nonces; remembered where one is a challenge that was sent to them alone.
+    /// Somebody answered with these nonces; remembered where one is a challenge that was sent to them.
     pub(super) fn answer<'a>(
         &mut self,
         from: IpAddr,
+        call_id: &str,
         transaction: u64,
         mut nonces: impl Iterator<Item = &'a str>,
         now_ns: u64,
     ) {
         let counts = |nonce: &str| {
+            let is_recent = |sent_at_ns: &u64| now_ns.saturating_sub(*sent_at_ns) <= CHALLENGE_NS;
+            if self.dialogues.peek(&self.hasher.hash_one((from, nonce, call_id))).is_some_and(is_recent) {
+                return true;
+            }
             let challenge = self.challenges.peek(&self.hasher.hash_one(nonce));
             challenge.is_some_and(|challenge| {
                 let age_ns = now_ns.saturating_sub(challenge.sent_at_ns);
@@ -174,6 +185,9 @@ impl Failures {
         {
             self.unlist(digest, challenge.address);
         }
+        while self.dialogues.peek_lru().is_some_and(|(_, time_ns)| is_old(*time_ns, CHALLENGE_NS)) {
+            self.dialogues.pop_lru();
+        }
         while self.answers.peek_lru().is_some_and(|(_, time_ns)| is_old(*time_ns, CHALLENGE_NS)) {
             self.answers.pop_lru();
         }
@@ -202,9 +216,10 @@ impl Failures {
 
     /// How many challenges, answers and failing addresses are remembered.
     #[cfg(test)]
-    pub(super) fn sizes(&self) -> [usize; 4] {
+    pub(super) fn sizes(&self) -> [usize; 5] {
         let listed = self.challenged.values().map(VecDeque::len).sum();
-        [self.challenges.len(), listed, self.answers.len(), self.failing.len()]
+        let (challenges, dialogues) = (self.challenges.len(), self.dialogues.len());
+        [challenges, listed, self.answers.len(), self.failing.len(), dialogues]
     }
 }
 

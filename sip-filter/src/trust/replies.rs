@@ -79,7 +79,8 @@ impl Trust {
             self.learn(to, reply, now, &mut effects);
             // After it was judged as an answer: a stale or wrong answer's reply carries the next challenge.
             for challenge in reply.challenges.iter().filter(|_| matches!(reply.status, 401 | 407)) {
-                self.failures.challenge(to.address, &challenge.nonce, now.boot_ns);
+                let call_id = reply.call_id.as_deref().unwrap_or_default();
+                self.failures.challenge(to.address, &challenge.nonce, call_id, now.boot_ns);
             }
         }
         self.settle(now, &mut effects);
@@ -90,7 +91,8 @@ impl Trust {
     pub fn request(&mut self, from: Flow, request: &Request, now: Now) {
         let transaction = self.failures.transaction(&request.call_id, request.cseq);
         let nonces = request.nonces.iter().map(String::as_str);
-        self.failures.answer(from.address.to_canonical(), transaction, nonces, now.boot_ns);
+        let from = from.address.to_canonical();
+        self.failures.answer(from, &request.call_id, transaction, nonces, now.boot_ns);
     }
 
     /// What a final reply says about an answer to a challenge.

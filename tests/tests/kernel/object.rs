@@ -7,13 +7,14 @@ use sip_filter_common::maps::{
     FRAGMENTS_MAX, Filter6, FlowKey, LANE_BUCKETS, LANE_TOTALS, Lane, LaneTotal, Live, PEER_BUCKETS,
     POLICY_SLOTS, PeerBucket, RING_BYTES, STREAM_RING_BYTES, Sighting, SightingKind, name, program,
 };
+use sip_filter_common::parse::Packet;
 use sip_filter_common::{Address, Ban, Counter, FragmentDecision, FragmentKey, PolicyIndex};
 
 use super::loaded::{Loaded, map_ids, may_use_the_kernel};
 use super::rows::parsed;
 
 /// The kernel gives up at a million; a change that comes near this one is to be looked at.
-const VERIFIED_INSTRUCTIONS_MAX: u32 = 200_000;
+const VERIFIED_INSTRUCTIONS_MAX: u32 = 300_000;
 
 /// The name that the kernel keeps of a program or map (`BPF_OBJ_NAME_LEN` less the terminating zero).
 fn kept(name: &str) -> &str {
@@ -73,7 +74,7 @@ fn check_maps(ids: &[u32]) {
         (name::BLOCKED, MapType::RingBuf, 0, 0, ring(RING_BYTES)),
         (name::SIGHTINGS, MapType::PerCpuArray, outer, size_of::<Counter>(), kinds),
         // A message, and what is noted while it is looked at; for the filter, for `explain`, for what leaves.
-        (name::SCRATCH, MapType::PerCpuArray, outer, size_of::<Sighting>() + 8, 3),
+        (name::SCRATCH, MapType::PerCpuArray, outer, size_of::<Sighting>() + 8 + size_of::<Packet>(), 3),
         (
             name::FRAGMENTS,
             MapType::LruHash,

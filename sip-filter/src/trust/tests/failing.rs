@@ -5,7 +5,13 @@ use crate::trust::failures::{CHALLENGES_EACH_MAX, CHALLENGES_MAX, SPIKE};
 
 impl World {
     pub(super) fn challenge(&mut self, to: Flow, nonce: &str) {
-        self.conclude(to, u32::MAX, 401, &[(nonce, false)]);
+        self.challenge_within(to, nonce, "another");
+    }
+
+    fn challenge_within(&mut self, to: Flow, nonce: &str, call_id: &str) {
+        let challenges = vec![Challenge { nonce: nonce.to_owned(), stale: false }];
+        let (cseq, call_id) = (Some((u32::MAX, "INVITE".to_owned())), Some(call_id.to_owned()));
+        self.reply(to, &Reply { status: 401, cseq, call_id, challenges, whole: true, ..Reply::default() });
     }
 
     pub(super) fn answer(&mut self, from: Flow, cseq: u32, nonce: &str) {
@@ -55,6 +61,22 @@ fn check(what: &str, attempt: &dyn Fn(&mut World, u32)) {
         attempt(&mut world, cseq);
     }
     assert!(world.bans.is_empty(), "{what}");
+}
+
+#[test]
+fn a_nonce_that_everybody_gets_counts_where_the_challenge_had_the_same_call_id() {
+    let guess_all = |call_id: &str| {
+        let mut world = World::new();
+        for cseq in 1..=3 {
+            world.challenge_within(x(), "n", call_id);
+            world.challenge_within(y(), "n", "his");
+            world.answer(x(), cseq, "n");
+            world.conclude(x(), cseq, 401, &[]);
+        }
+        world.bans
+    };
+    assert_eq!(guess_all("try"), [x().address]);
+    assert_eq!(guess_all("his"), [] as [IpAddr; 0]);
 }
 
 #[test]
@@ -244,18 +266,20 @@ fn a_million_challenges_to_addresses_that_never_asked_take_bounded_memory() {
             address += 1;
         }
         let to = if number % 2 == 0 { IpAddr::from(address.to_be_bytes()) } else { y().address };
-        world.trust.failures.challenge(to, &number.to_string(), world.now.boot_ns);
+        world.trust.failures.challenge(to, &number.to_string(), "c", world.now.boot_ns);
     }
-    let [challenges, listed, answers, failing] = world.trust.failures.sizes();
+    let [challenges, listed, answers, failing, dialogues] = world.trust.failures.sizes();
+    assert!(dialogues <= CHALLENGES_MAX.get());
     assert!(challenges <= CHALLENGES_MAX.get() && challenges == listed, "{challenges} {listed}");
     assert_eq!((answers, failing), (0, 0));
     let own = (0..CHALLENGES).filter(|number| {
         let transaction = world.trust.failures.transaction("c", *number);
         let nonce = number.to_string();
-        world.trust.failures.answer(y().address, transaction, [&*nonce].into_iter(), world.now.boot_ns);
+        let nonces = [&*nonce].into_iter();
+        world.trust.failures.answer(y().address, "d", transaction, nonces, world.now.boot_ns);
         world.trust.failures.conclude(y().address, transaction)
     });
     assert_eq!(own.count(), CHALLENGES_EACH_MAX);
     world.pass(61);
-    assert_eq!(world.trust.failures.sizes(), [0; 4]);
+    assert_eq!(world.trust.failures.sizes(), [0; 5]);
 }
