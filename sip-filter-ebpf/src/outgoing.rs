@@ -1,7 +1,5 @@
 //! The bytes of a packet that leaves.
 
-use core::mem::MaybeUninit;
-
 use aya_ebpf::{bindings::__sk_buff, helpers::generated, programs::TcContext};
 use sip_filter_common::{
     Frame,
@@ -12,12 +10,17 @@ use sip_filter_common::{
     },
 };
 
-/// A socket buffer on its way out, from its link header on. A VLAN tag that the card is to add does not show.
+/// A socket buffer on its way out, from its link header on, as far as it lies in one piece: headers do.
+///
+/// A VLAN tag that the card is to add does not show.
 pub(crate) struct OutgoingFrame<'a> {
     ctx: &'a TcContext,
     start: usize,
     end: usize,
 }
+
+/// How many bytes the headers of what a SIP server sends have at most.
+const HEADERS_LEN: u32 = 128;
 
 impl<'a> OutgoingFrame<'a> {
     #[inline(always)]
@@ -25,24 +28,26 @@ impl<'a> OutgoingFrame<'a> {
         Self { ctx, start: ctx.data(), end: ctx.data_end() }
     }
 
-    /// Reads a plain value from wherever it lies: any bytes are valid ones.
+    /// The same, with its headers in one piece whoever made it.
+    #[inline(always)]
+    pub(crate) fn with_headers(ctx: &'a TcContext) -> Self {
+        let len = if ctx.len() < HEADERS_LEN { ctx.len() } else { HEADERS_LEN };
+        if ctx.data() + len as usize > ctx.data_end() {
+            // SAFETY: the context is this call's own, and nothing of it has been read yet.
+            unsafe { generated::bpf_skb_pull_data(ctx.skb.skb, len) };
+        }
+        Self::new(ctx)
+    }
+
+    /// Reads a plain value: any bytes are valid ones.
     #[inline(always)]
     fn get<T: Copy>(&self, offset: usize) -> Option<T> {
         let start = self.start + offset;
-        if start + size_of::<T>() <= self.end {
-            // SAFETY: the check above leaves enough bytes from `start` on; callers ask for integers only.
-            return Some(unsafe { (start as *const T).read_unaligned() });
-        }
-        let mut value = MaybeUninit::<T>::uninit();
-        let (skb, target) = (self.ctx.skb.skb.cast(), value.as_mut_ptr().cast());
-        // SAFETY: the context is this call's own, and the target has room for as many bytes as are asked for.
-        let status =
-            unsafe { generated::bpf_skb_load_bytes(skb, offset as u32, target, size_of::<T>() as u32) };
-        if status != 0 {
+        if start + size_of::<T>() > self.end {
             return None;
         }
-        // SAFETY: the helper fills all bytes when it returns 0; callers ask for integers only.
-        Some(unsafe { value.assume_init() })
+        // SAFETY: the check above leaves enough bytes from `start` on; callers ask for integers only.
+        Some(unsafe { (start as *const T).read_unaligned() })
     }
 }
 

@@ -172,6 +172,14 @@ extern "C" fn sip_copy_header(ctx: *mut xdp_md, offset: u32, len: u32, place: u3
     ctx.copy(offset as usize, text, len) as u32
 }
 
+/// The first bytes of what was copied last.
+#[inline(always)]
+pub(crate) fn copied(place: Place) -> Option<&'static [u8]> {
+    let scratch = SCRATCH.get_ptr_mut(place as u32)?;
+    // SAFETY: this CPU's own, and nothing that uses the same place runs before the caller has read it.
+    Some(unsafe { &(&(*scratch).sighting.text)[..16] })
+}
+
 /// There is no text.
 #[inline(always)]
 pub(crate) fn clear(place: Place) {
