@@ -80,6 +80,13 @@ impl HostTables {
         self.flows.insert((peer, protocol.into()), until_ns);
     }
 
+    /// Lets a stranger spend more than its own budget, as a challenge does, until the clock shows `until_ns`.
+    pub fn open_lane(&mut self, address: IpAddr, until_ns: u64) {
+        let source = Address::from(address.to_canonical());
+        let lane = Lane { open_until_ns: until_ns, ..self.lane(&source) };
+        self.lanes.borrow_mut().insert(Lane::place(&source, 1), lane);
+    }
+
     /// Whether a stranger's segments of TCP count as those of a connection, which a capture does not tell; at first
     /// they do.
     pub fn set_has_connections(&mut self, has_connections: bool) {

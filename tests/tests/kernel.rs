@@ -8,5 +8,6 @@ pub(crate) mod model;
 mod object;
 pub(crate) mod packet;
 pub(crate) mod random;
+pub(crate) mod request;
 pub(crate) mod rows;
 mod switching;

@@ -3,7 +3,7 @@
 //! It must not judge: it reports what the program answered and what its counters did.
 
 use std::io::Write as _;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -15,8 +15,11 @@ use sip_filter::policy::Policy;
 use sip_filter::policy::change::ListChange;
 use sip_filter::policy::registered::RegisteredTrunks;
 use sip_filter::policy::tables::{Tables, classes_after};
+use sip_filter::trust::{Flow, SipTransport};
 use sip_filter_common::maps::{BAN_CAUSE_LEN, name};
 use sip_filter_common::{Ban, Counter, FragmentDecision, FragmentKey, Reason};
+
+use super::packet::TCP;
 
 /// The shortest frame that BPF_PROG_TEST_RUN takes (`ETH_HLEN`).
 const FRAME_LEN_MIN: usize = 14;
@@ -57,6 +60,8 @@ pub(crate) struct Loaded {
     pub(crate) datapath: Datapath,
     counters: Vec<(Reason, Counter)>,
     fragments: HashMap<MapData, FragmentKey, FragmentDecision>,
+    /// Those that are let in.
+    flows: Vec<Flow>,
     // Dropped last.
     directory: PinDirectory,
 }
@@ -87,11 +92,40 @@ impl Loaded {
         let id =
             ids.find(|id| MapInfo::from_id(*id).unwrap().name_as_str() == Some(name::FRAGMENTS)).unwrap();
         let fragments = Map::LruHashMap(MapData::from_id(id).unwrap()).try_into().unwrap();
-        Self { datapath, counters, fragments, directory }
+        Self { datapath, counters, fragments, flows: Vec::new(), directory }
     }
 
     pub(crate) fn ban(&mut self, address: IpAddr, until_ns: u64) {
         self.datapath.ban(address, Ban { until_ns, cause: [0; BAN_CAUSE_LEN] }).unwrap();
+    }
+
+    /// Lets an address in by a registration.
+    pub(crate) fn register(&mut self, address: IpAddr, until_ns: u64) {
+        self.datapath.admit(address, until_ns).unwrap();
+    }
+
+    /// Lets a flow of UDP or TCP in by a registration.
+    pub(crate) fn register_flow(&mut self, peer: SocketAddr, protocol: u8, until_ns: u64) {
+        let transport = if protocol == TCP { SipTransport::Tcp } else { SipTransport::Udp };
+        let flow = Flow { address: peer.ip(), port: peer.port(), transport };
+        self.datapath.admit_flow(&flow, until_ns).unwrap();
+        self.flows.push(flow);
+    }
+
+    /// Nobody is registered then.
+    pub(crate) fn forget_registrations(&mut self) {
+        let registered: Vec<(IpAddr, u64)> = self.datapath.registered().collect();
+        for (address, _) in registered {
+            self.datapath.dismiss(address).unwrap();
+        }
+        for flow in self.flows.drain(..) {
+            self.datapath.dismiss_flow(&flow).unwrap();
+        }
+    }
+
+    /// Lets a stranger spend more than its own budget, as after a challenge.
+    pub(crate) fn open_lane(&mut self, address: IpAddr) {
+        self.datapath.open_lane(address, now_ns()).unwrap();
     }
 
     /// Where something of this name is pinned, once it is.
@@ -110,12 +144,13 @@ impl Loaded {
         fits && frame.len() >= FRAME_LEN_MIN
     }
 
-    /// Replaces the policy; nobody is banned and no datagram followed then.
+    /// Replaces the policy; nobody is banned or registered and no datagram followed then.
     pub(crate) fn apply(&mut self, policy: &Policy) {
         self.datapath.apply(&mut Tables::compile(policy, &RegisteredTrunks::default()).unwrap()).unwrap();
         for (address, _) in self.datapath.bans().unwrap() {
             self.datapath.unban(address).unwrap();
         }
+        self.forget_registrations();
         self.forget_fragments();
     }
 

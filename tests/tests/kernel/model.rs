@@ -3,12 +3,20 @@
 //! Written apart from the filter: a parser of its own, lists that are walked, a map of fragments.
 //! It must not use anything of `sip_filter_common` but the names of reasons, nor the compiled tables.
 
+mod limits;
+mod proving;
+mod reading;
+
 use std::collections::HashMap;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, SocketAddr};
 
 use ipnet::IpNet;
-use sip_filter::policy::{Listener, ListenerKind, Policy};
-use sip_filter_common::{Reason, Transport};
+use sip_filter::policy::{Listener, ListenerKind, Policy, TrustScope};
+use sip_filter_common::Reason;
+
+use self::limits::Spent;
+use self::proving::{Allowed, Wish, wish};
+use self::reading::{Piece, Seen, read_ethernet};
 
 const FRAGMENT_LIFETIME_NS: u64 = 60 * 1_000_000_000;
 
@@ -17,6 +25,13 @@ pub(crate) struct Model<'a> {
     policy: &'a Policy,
     /// When the ban on an address ends.
     pub(crate) bans: HashMap<IpAddr, u64>,
+    /// When what lets an address in by a registration ends.
+    pub(crate) registered: HashMap<IpAddr, u64>,
+    /// When that ends for one port of an address, by IP protocol.
+    pub(crate) flows: HashMap<(SocketAddr, u8), u64>,
+    /// Whom the SIP server waits for.
+    pub(crate) challenged: Vec<IpAddr>,
+    spent: Spent,
     pub(crate) now_ns: u64,
     /// What was decided for a first fragment, and when.
     fragments: HashMap<Datagram, (Reason, u64)>,
@@ -25,30 +40,26 @@ pub(crate) struct Model<'a> {
 /// What the fragments of a datagram share; IPv6 has no protocol there.
 type Datagram = (IpAddr, IpAddr, u32, Option<u8>);
 
-/// What can be seen of a packet.
-struct Seen {
-    source: IpAddr,
-    destination: IpAddr,
-    vlan: Option<u16>,
-    /// The protocols that it may carry.
-    transports: Vec<Transport>,
-    identification: u32,
-    protocol: u8,
-    piece: Piece,
-}
-
-#[derive(Clone, Copy, PartialEq)]
-enum Piece {
-    Whole(Option<u16>),
-    First(Option<u16>),
-    Later,
-    /// May have ports that cannot be seen.
-    Hidden,
+/// What a list gives.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Right {
+    /// To register, and all else only when that is done.
+    Register,
+    All,
 }
 
 impl<'a> Model<'a> {
     pub(crate) fn new(policy: &'a Policy) -> Self {
-        Self { policy, bans: HashMap::new(), now_ns: 0, fragments: HashMap::new() }
+        Self {
+            policy,
+            bans: HashMap::new(),
+            registered: HashMap::new(),
+            flows: HashMap::new(),
+            challenged: Vec::new(),
+            spent: Spent::default(),
+            now_ns: 0,
+            fragments: HashMap::new(),
+        }
     }
 
     /// The reason for a frame that begins with an Ethernet header.
@@ -69,7 +80,7 @@ impl<'a> Model<'a> {
         }
     }
 
-    fn with_port(&self, seen: &Seen, port: Option<u16>) -> Reason {
+    fn with_port(&mut self, seen: &Seen, port: Option<u16>) -> Reason {
         let all = self.candidates(seen);
         let there: Vec<_> = all
             .into_iter()
@@ -101,10 +112,58 @@ impl<'a> Model<'a> {
         if there.iter().any(|(index, _)| self.is_denied_by_a_trunk(*index, seen.source)) {
             return Reason::Denied;
         }
-        if there.iter().any(|(index, _)| self.is_allowed(*index, seen.source)) {
+        let rights: Vec<_> = there.iter().filter_map(|(index, _)| self.right(*index, seen.source)).collect();
+        if rights.contains(&Right::All) {
             return Reason::Trunk;
         }
-        Reason::Stranger
+        let kinds: Vec<_> = there.iter().map(|(_, listener)| listener.kind).collect();
+        if self.is_let_in(seen, &kinds) {
+            return Reason::Registered;
+        }
+        let is_trunk = !rights.is_empty();
+        let is_whole = matches!(seen.piece, Piece::Whole(_));
+        if is_whole && kinds.contains(&ListenerKind::Signalling) {
+            return if is_trunk { self.register(seen) } else { self.prove(seen) };
+        }
+        if is_trunk { Reason::NotRegistered } else { Reason::Stranger }
+    }
+
+    /// Whether a registration lets a packet in at listeners of these kinds.
+    fn is_let_in(&self, seen: &Seen, kinds: &[ListenerKind]) -> bool {
+        if !self.is_registered(seen.source) || kinds.iter().all(|kind| *kind == ListenerKind::Other) {
+            return false;
+        }
+        let trust = self.policy.strangers.prove.as_ref().map(|prove| prove.trust);
+        if trust != Some(TrustScope::Flow) || kinds.contains(&ListenerKind::Media) {
+            return true;
+        }
+        let Piece::Whole(Some(_)) = seen.piece else { return false };
+        let port = u16::from_be_bytes([seen.transport[0], seen.transport[1]]);
+        let until_ns = self.flows.get(&((seen.source, port).into(), seen.protocol));
+        until_ns.is_some_and(|until_ns| *until_ns > self.now_ns)
+    }
+
+    /// A trunk that is to register does that, and nothing else.
+    fn register(&self, seen: &Seen) -> Reason {
+        let drops_scanners = self.policy.strangers.prove.as_ref().is_some_and(|prove| prove.drops_scanners);
+        match wish_of(seen, &Allowed { methods: 1, drops_scanners }) {
+            Wish::Paid(Reason::Probation) => Reason::Trunk,
+            _ => Reason::NotRegistered,
+        }
+    }
+
+    /// A stranger may send what the policy says, within limits.
+    fn prove(&mut self, seen: &Seen) -> Reason {
+        let Some(prove) = &self.policy.strangers.prove else { return Reason::Stranger };
+        let allowed = Allowed { methods: prove.methods, drops_scanners: prove.drops_scanners };
+        match wish_of(seen, &allowed) {
+            Wish::Free(reason) => reason,
+            Wish::Paid(reason) => {
+                let is_challenged = self.challenged.contains(&seen.source);
+                let may = self.spent.one_more(prove, seen.source, is_challenged);
+                if may { reason } else { Reason::RateExceeded }
+            }
+        }
     }
 
     /// What settles a packet whose port is unknown, if anything does.
@@ -118,10 +177,15 @@ impl<'a> Model<'a> {
     /// Follows the first fragment; says so only where a fragment of nothing would have fared otherwise.
     fn later(&self, seen: &Seen) -> Reason {
         let is_refused = holds(&self.policy.deny, seen.source) || self.is_banned(seen.source);
-        let is_known = self.candidates(seen).into_iter().any(|(index, _)| {
-            self.is_allowed(index, seen.source) && !self.is_denied_by_a_trunk(index, seen.source)
-        });
-        let alone = if is_known && !is_refused { Reason::Trunk } else { Reason::Fragment };
+        let mut open = self.candidates(seen);
+        open.retain(|(index, _)| !self.is_denied_by_a_trunk(*index, seen.source));
+        let is_known = open.iter().any(|(index, _)| self.right(*index, seen.source) == Some(Right::All));
+        let is_sip = open.iter().any(|(_, listener)| listener.kind != ListenerKind::Other);
+        let alone = match (is_refused, is_known, is_sip && self.is_registered(seen.source)) {
+            (true, ..) | (_, false, false) => Reason::Fragment,
+            (_, true, _) => Reason::Trunk,
+            (_, _, true) => Reason::Registered,
+        };
         match self.fragments.get(&datagram(seen)) {
             Some((reason, at_ns))
                 if self.now_ns < at_ns + FRAGMENT_LIFETIME_NS && reason.verdict() != alone.verdict() =>
@@ -148,24 +212,33 @@ impl<'a> Model<'a> {
         self.bans.get(&source).is_some_and(|until_ns| *until_ns > self.now_ns)
     }
 
+    fn is_registered(&self, source: IpAddr) -> bool {
+        self.registered.get(&source).is_some_and(|until_ns| *until_ns > self.now_ns)
+    }
+
     fn is_denied_by_a_trunk(&self, listener: usize, source: IpAddr) -> bool {
         let mut trunks = self.policy.trunks.iter();
         trunks.any(|trunk| trunk.listeners.contains(&listener) && holds(&trunk.deny, source))
     }
 
-    fn is_allowed(&self, listener: usize, source: IpAddr) -> bool {
+    /// What the lists say of a peer at a listener: the most that any of them does.
+    fn right(&self, listener: usize, source: IpAddr) -> Option<Right> {
         let kind = self.policy.listeners[listener].kind;
-        let by_trunk = self.policy.trunks.iter().filter(|trunk| trunk.listeners.contains(&listener)).any(
-            |trunk| match (kind, &trunk.media) {
-                (ListenerKind::Media, Some(media)) => holds(media, source),
-                _ => {
-                    holds(&trunk.allow, source)
-                        || trunk.outbound_proxies.iter().any(|proxy| proxy.prefix.contains(&source))
+        let trunks =
+            self.policy.trunks.iter().filter(|trunk| trunk.listeners.contains(&listener)).filter(|trunk| {
+                match (kind, &trunk.media) {
+                    (ListenerKind::Media, Some(media)) => holds(media, source),
+                    _ => {
+                        holds(&trunk.allow, source)
+                            || trunk.outbound_proxies.iter().any(|proxy| proxy.prefix.contains(&source))
+                    }
                 }
-            },
-        );
+            });
+        let rights =
+            trunks.map(|trunk| if trunk.require_registration { Right::Register } else { Right::All });
         let by_list = kind != ListenerKind::Other && holds(&self.policy.allow, source);
-        by_trunk || by_list || holds(&self.policy.listeners[listener].allow, source)
+        let is_listed = by_list || holds(&self.policy.listeners[listener].allow, source);
+        rights.chain(is_listed.then_some(Right::All)).max()
     }
 }
 
@@ -173,150 +246,11 @@ fn holds(list: &[IpNet], address: IpAddr) -> bool {
     list.iter().any(|prefix| prefix.contains(&address))
 }
 
+fn wish_of(seen: &Seen, allowed: &Allowed) -> Wish {
+    wish(&seen.transport, seen.said_len, seen.protocol == 6, allowed)
+}
+
 fn datagram(seen: &Seen) -> Datagram {
     let protocol = seen.source.is_ipv4().then_some(seen.protocol);
     (seen.source, seen.destination, seen.identification, protocol)
-}
-
-fn read_ethernet(frame: &[u8]) -> Result<Seen, Reason> {
-    let mut rest = frame.get(12..).unwrap_or_default();
-    let mut tags = 0;
-    let mut vlans = Vec::new();
-    loop {
-        match rest {
-            [0x81, 0x00, behind @ ..] | [0x88, 0xa8, behind @ ..] => {
-                tags += 1;
-                if tags > 4 {
-                    return Err(Reason::Malformed);
-                }
-                // The tag is whole only with the EtherType behind it.
-                let [high, low, _, _, ..] = behind else { return Err(Reason::Truncated) };
-                let vlan = u16::from(high % 16) * 256 + u16::from(*low);
-                if vlan != 0 {
-                    vlans.push(vlan);
-                }
-                rest = &behind[2..];
-            }
-            [0x08, 0x00, packet @ ..] => return read_ipv4(packet, vlans.last().copied()),
-            [0x86, 0xdd, packet @ ..] => return read_ipv6(packet, vlans.last().copied()),
-            [_, _, ..] => return Err(Reason::NotIp),
-            _ => return Err(Reason::Truncated),
-        }
-    }
-}
-
-fn transports_of(protocol: u8) -> Vec<Transport> {
-    match protocol {
-        6 => vec![Transport::Tcp],
-        17 => vec![Transport::Udp],
-        _ => vec![],
-    }
-}
-
-/// Whole or first, with what is there of a transport header.
-fn read_ports(mut seen: Seen, is_first: bool, transport: Option<&[u8]>) -> Result<Seen, Reason> {
-    let port = match transport {
-        _ if !matches!(seen.protocol, 6 | 17) => None,
-        Some([_, _, high, low, ..]) => Some(u16::from_be_bytes([*high, *low])),
-        _ if is_first => {
-            seen.piece = Piece::Hidden;
-            return Ok(seen);
-        }
-        _ => return Err(Reason::Truncated),
-    };
-    seen.piece = if is_first { Piece::First(port) } else { Piece::Whole(port) };
-    Ok(seen)
-}
-
-fn read_ipv4(packet: &[u8], vlan: Option<u16>) -> Result<Seen, Reason> {
-    if packet.len() < 20 {
-        return Err(Reason::Truncated);
-    }
-    let header_len = usize::from(packet[0] % 16) * 4;
-    if packet[0] / 16 != 4 || header_len < 20 {
-        return Err(Reason::NotIp);
-    }
-    let address =
-        |at: usize| IpAddr::from(Ipv4Addr::new(packet[at], packet[at + 1], packet[at + 2], packet[at + 3]));
-    let more = packet[6] & 0b0010_0000 != 0;
-    let starts_late = packet[6] & 0b0001_1111 != 0 || packet[7] != 0;
-    let seen = Seen {
-        source: address(12),
-        destination: address(16),
-        vlan,
-        transports: transports_of(packet[9]),
-        identification: u32::from(packet[4]) * 256 + u32::from(packet[5]),
-        protocol: packet[9],
-        piece: Piece::Later,
-    };
-    if starts_late { Ok(seen) } else { read_ports(seen, more, packet.get(header_len..)) }
-}
-
-fn is_extension(number: u8) -> bool {
-    [0, 43, 44, 51, 60, 135, 139, 140].contains(&number)
-}
-
-fn read_ipv6(packet: &[u8], vlan: Option<u16>) -> Result<Seen, Reason> {
-    if packet.len() >= 8 && packet[0] / 16 != 6 {
-        return Err(Reason::NotIp);
-    }
-    if packet.len() < 40 {
-        return Err(Reason::Truncated);
-    }
-    let address = |at: usize| Ipv6Addr::from(<[u8; 16]>::try_from(&packet[at..at + 16]).unwrap());
-    if address(8).to_ipv4_mapped().is_some() {
-        return Err(Reason::Malformed);
-    }
-    let mut seen = Seen {
-        source: address(8).into(),
-        destination: address(24).into(),
-        vlan,
-        transports: Vec::new(),
-        identification: 0,
-        protocol: packet[6],
-        piece: Piece::Whole(None),
-    };
-    let both = vec![Transport::Udp, Transport::Tcp];
-    let mut rest = Some(&packet[40..]);
-    let mut is_first = false;
-    for number in 0.. {
-        if !is_extension(seen.protocol) {
-            break;
-        }
-        if number == 8 {
-            return Ok(Seen { piece: Piece::Hidden, transports: both, ..seen });
-        }
-        let header = rest.unwrap_or_default();
-        let needed = if seen.protocol == 44 { 8 } else { 4 };
-        if header.len() < needed {
-            // The rest of the headers, and the ports, may come with the next fragment.
-            return if is_first {
-                Ok(Seen { piece: Piece::Hidden, transports: both, ..seen })
-            } else {
-                Err(Reason::Truncated)
-            };
-        }
-        let len = match seen.protocol {
-            44 => 8,
-            51 => usize::from(header[1]) * 4 + 8,
-            _ => usize::from(header[1]) * 8 + 8,
-        };
-        if seen.protocol == 44 {
-            seen.identification = u32::from_be_bytes([header[4], header[5], header[6], header[7]]);
-            is_first = header[3] & 1 == 1;
-            if header[2] != 0 || header[3] >= 8 {
-                let may_hold_ports = is_extension(header[0]) || matches!(header[0], 6 | 17);
-                let transports = if may_hold_ports { both } else { vec![] };
-                return Ok(Seen { piece: Piece::Later, transports, protocol: header[0], ..seen });
-            }
-        }
-        seen.protocol = header[0];
-        rest = header.get(len..);
-    }
-    seen.transports = transports_of(seen.protocol);
-    let mut seen = read_ports(seen, is_first, rest)?;
-    if seen.piece == Piece::Hidden {
-        seen.transports = both;
-    }
-    Ok(seen)
 }

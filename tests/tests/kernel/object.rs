@@ -1,7 +1,7 @@
 //! What the kernel has after loading: the maps and programs that `sip_filter_common::maps` names.
 
 use aya::maps::{MapInfo, MapType, loaded_maps};
-use aya::programs::{ProgramInfo, loaded_programs};
+use aya::programs::{ProgramInfo, ProgramType, loaded_programs};
 use sip_filter_common::maps::{
     BANS_MAX, CHANGES_MAX, CHUNKS_MAX, COUNTERS_MAX, ChangeKey, ChangedClass, Clock, FLOWS_MAX,
     FRAGMENTS_MAX, Filter6, FlowKey, LANE_BUCKETS, LANE_TOTALS, Lane, LaneTotal, Live, PEER_BUCKETS,
@@ -32,14 +32,20 @@ fn the_loaded_object_is_the_one_that_the_shared_names_describe() {
     let filter = programs.iter().find(|program| program.id() == id).unwrap();
     assert_eq!(filter.name_as_str(), Some(program::FILTER));
     let ids = map_ids(&kernel.datapath);
-    let explain = programs.iter().filter(|other| other.name_as_str() == Some(program::EXPLAIN));
-    let explain = explain.filter(|other| {
-        other
-            .map_ids()
-            .is_ok_and(|others| others.is_some_and(|others| others.iter().any(|id| ids.contains(id))))
-    });
-    let [explain] = explain.collect::<Vec<_>>()[..] else { panic!("not one {}", program::EXPLAIN) };
-    for program in [filter, explain] {
+    let beside = |name: &str| {
+        let named = programs.iter().filter(|other| other.name_as_str() == Some(kept(name)));
+        // Other tests load programs of the same names: this one's shares its maps.
+        let own = named.filter(|other| {
+            other
+                .map_ids()
+                .is_ok_and(|others| others.is_some_and(|others| others.iter().any(|id| ids.contains(id))))
+        });
+        let [program] = own.collect::<Vec<_>>()[..] else { panic!("not one {name}") };
+        program
+    };
+    let watch = beside(program::WATCH);
+    assert_eq!(watch.program_type().unwrap(), ProgramType::SchedClassifier);
+    for program in [filter, beside(program::EXPLAIN), watch] {
         let verified = program.verified_instruction_count();
         eprintln!(
             "{}: {verified:?} instructions verified, at most {VERIFIED_INSTRUCTIONS_MAX} are wanted",

@@ -25,6 +25,10 @@ pub(crate) const MOBILITY: u8 = 135;
 pub(crate) const HOST_IDENTITY: u8 = 139;
 pub(crate) const SHIM6: u8 = 140;
 
+/// Flags of TCP (RFC 9293 section 3.1).
+pub(crate) const SYN: u8 = 0x02;
+pub(crate) const ACK: u8 = 0x10;
+
 /// A request that is longer than the shortest Ethernet frame.
 const PAYLOAD: &[u8] =
     b"OPTIONS sip:pbx@198.51.100.1 SIP/2.0\r\nMax-Forwards: 70\r\nContent-Length: 0\r\n\r\n";
@@ -44,6 +48,8 @@ pub(crate) struct Packet {
     fragment: Option<Fragment>,
     extensions: Vec<Extension>,
     protocol: u8,
+    tcp_flags: u8,
+    udp_len: Option<u16>,
     payload: Vec<u8>,
     len: Option<usize>,
 }
@@ -68,7 +74,7 @@ pub(crate) fn udp() -> Packet {
     protocol(UDP)
 }
 
-/// A TCP segment with a SIP request.
+/// A TCP segment with a SIP request, which asks for a connection too unless told otherwise.
 pub(crate) fn tcp() -> Packet {
     protocol(TCP)
 }
@@ -87,6 +93,8 @@ pub(crate) fn protocol(protocol: u8) -> Packet {
         fragment: None,
         extensions: Vec::new(),
         protocol,
+        tcp_flags: SYN,
+        udp_len: None,
         payload: PAYLOAD.to_vec(),
         len: None,
     }
@@ -185,6 +193,16 @@ impl Packet {
         Self { payload, ..self }
     }
 
+    /// The flags of the TCP header.
+    pub(crate) fn flags(self, tcp_flags: u8) -> Self {
+        Self { tcp_flags, ..self }
+    }
+
+    /// What the UDP header says of its length, whatever follows.
+    pub(crate) fn udp_len(self, len: u16) -> Self {
+        Self { udp_len: Some(len), ..self }
+    }
+
     /// Leaves only the first bytes of the frame.
     pub(crate) fn cut(self, len: usize) -> Self {
         Self { len: Some(len), ..self }
@@ -259,10 +277,13 @@ impl Packet {
         }
         match self.protocol {
             UDP if !is_later => {
-                bytes.extend(length_field(8 + self.payload.len()));
+                let len = length_field(8 + self.payload.len());
+                bytes.extend(self.udp_len.map_or(len, u16::to_be_bytes));
                 bytes.extend([0, 0]);
             }
-            TCP if !is_later => bytes.extend([0, 0, 0, 1, 0, 0, 0, 0, 0x50, 0x02, 0xff, 0xff, 0, 0, 0, 0]),
+            TCP if !is_later => {
+                bytes.extend([0, 0, 0, 1, 0, 0, 0, 0, 0x50, self.tcp_flags, 0xff, 0xff, 0, 0, 0, 0]);
+            }
             _ => {}
         }
         bytes.extend(&self.payload);

@@ -10,9 +10,10 @@ use sip_filter::policy::prefix::parse_prefix;
 use sip_filter_common::Transport;
 
 use super::packet::{
-    AUTHENTICATION, DESTINATION_OPTIONS, ESP, HOP_BY_HOP, HOST_IDENTITY, ICMP, ICMPV6, MOBILITY,
-    NO_NEXT_HEADER, Packet, ROUTING, SERVICE_VLAN, SHIM6, VLAN, protocol, tcp, udp,
+    ACK, AUTHENTICATION, DESTINATION_OPTIONS, ESP, HOP_BY_HOP, HOST_IDENTITY, ICMP, ICMPV6, MOBILITY,
+    NO_NEXT_HEADER, Packet, ROUTING, SERVICE_VLAN, SHIM6, SYN, TCP, UDP, VLAN, protocol, tcp, udp,
 };
+use super::request;
 
 /// The generator SplitMix64.
 pub(crate) struct Random(pub(crate) u64);
@@ -110,6 +111,9 @@ const PORTS: &[u16] =
 const PORT_TEXTS: &[&str] =
     &["5060", "5061", "5060-5062", "10000-20000", "8088", "1", "65535", "15000-15001", "1-65535"];
 const VLANS: &[u16] = &[10, 20, 30];
+const SOURCE_PORTS: &[u16] = &[5060, 5062];
+const SCANNERS: &[&str] =
+    &["User-Agent: friendly-scanner", "user-agent : sipcli/v1.8", "Contact: <sip:100@1.1.1.1>"];
 
 /// The text of a policy; whether it is free of contradictions is for its reader to say.
 pub(crate) fn policy(random: &mut Random) -> String {
@@ -120,6 +124,7 @@ pub(crate) fn policy(random: &mut Random) -> String {
         random.some(PREFIXES, 2),
         random.some(PREFIXES, 2)
     );
+    text += &strangers(random);
     let listeners = 1 + random.below(5);
     for number in 0..listeners {
         let kind = random.pick(&["signalling", "signalling", "media", "other"]);
@@ -141,6 +146,9 @@ pub(crate) fn policy(random: &mut Random) -> String {
         text += &format!("[[trunk]]\nname = \"t{number}\"\nallow = {:?}\n", random.some(PREFIXES, 3));
         text += &format!("deny = {:?}\n", random.some(PREFIXES, 1));
         if random.chance(30) {
+            text += &format!("registrations = [\"t{number}@example.org\"]\nrequire_registration = true\n");
+        }
+        if random.chance(30) {
             text += &format!("media = {:?}\n", random.some(PREFIXES, 2));
         }
         if random.chance(30) {
@@ -153,6 +161,42 @@ pub(crate) fn policy(random: &mut Random) -> String {
         }
     }
     text
+}
+
+/// What strangers may do; what they spend never comes near a limit.
+fn strangers(random: &mut Random) -> String {
+    if random.chance(30) {
+        return String::new();
+    }
+    let methods: &[&str] = random.pick(&[&["REGISTER", "OPTIONS"], &["REGISTER"], &["REGISTER", "INVITE"]]);
+    format!(
+        "[strangers]\nsignalling = \"prove\"\n[strangers.prove]\nmethods = {methods:?}\n\
+         rate = \"100000/s\"\nburst = 10000\ntotal_rate = \"500000/s\"\ntrust = \"{}\"\nscanners = \"{}\"\n",
+        random.pick(&["address", "flow"]),
+        random.pick(&["prove", "drop"])
+    )
+}
+
+/// A flow of somebody who may be registered, which frames come from.
+pub(crate) fn flow(random: &mut Random, address: IpAddr) -> (SocketAddr, u8) {
+    ((address, random.pick(SOURCE_PORTS)).into(), random.pick(&[UDP, UDP, TCP]))
+}
+
+/// What a frame carries to a SIP server: a request more often than not.
+fn message(random: &mut Random) -> Vec<u8> {
+    let method = random.pick(&["REGISTER", "REGISTER", "REGISTER", "OPTIONS", "OPTIONS", "INVITE", "BYE"]);
+    match random.below(20) {
+        0 => random.pick(request::KEEP_ALIVES).to_vec(),
+        1 => request::reply(random.pick(&["200 OK", "401 Unauthorized"])),
+        2 => request::with_headers(method, &[]),
+        3 => request::with_headers(method, &["CSeq: 1 REGISTER", "CSeq: 1 INVITE"]),
+        4 => request::with_headers(method, &[random.pick(&["CSeq: 1 REGISTER", "cseq:\r\n 2 OPTIONS"])]),
+        5 => request::request_of_len(method, 1_535 + random.below(3)),
+        6 | 7 => (0..random.below(40)).map(|_| random.next().to_be_bytes()[0]).collect(),
+        8 => format!("{method}\r\n\r\n\r\n\r\n").into_bytes(),
+        9..12 => request::with_header(method, random.pick(SCANNERS)),
+        _ => request::request(method),
+    }
 }
 
 /// An address that policies speak of.
@@ -209,6 +253,13 @@ fn packet(random: &mut Random, policy: &Policy) -> Packet {
         }
     }
     packet = tags(packet, vlan, random).with_source(source).with_destination(destination);
+    packet = packet.source_port(random.pick(SOURCE_PORTS)).flags(random.pick(&[SYN, SYN, ACK, SYN | ACK]));
+    if random.chance(80) {
+        packet = packet.payload(message(random));
+    }
+    if random.chance(3) {
+        packet = packet.udp_len(random.pick(&[0, 7, 8, 9, 300, 2_000]));
+    }
     if random.chance(2) {
         packet = packet.ethertype(random.pick(&[0x0806, 0x9100, 46, 0x0800, 0x86dd]));
     }

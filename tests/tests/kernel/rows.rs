@@ -8,9 +8,11 @@ mod fragments;
 mod framing;
 mod listeners;
 mod lists;
+mod proving;
+mod registered;
 mod truncation;
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 
 use sip_filter::host_tables::HostTables;
@@ -118,21 +120,43 @@ impl Packet {
 struct Row {
     name: String,
     policy: &'static str,
-    bans: Vec<(IpAddr, BanEnd)>,
+    bans: Vec<(IpAddr, End)>,
+    registered: Vec<(IpAddr, End)>,
+    flows: Vec<(SocketAddr, u8, End)>,
+    opened: Vec<IpAddr>,
     before: Vec<(Vec<u8>, Reason)>,
     frame: Vec<u8>,
     reason: Reason,
 }
 
+/// When a ban or a registration ends.
 #[derive(Clone, Copy)]
-enum BanEnd {
+enum End {
     Ahead,
     Past,
 }
 
+impl End {
+    fn after(self, now_ns: u64) -> u64 {
+        match self {
+            Self::Ahead => now_ns.saturating_add(HOUR_NS),
+            Self::Past => now_ns.saturating_sub(TICK_NS_MAX),
+        }
+    }
+}
+
 fn row(name: impl Into<String>, packet: Packet, reason: Reason) -> Row {
-    let (bans, before) = (Vec::new(), Vec::new());
-    Row { name: name.into(), policy: POLICY, bans, before, frame: packet.build(), reason }
+    Row {
+        name: name.into(),
+        policy: POLICY,
+        bans: Vec::new(),
+        registered: Vec::new(),
+        flows: Vec::new(),
+        opened: Vec::new(),
+        before: Vec::new(),
+        frame: packet.build(),
+        reason,
+    }
 }
 
 impl Row {
@@ -140,8 +164,26 @@ impl Row {
         Self { policy, ..self }
     }
 
-    fn banned(mut self, address: &str, end: BanEnd) -> Self {
+    fn banned(mut self, address: &str, end: End) -> Self {
         self.bans.push((address.parse().unwrap(), end));
+        self
+    }
+
+    fn registered(mut self, address: &str, end: End) -> Self {
+        self.registered.push((address.parse().unwrap(), end));
+        self
+    }
+
+    /// Registered from this port, by this IP protocol; the address is not let in by that alone.
+    fn registered_flow(mut self, address: &str, port: u16, protocol: u8, end: End) -> Self {
+        let address: IpAddr = address.parse().unwrap();
+        self.flows.push(((address, port).into(), protocol, end));
+        self
+    }
+
+    /// The SIP server has just challenged this address.
+    fn challenged(mut self, address: &str) -> Self {
+        self.opened.push(address.parse().unwrap());
         self
     }
 
@@ -162,6 +204,8 @@ fn check(what: &str, rows: &[Row]) {
     for rows in rows.chunk_by(|one, other| one.policy == other.policy) {
         let policy = parsed(rows[0].policy);
         let mut host = HostTables::new(Tables::compile(&policy, &RegisteredTrunks::default()).unwrap());
+        // The kernel is tried where no connection is.
+        host.set_has_connections(false);
         let mut now_ns = now_ns();
         for row in rows {
             // What was decided for the fragments of another row is past then.
@@ -179,23 +223,41 @@ fn check_on_the_host(row: &Row, policy: &Policy, host: &mut HostTables, now_ns: 
     let mut model = Model::new(policy);
     host.set_now_ns(now_ns);
     model.now_ns = now_ns;
-    for (address, until_ns) in row.bans(now_ns) {
-        host.ban(address, until_ns);
-        model.bans.insert(address, until_ns);
+    for (address, end) in &row.bans {
+        host.ban(*address, end.after(now_ns));
+        model.bans.insert(*address, end.after(now_ns));
+    }
+    for (address, end) in &row.registered {
+        host.register(*address, end.after(now_ns));
+        model.registered.insert(*address, end.after(now_ns));
+    }
+    for (peer, protocol, end) in &row.flows {
+        host.register_flow(*peer, *protocol, end.after(now_ns));
+        model.flows.insert((*peer, *protocol), end.after(now_ns));
+    }
+    for address in &row.opened {
+        host.open_lane(*address, now_ns + 1);
+        model.challenged.push(*address);
     }
     for (frame, reason) in row.frames() {
         assert_eq!(judge(&**frame, host), *reason, "by the host's pipeline: {}", row.describe(frame));
         assert_eq!(model.judge(frame), *reason, "by the model: {}", row.describe(frame));
     }
-    for (address, _) in row.bans(now_ns) {
-        assert!(host.unban(address));
+    for (address, _) in &row.bans {
+        assert!(host.unban(*address));
     }
+    row.registered.iter().for_each(|(address, _)| host.register(*address, 0));
+    row.flows.iter().for_each(|(peer, protocol, _)| host.register_flow(*peer, *protocol, 0));
 }
 
 fn check_in_the_kernel(row: &Row, policy: &Policy, kernel: &mut Loaded) {
-    for (address, until_ns) in row.bans(now_ns()) {
-        kernel.ban(address, until_ns);
+    let now_ns = now_ns();
+    row.bans.iter().for_each(|(address, end)| kernel.ban(*address, end.after(now_ns)));
+    row.registered.iter().for_each(|(address, end)| kernel.register(*address, end.after(now_ns)));
+    for (peer, protocol, end) in &row.flows {
+        kernel.register_flow(*peer, *protocol, end.after(now_ns));
     }
+    row.opened.iter().for_each(|address| kernel.open_lane(*address));
     // What another row left behind.
     kernel.forget_fragments();
     let taken: Vec<_> = row.frames().filter(|(frame, _)| kernel.takes(frame)).collect();
@@ -203,22 +265,16 @@ fn check_in_the_kernel(row: &Row, policy: &Policy, kernel: &mut Loaded) {
         let expected = Ok((*reason, action(policy.mode, *reason)));
         assert_eq!(kernel.judge(frame), expected, "by the kernel: {}", row.describe(frame));
     }
-    for (address, _) in row.bans(0) {
-        assert!(kernel.datapath.unban(address).unwrap());
+    for (address, _) in &row.bans {
+        assert!(kernel.datapath.unban(*address).unwrap());
     }
+    kernel.forget_registrations();
 }
 
 impl Row {
     fn frames(&self) -> impl Iterator<Item = (&Vec<u8>, &Reason)> {
         let before = self.before.iter().map(|(frame, reason)| (frame, reason));
         before.chain([(&self.frame, &self.reason)])
-    }
-
-    fn bans(&self, now_ns: u64) -> impl Iterator<Item = (IpAddr, u64)> {
-        self.bans.iter().map(move |(address, end)| match end {
-            BanEnd::Ahead => (*address, now_ns.saturating_add(HOUR_NS)),
-            BanEnd::Past => (*address, now_ns.saturating_sub(TICK_NS_MAX)),
-        })
     }
 
     fn describe(&self, frame: &[u8]) -> String {

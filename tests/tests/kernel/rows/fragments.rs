@@ -4,8 +4,8 @@ use sip_filter_common::Reason;
 use sip_filter_common::maps::FRAGMENT_LIFETIME_NS;
 
 use super::{
-    ADMIN, BRANCH, BanEnd, DENIED, FAMILIES, Family, HostTables, LISTED, LOCAL, Model, PROVIDER, Packet,
-    Peer, RegisteredTrunks, Row, STRANGER, Tables, both, check, judge, parsed, row,
+    ADMIN, BRANCH, DENIED, End, FAMILIES, Family, HostTables, LISTED, LOCAL, Model, PROVIDER, Packet, Peer,
+    RegisteredTrunks, Row, STRANGER, Tables, both, check, judge, parsed, row,
 };
 use crate::kernel::packet::{
     AUTHENTICATION, DESTINATION_OPTIONS, ESP, HOP_BY_HOP, ICMP, ICMPV6, NO_NEXT_HEADER, ROUTING, TCP, UDP,
@@ -64,7 +64,7 @@ fn a_later_fragment_alone_is_for_known_peers() {
         rows.extend(both(name, |of| tcp().between(of, peer, 5060).later(ID), reason));
     }
     for row in both("a banned trunk's", |of| udp().between(of, PROVIDER, 5060).later(ID), Reason::Fragment) {
-        rows.push(row.banned(PROVIDER.0, BanEnd::Ahead).banned(PROVIDER.1, BanEnd::Ahead));
+        rows.push(row.banned(PROVIDER.0, End::Ahead).banned(PROVIDER.1, End::Ahead));
     }
     for number in [ICMP, ICMPV6, ESP, NO_NEXT_HEADER, 132] {
         let odd = |of| protocol(number).between(of, STRANGER, 0).later(ID);

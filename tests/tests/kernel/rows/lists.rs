@@ -3,7 +3,7 @@
 use sip_filter_common::Reason;
 
 use super::{
-    ADMIN, BRANCH, BROWSER, BanEnd, DENIED, LISTED, PROVIDER, PROVIDER_MEDIA, PROVIDER_PROXY, Peer,
+    ADMIN, BRANCH, BROWSER, DENIED, End, LISTED, PROVIDER, PROVIDER_MEDIA, PROVIDER_PROXY, Peer,
     REFUSED_BY_PROVIDER, Row, STRANGER, both, check, row,
 };
 use crate::kernel::packet::{tcp, udp};
@@ -104,19 +104,19 @@ fn edges_of_prefixes_belong_to_them() {
 #[test]
 fn bans_hold_until_they_end() {
     let mut rows = Vec::new();
-    let mut add = |name: &str, peer: Peer, port: u16, end: BanEnd, reason: Reason| {
+    let mut add = |name: &str, peer: Peer, port: u16, end: End, reason: Reason| {
         for row in both(name, |of| udp().between(of, peer, port), reason) {
             rows.push(row.banned(peer.0, end).banned(peer.1, end));
         }
     };
-    add("a banned stranger is dropped", STRANGER, 5060, BanEnd::Ahead, Reason::Banned);
-    add("a banned trunk is dropped", PROVIDER, 5060, BanEnd::Ahead, Reason::Banned);
-    add("a banned peer may not send media", LISTED, 15000, BanEnd::Ahead, Reason::Banned);
-    add("a banned peer may reach what is not protected", STRANGER, 53, BanEnd::Ahead, Reason::NotProtected);
-    add("a ban that has ended holds nobody", STRANGER, 5060, BanEnd::Past, Reason::Stranger);
-    add("a trunk whose ban has ended is let in", PROVIDER, 5060, BanEnd::Past, Reason::Trunk);
+    add("a banned stranger is dropped", STRANGER, 5060, End::Ahead, Reason::Banned);
+    add("a banned trunk is dropped", PROVIDER, 5060, End::Ahead, Reason::Banned);
+    add("a banned peer may not send media", LISTED, 15000, End::Ahead, Reason::Banned);
+    add("a banned peer may reach what is not protected", STRANGER, 53, End::Ahead, Reason::NotProtected);
+    add("a ban that has ended holds nobody", STRANGER, 5060, End::Past, Reason::Stranger);
+    add("a trunk whose ban has ended is let in", PROVIDER, 5060, End::Past, Reason::Trunk);
     for row in both("another's ban holds nobody", |of| udp().between(of, PROVIDER, 5060), Reason::Trunk) {
-        rows.push(row.banned("192.0.2.19", BanEnd::Ahead).banned("2001:db8:16::19", BanEnd::Ahead));
+        rows.push(row.banned("192.0.2.19", End::Ahead).banned("2001:db8:16::19", End::Ahead));
     }
     check("the rows of bans", &rows);
 }
@@ -183,7 +183,7 @@ fn what_stands_first_in_the_precedence_wins() {
         rung("a stranger", STRANGER, 5060, 10, Reason::Stranger),
     ];
     let banned =
-        |row: Row| BANNED.iter().fold(row.under(LADDER), |row, address| row.banned(address, BanEnd::Ahead));
+        |row: Row| BANNED.iter().fold(row.under(LADDER), |row, address| row.banned(address, End::Ahead));
     let rows: Vec<Row> = rows.into_iter().flatten().map(banned).collect();
     check("the rows of the precedence", &rows);
     let unbanned = rung("[deny] beats a trunk's deny and allow", two, 5061, 0, Reason::Denied);

@@ -1,0 +1,46 @@
+//! What strangers have spent, counted one by one.
+//!
+//! It knows no time: nothing is earned, so that whoever uses it lets no clock move.
+
+use std::collections::HashMap;
+use std::net::{IpAddr, Ipv6Addr};
+
+use sip_filter::policy::Prove;
+
+/// The shortest time in which strangers are counted together.
+const WINDOW_SECONDS_MIN: f64 = 0.1;
+
+#[derive(Default)]
+pub(super) struct Spent {
+    by_network: HashMap<IpAddr, u32>,
+    by_strangers: u32,
+    by_challenged: u32,
+}
+
+impl Spent {
+    /// Counts another request, if there may be one.
+    pub(super) fn one_more(&mut self, prove: &Prove, source: IpAddr, is_challenged: bool) -> bool {
+        let own = self.by_network.entry(network(source)).or_default();
+        if !is_challenged && *own >= prove.burst {
+            return false;
+        }
+        let together = if is_challenged { &mut self.by_challenged } else { &mut self.by_strangers };
+        let seconds = prove.total_rate.per.as_secs_f64();
+        let in_window = f64::from(prove.total_rate.count) / seconds * WINDOW_SECONDS_MIN;
+        if f64::from(*together) + 1.0 > in_window.max(1.0) {
+            return false;
+        }
+        *together += 1;
+        // Who was challenged has nothing to pay back later.
+        *own += u32::from(!is_challenged);
+        true
+    }
+}
+
+/// What one subscriber has: an IPv4 address, a /64 of IPv6.
+fn network(source: IpAddr) -> IpAddr {
+    match source {
+        IpAddr::V4(_) => source,
+        IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() >> 64 << 64).into(),
+    }
+}
