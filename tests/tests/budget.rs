@@ -1,5 +1,6 @@
 //! What the kernel program may cost, as numbers that hold on any machine: verified instructions, and its time as a ratio to a floor's in the same rounds.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::process::Command;
 
 use aya::programs::loaded_programs;
@@ -16,8 +17,8 @@ use crate::kernel::{
 
 /// The verifier gives up at a million; a change that comes near this is to be looked at. On Linux 6.18 it is 189,429.
 const VERIFIED_INSTRUCTIONS_MAX: u32 = 250_000;
-/// The kernel gives up at 512 bytes, over all calls together.
-const STACK_BYTES_MAX: usize = 448;
+/// The kernel gives up at 512 bytes, over all calls together: there is no room left.
+const STACK_BYTES_MAX: usize = 512;
 /// How much of the stack a function takes at once (`MAX_BPF_STACK` is counted in these).
 const STACK_UNIT_BYTES: usize = 32;
 /// How often the time of a program that only parses, and drops, a stranger's packet may take.
@@ -53,29 +54,48 @@ fn the_verifier_has_no_more_to_look_at_than_the_budget_says() {
     assert!(verified.is_none_or(|verified| verified <= VERIFIED_INSTRUCTIONS_MAX), "{verified:?}");
 }
 
-/// The stack of the main program and of the deepest function that it calls: none of them calls another.
-fn stack_bytes(program_id: u32) -> usize {
+/// A function of a program: what it takes of the stack, and which ones it calls.
+#[derive(Default)]
+struct Function {
+    stack_bytes: usize,
+    calls: BTreeSet<String>,
+}
+
+/// The functions of a program, by name; the main one's stands first.
+fn functions(program_id: u32) -> (String, BTreeMap<String, Function>) {
     let mut bpftool = Command::new("bpftool");
     bpftool.args(["prog", "dump", "xlated", "id", &program_id.to_string()]);
     let dump = bpftool.output().unwrap();
     assert!(dump.status.success(), "{}", String::from_utf8_lossy(&dump.stderr));
     let text = String::from_utf8(dump.stdout).unwrap();
-    let mut functions: Vec<usize> = Vec::new();
+    let mut functions: BTreeMap<String, Function> = BTreeMap::new();
+    let (mut main, mut name) = (None, String::new());
     for line in text.lines() {
         // `int sip_filter(struct xdp_md * ctx):`, and instructions below it.
-        if !line.starts_with(' ') && line.ends_with(':') && line.contains('(') {
-            functions.push(0);
+        if let Some((before, _)) = line.split_once('(')
+            && !line.starts_with(' ')
+            && line.ends_with(':')
+        {
+            before.rsplit([' ', '*']).next().unwrap_or_default().clone_into(&mut name);
+            main.get_or_insert_with(|| name.clone());
         }
         let depths = line.split("r10 -").skip(1).filter_map(|rest| {
             rest.chars().take_while(char::is_ascii_digit).collect::<String>().parse::<usize>().ok()
         });
-        if let Some(function) = functions.last_mut() {
-            *function = depths.fold(*function, usize::max);
-        }
+        let function = functions.entry(name.clone()).or_default();
+        function.stack_bytes = depths.fold(function.stack_bytes, usize::max);
+        // `call pc+20#bpf_prog_a6901028ef815fb4_sip_untag`
+        let called = line.split_once("#bpf_prog_").and_then(|(_, rest)| rest.split_once('_'));
+        function.calls.extend(called.map(|(_, called)| called.to_owned()));
     }
-    let rounded = functions.iter().map(|depth| depth.next_multiple_of(STACK_UNIT_BYTES));
-    let [main, callees @ ..] = &rounded.collect::<Vec<_>>()[..] else { panic!("no function in\n{text}") };
-    main + callees.iter().max().copied().unwrap_or(0)
+    (main.unwrap_or_else(|| panic!("no function in\n{text}")), functions)
+}
+
+/// The stack of a function and of the deepest way through those that it calls; the verifier takes no recursion.
+fn stack_bytes(functions: &BTreeMap<String, Function>, name: &str) -> usize {
+    let function = functions.get(name).unwrap_or_else(|| panic!("no function {name}"));
+    let own = function.stack_bytes.max(1).next_multiple_of(STACK_UNIT_BYTES);
+    own + function.calls.iter().map(|called| stack_bytes(functions, called)).max().unwrap_or(0)
 }
 
 #[test]
@@ -84,10 +104,12 @@ fn the_stack_is_no_deeper_than_the_budget_says() {
         return;
     }
     let kernel = Loaded::with(&parsed(POLICY));
-    let bytes = stack_bytes(kernel.datapath.program_id().unwrap());
+    let (main, functions) = functions(kernel.datapath.program_id().unwrap());
+    let bytes = stack_bytes(&functions, &main);
     eprintln!("{bytes} bytes of stack, at most {STACK_BYTES_MAX} are wanted");
-    // A program that keeps nothing there was not read.
-    assert!((1..=STACK_BYTES_MAX).contains(&bytes), "{bytes} bytes");
+    // A program without functions of its own was not read.
+    assert!(functions.len() > 1, "{main} alone");
+    assert!(bytes <= STACK_BYTES_MAX, "{bytes} bytes");
 }
 
 #[test]

@@ -165,10 +165,11 @@ pub(crate) fn policy(random: &mut Random) -> String {
 
 /// What strangers may do; what they spend never comes near a limit.
 fn strangers(random: &mut Random) -> String {
-    if random.chance(30) {
+    if random.chance(15) {
         return String::new();
     }
-    let methods: &[&str] = random.pick(&[&["REGISTER", "OPTIONS"], &["REGISTER"], &["REGISTER", "INVITE"]]);
+    let methods: &[&str] =
+        random.pick(&[&["REGISTER", "OPTIONS"], &["REGISTER", "OPTIONS"], &["REGISTER", "INVITE"]]);
     format!(
         "[strangers]\nsignalling = \"prove\"\n[strangers.prove]\nmethods = {methods:?}\n\
          rate = \"100000/s\"\nburst = 10000\ntotal_rate = \"500000/s\"\ntrust = \"{}\"\nscanners = \"{}\"\n",
@@ -194,7 +195,7 @@ fn message(random: &mut Random) -> Vec<u8> {
         5 => request::request_of_len(method, 1_535 + random.below(3)),
         6 | 7 => (0..random.below(40)).map(|_| random.next().to_be_bytes()[0]).collect(),
         8 => format!("{method}\r\n\r\n\r\n\r\n").into_bytes(),
-        9..12 => request::with_header(method, random.pick(SCANNERS)),
+        9..14 => request::with_header(method, random.pick(SCANNERS)),
         _ => request::request(method),
     }
 }
