@@ -168,7 +168,8 @@ pub fn listeners_behind<T: Tables>(packet: &Packet, tables: &T) -> u64 {
     let reversed = Packet {
         source: packet.destination,
         destination: packet.source,
-        port: packet.source_port,
+        // Linux 6.1 forgets that a port has 16 bits where it lies on the stack for a while.
+        port: (core::hint::black_box(packet.source_port as u64) & 0xffff) as u16,
         source_port: packet.port,
         ..*packet
     };

@@ -16,8 +16,9 @@ use sip_filter_common::{
     maps::{
         RING_BYTES, SIGHTING_TEXT_LEN, STREAM_RING_BYTES, Sighting, SightingHeader, SightingKind, TextMarks,
     },
+    parse::OFFSET_MASK,
     parse::Packet,
-    text::{self, Found, LOOKED_AT_MAX},
+    text::{self, Found, LOOKED_AT_MAX, PART_LEN},
 };
 
 use crate::{frame::MULTI_BUFFER, tables::now_ns};
@@ -84,15 +85,15 @@ pub(crate) fn kept(place: Place) -> Option<&'static Packet> {
 
 /// Where bytes are copied from.
 pub(crate) trait Source {
-    /// Copies from `offset` on; false where there are not so many.
-    fn copy(&self, offset: usize, target: &mut [u8; SIGHTING_TEXT_LEN], len: u32) -> bool;
+    /// Copies from `offset` on, into the room of that place; false where there are not so many.
+    fn copy(&self, offset: usize, target: &mut [u8; SIGHTING_TEXT_LEN], len: u32, place: Place) -> bool;
 }
 
 impl Source for *mut xdp_md {
     #[inline(always)]
-    fn copy(&self, offset: usize, target: &mut [u8; SIGHTING_TEXT_LEN], len: u32) -> bool {
+    fn copy(&self, offset: usize, target: &mut [u8; SIGHTING_TEXT_LEN], len: u32, place: Place) -> bool {
         if MULTI_BUFFER.load() == 0 {
-            return copy_by_bytes(*self, offset, target, len as usize);
+            return sip_copy_by_bytes(*self, offset as u32, len, place as u32) != 0;
         }
         // SAFETY: the context is this call's own; `len` is less than the target has.
         unsafe { generated::bpf_xdp_load_bytes(*self, offset as u32, target.as_mut_ptr().cast(), len) == 0 }
@@ -101,7 +102,7 @@ impl Source for *mut xdp_md {
 
 impl Source for *mut __sk_buff {
     #[inline(always)]
-    fn copy(&self, offset: usize, target: &mut [u8; SIGHTING_TEXT_LEN], len: u32) -> bool {
+    fn copy(&self, offset: usize, target: &mut [u8; SIGHTING_TEXT_LEN], len: u32, _: Place) -> bool {
         // SAFETY: the context is this call's own; `len` is less than the target has.
         unsafe {
             generated::bpf_skb_load_bytes(self.cast(), offset as u32, target.as_mut_ptr().cast(), len) == 0
@@ -110,22 +111,50 @@ impl Source for *mut __sk_buff {
 }
 
 /// For kernels whose XDP frames are in one piece, and who have no helper to read them.
-#[inline(always)]
-fn copy_by_bytes(ctx: *mut xdp_md, offset: usize, target: &mut [u8; SIGHTING_TEXT_LEN], len: usize) -> bool {
+///
+/// A function of its own, and another one in it: each way out of a loop is followed by the verifiers of such kernels.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn sip_copy_by_bytes(ctx: *mut xdp_md, offset: u32, len: u32, place: u32) -> u32 {
+    let mut from = 0;
+    while from < LOOKED_AT_MAX as u32 {
+        if from >= len {
+            break;
+        }
+        if sip_copy_part(ctx, offset, len, place, from) == 0 {
+            return 0;
+        }
+        from += PART_LEN as u32;
+    }
+    1
+}
+
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn sip_copy_part(ctx: *mut xdp_md, offset: u32, len: u32, place: u32, from: u32) -> u32 {
+    let Some(scratch) = SCRATCH.get_ptr_mut(place) else { return 0 };
+    // SAFETY: this CPU's own, and nothing that uses the same place runs before this returns.
+    let target = unsafe { &mut (*scratch).sighting.text };
     // SAFETY: the context is this call's own.
     let (start, end) = unsafe { ((*ctx).data as usize, (*ctx).data_end as usize) };
-    let mut at = 0;
-    while at < LOOKED_AT_MAX && at < len {
-        // The compiler would check one pointer and read by another.
-        let byte = core::hint::black_box(start + offset + at);
-        if byte + 1 > end {
-            return false;
+    let from = from as usize & (SIGHTING_TEXT_LEN / 2 - 1);
+    let mut step = 0;
+    while step < PART_LEN {
+        if from + step >= len as usize {
+            break;
         }
-        // SAFETY: the check above leaves this byte inside the packet.
-        target[at] = unsafe { *(byte as *const u8) };
-        at += 1;
+        // The compiler would check one pointer and read by another. The word before it comes along: the verifier takes no
+        // check of a single byte.
+        let pair = core::hint::black_box(start + (offset as usize - 1 & OFFSET_MASK as usize) + from + step);
+        if pair + 2 > end {
+            return 0;
+        }
+        // SAFETY: the check above leaves these two bytes inside the packet.
+        let [_, byte] = unsafe { (pair as *const [u8; 2]).read_unaligned() };
+        target[from + step] = byte;
+        step += 1;
     }
-    true
+    1
 }
 
 /// How many bytes are copied at most: what a power of two leaves as a remainder.
@@ -144,7 +173,7 @@ pub(crate) fn copy<S: Source>(source: &S, payload: Payload, place: Place) -> u32
     let len = if payload.len < COPIED_MAX { payload.len } else { COPIED_MAX };
     // Bounded by arithmetic that the compiler cannot see through: it would drop the check that the verifier needs.
     let len = core::hint::black_box(len - 1) % SIGHTING_TEXT_LEN + 1;
-    if source.copy(payload.at, &mut sighting.text, len as u32) {
+    if source.copy(payload.at, &mut sighting.text, len as u32, place) {
         sighting.header.text_len = len as u32;
     }
     sighting.header.text_len
@@ -169,7 +198,7 @@ extern "C" fn sip_copy_header(ctx: *mut xdp_md, offset: u32, len: u32, place: u3
     // SAFETY: as in the caller.
     let text = unsafe { &mut (*scratch).sighting.text };
     let len = core::hint::black_box(len.wrapping_sub(1)) % 64 + 1;
-    ctx.copy(offset as usize, text, len) as u32
+    ctx.copy(offset as usize, text, len, Place::from_number(place)) as u32
 }
 
 /// The first bytes of what was copied last.
