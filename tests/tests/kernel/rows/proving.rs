@@ -1,5 +1,6 @@
 //! What a stranger may send to prove itself: the bounded lane.
 
+mod connections;
 mod limits;
 
 use sip_filter_common::Reason;
