@@ -4,6 +4,8 @@
 //! A stranger gets no further than a request of a listed method, whole, in one datagram or at the start of one segment
 //! that it fills: nothing that a SIP server could read as a second request.
 
+#![expect(clippy::cast_possible_truncation, reason = "offsets are masked")]
+
 use crate::{
     frame::Frame,
     maps::{Address, FlowKey, LaneLimits, LaneTotal, SightingKind, TextMarks, UNITS_PER_REQUEST},
@@ -312,7 +314,7 @@ impl Datagram {
     /// Where the datagram says that it ends; the frame may be longer, or shorter.
     #[inline(always)]
     pub fn end<F: Frame + ?Sized>(&self, frame: &F) -> Option<usize> {
-        let Some([_, _, v4_high, v4_low, v6_high, v6_low]) = frame.read(self.network_at) else { return None };
+        let [_, _, v4_high, v4_low, v6_high, v6_low] = frame.read(self.network_at)?;
         Some(if self.is_ipv6 {
             self.network_at + 40 + u16::from_be_bytes([v6_high, v6_low]) as usize
         } else {

@@ -3,6 +3,8 @@
 //! Reads headers and decides nothing but whether there is anything to decide.
 //! Never assumes a header length: VLAN tags, IPv4 options, IPv6 extension headers and fragments each have an outcome.
 
+#![expect(clippy::cast_possible_truncation, reason = "all headers end below 2^15")]
+
 pub mod extension;
 pub mod protocol;
 pub mod tag;

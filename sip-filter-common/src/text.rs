@@ -3,6 +3,8 @@
 //! Tolerant where a SIP server is: line ends of either kind, any case, folded CSeq, compact forms where there are any.
 //! What it finds is written into memory, not carried along, so that the verifier sees one step and not all that led to it.
 
+#![expect(clippy::cast_possible_truncation, reason = "places in a message, and lengths of names, are small")]
+
 use crate::{
     maps::{SIGHTING_TEXT_LEN, TextMarks},
     sip::{METHOD_BYTES, Method},
@@ -24,6 +26,9 @@ const SCANNERS: [&str; 20] = [
     "vaxipuse", "vaxusera", "siparmyk", "sivus", "gulp", "svmap", "svwar", "svcrack", "voiphopp", "nsaudito",
     "sippts",
 ];
+
+/// How many bytes of a name are looked at; a header has more, and the end of its line.
+const WORD_LEN: usize = 8;
 
 /// A text of up to eight bytes as a number.
 const fn word_of(text: &[u8]) -> u64 {
@@ -90,12 +95,14 @@ pub fn look(
     if found.cseq != 0 {
         let at = value(text, found.cseq as usize, &mut found.value, |byte| !byte.is_ascii_alphabetic());
         let method = Method::at_start_of(&bytes(text, at));
+        // Behind the end stands what an earlier message left.
+        let method = method.filter(|method| at + method.name().len() <= len);
         marks.cseq_method = method.map_or(0, |method| method as u16 + 1);
     }
     if found.user_agent != 0 {
         let colon = value(text, found.user_agent as usize, &mut found.value, |byte| byte != b':');
         let at = value(text, colon + 1, &mut found.value, |byte| byte <= b' ');
-        if is_scanner(lower_word(text, at)) {
+        if at + WORD_LEN <= len && is_scanner(lower_word(text, at)) {
             marks.is_scanner = 1;
         }
     }
@@ -127,10 +134,12 @@ pub fn part(
                     marks.blank_line = end as u16;
                     return true;
                 }
-                header(text, at + 1, marks, found);
+                if at + 1 + WORD_LEN <= len {
+                    header(text, at + 1, marks, found);
+                }
             }
             b' ' if marks.start_line == 0 => marks.spaces += 1,
-            b'@' | b'"' => name(text, at + 1, marks),
+            b'@' | b'"' if at + 1 + WORD_LEN <= len => name(text, at + 1, marks),
             _ => {}
         }
         step += 1;

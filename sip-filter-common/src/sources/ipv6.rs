@@ -54,7 +54,7 @@ const fn below(hash: u64, limit: u32) -> u32 {
 /// The class of an IPv6 source.
 #[inline(always)]
 #[expect(clippy::cast_possible_truncation, reason = "classes and steps are few")]
-pub fn class_number<T: Tables + ?Sized>(tables: &T, source: &Address) -> u32 {
+pub fn class_number<T: Tables>(tables: &T, source: &Address) -> u32 {
     let index = tables.sources();
     let mut class = index.class6 as u32;
     let Some(filter) = tables.filter6() else { return class };
