@@ -145,7 +145,8 @@ extern "C" fn sip_copy_part(ctx: *mut xdp_md, offset: u32, len: u32, place: u32,
         }
         // The compiler would check one pointer and read by another. The word before it comes along: the verifier takes no
         // check of a single byte.
-        let pair = core::hint::black_box(start + (offset as usize - 1 & OFFSET_MASK as usize) + from + step);
+        let pair =
+            core::hint::black_box(start + ((offset as usize - 1) & OFFSET_MASK as usize) + from + step);
         if pair + 2 > end {
             return 0;
         }

@@ -113,7 +113,7 @@ pub struct Strangers {
 /// The bounded lane of strangers.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Prove {
-    /// What they may send: a bit for each [`Method`](sip_filter_common::sip::Method).
+    /// What they may send: a bit for each [`Method`].
     pub methods: u32,
     /// How many requests each source may send.
     pub rate: Rate,
