@@ -59,6 +59,8 @@ enum Wish {
     Spend(u64),
     /// As many as a request costs, if the request is one that may be made.
     Request(Method, Payload),
+    /// A request that a stranger may not make.
+    Call(Payload),
     /// Nothing that a stranger may have.
     Nothing(Reason),
 }
@@ -82,6 +84,13 @@ pub fn judge<F: Frame + ?Sized, T: Tables>(
     };
     match wish {
         Wish::Nothing(reason) => reason,
+        Wish::Call(payload) => {
+            if tables.may_tell() {
+                tables.read_text(frame, payload);
+                tables.report(SightingKind::Blocked, frame, datagram, source);
+            }
+            Reason::Stranger
+        }
         Wish::Spend(units) => spend(source, units, bounds, tables),
         Wish::Request(method, payload) => {
             let reason = spend(source, UNITS_PER_REQUEST, bounds, tables);
@@ -202,7 +211,7 @@ fn request<F: Frame + ?Sized, T: Tables>(frame: &F, payload: Payload, bounds: Bo
     };
     let methods = if bounds.is_trunk { Method::Register.bit() } else { tables.index().lane.methods };
     if methods & method.bit() == 0 {
-        return Wish::Nothing(Reason::Stranger);
+        return Wish::Call(payload);
     }
     Wish::Request(method, payload)
 }

@@ -12,7 +12,7 @@ mod live;
 mod sighting;
 
 pub use lane::{
-    CHALLENGE_NS, FLOWS_MAX, FlowKey, LANE_BUCKETS, LANE_TOTALS, Lane, LaneLimits, LaneTotal,
+    CHALLENGE_NS, FLOWS_MAX, FlowKey, LANE_BUCKETS, LANE_TOTALS, Lane, LaneLimits, LaneTotal, TOLD_MAX,
     UNITS_PER_REQUEST,
 };
 pub use sighting::{

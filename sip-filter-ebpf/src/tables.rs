@@ -308,6 +308,11 @@ impl<const LANE: bool> Tables for KernelTables<LANE> {
     }
 
     #[inline(always)]
+    fn may_tell(&self) -> bool {
+        lane::may_tell(self.now_ns(), self.follows)
+    }
+
+    #[inline(always)]
     fn has_connection<F: Frame + ?Sized>(&self, _frame: &F, datagram: &Datagram) -> bool {
         sip_has_connection(self.ctx, datagram.to_bits()) != 0
     }

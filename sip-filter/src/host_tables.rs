@@ -157,6 +157,11 @@ impl Tables for HostTables {
         true
     }
 
+    fn may_tell(&self) -> bool {
+        // Nobody is to be told.
+        false
+    }
+
     fn has_connection<F: Frame + ?Sized>(&self, _: &F, _: &Datagram) -> bool {
         self.has_connections
     }

@@ -13,6 +13,7 @@ use sip_filter_common::{
     lane::{Datagram, TotalChange, total_after},
     maps::{
         CHALLENGE_NS, FLOWS_MAX, FlowKey, LANE_BUCKETS, LANE_TOTALS as TOTALS, Lane, LaneLimits, LaneTotal,
+        TOLD_MAX,
     },
 };
 
@@ -62,7 +63,26 @@ pub(super) fn spend_total(
     limits: &LaneLimits,
     really: bool,
 ) -> bool {
-    let Some(total) = LANE_TOTALS.get_ptr_mut(is_challenged as u32) else { return false };
+    spend_from(is_challenged as u32, units, now_ns, limits, really)
+}
+
+/// Whether one more refused request is to be told of.
+#[inline(always)]
+pub(super) fn may_tell(now_ns: u64, really: bool) -> bool {
+    let limits = LaneLimits {
+        window_ns: 1_000_000_000,
+        window_units: TOLD_MAX,
+        unit_ns: 0,
+        burst_ns: 0,
+        methods: 0,
+        drops_scanners: 0,
+    };
+    really && spend_from(2, 1, now_ns, &limits, really)
+}
+
+#[inline(always)]
+fn spend_from(number: u32, units: u64, now_ns: u64, limits: &LaneLimits, really: bool) -> bool {
+    let Some(total) = LANE_TOTALS.get_ptr_mut(number) else { return false };
     // SAFETY: the pointer is to an element of the map; a word is read whole.
     let spent = unsafe { (*total).spent };
     let Some(change) = total_after(spent, units, now_ns, limits) else { return false };

@@ -7,8 +7,8 @@ use crate::{
     control::EventsStatus,
     datapath::{Ring, Seen},
     policy::OnExit,
-    sip::stream::Streams,
-    trust::{Flow, SipTransport},
+    sip::{Message, stream::Streams},
+    trust::{Effect, Flow, Notice, SipTransport, What},
 };
 use sip_filter_common::{maps::SightingKind, parse::protocol};
 
@@ -64,9 +64,25 @@ impl Daemon {
                     self.watching.streams.open(flow, first, super::requests::boot_time_ns());
                 }
                 SightingKind::Segment => self.sent(flow, &seen),
-                SightingKind::Blocked => {}
+                SightingKind::Blocked => self.blocked(flow, &seen.text),
             }
         }
+    }
+
+    /// A stranger's request was dropped.
+    fn blocked(&mut self, from: Flow, text: &[u8]) {
+        let Some(message) = Message::parse(text) else { return };
+        let Some(method) = message.method() else { return };
+        let readable = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        let uri = |uri: Option<&[u8]>| uri.map(readable).unwrap_or_default();
+        let what = What::BlockedCall {
+            source: from.address,
+            method: readable(method),
+            from: uri(message.from_uri()),
+            to: uri(message.to_uri()),
+        };
+        let notice = Notice { time: std::time::SystemTime::now(), trunk: None, what };
+        self.carry_out(vec![Effect::Notify(notice)]);
     }
 
     /// The SIP server sent a segment.
