@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use tests::wait::wait_until;
 use tests::{Capture, Family, Handset, Transport, ask_from, call::MEDIA_PACKETS, options};
 
 use super::{PROBE, Scene, WITHIN, prove, requests};
@@ -36,6 +37,17 @@ fn a_phone_that_registers_may_call_with_media_and_before_that_it_may_not() {
     }
     assert_eq!(scene.filter.registrations().unwrap().len(), 4);
     assert!(scene.filter.counter("registered").unwrap() > 4 * MEDIA_PACKETS as u64);
+}
+
+#[test]
+fn a_call_of_somebody_who_has_not_registered_is_told() {
+    let Some(scene) = Scene::or_skip(&prove("")) else { return };
+    let address = scene.somewhere(40, Family::V4);
+    let call = Handset::new(scene.lab.trunk(), address, Transport::Udp, "alice").call().unwrap();
+    assert!(!call.complete);
+    let line = format!("\"event\":\"blocked_call\",\"source\":\"{address}\",\"method\":\"INVITE\"");
+    wait_until(WITHIN, "the log to tell it", || Ok(scene.filter.log().contains(&line).then_some(())))
+        .unwrap();
 }
 
 #[test]
