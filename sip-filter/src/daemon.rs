@@ -28,7 +28,7 @@ use crate::{
     datapath::{AttachMode, Datapath, Seen, is_in_own_mount_namespace},
     interfaces::{Interface, Interfaces},
     policy::{OnExit, Policy, change::ListChange, registered::RegisteredTrunks},
-    trust::Report,
+    trust::{Report, What},
 };
 use sip_filter_common::Mode;
 
@@ -230,8 +230,9 @@ impl Daemon {
                 .collect::<Vec<_>>()
         });
         for address in expired.unwrap_or_default() {
-            if let Err(error) = self.datapath.unban(address) {
-                tracing::warn!("the expired ban of {address} stays in the map: {error}");
+            match self.datapath.unban(address) {
+                Ok(_) => self.tell(What::Unbanned { address }),
+                Err(error) => tracing::warn!("the expired ban of {address} stays in the map: {error}"),
             }
         }
         if let Err(error) = self.datapath.tidy_peers() {

@@ -32,6 +32,7 @@ use crate::{
         mistake::Mistakes,
         tables::{Full, Tables, classes_after},
     },
+    trust::What,
 };
 
 /// How many prefixes a live change may put before the tables.
@@ -307,13 +308,16 @@ impl Daemon {
         ban.cause[..cause.len()].copy_from_slice(cause.as_bytes());
         let address = address.to_canonical();
         self.datapath.ban(address, ban)?;
+        self.tell(What::Banned { address, cause: cause.to_owned() });
         let admin = self.policy.admin.iter().find(|prefix| prefix.contains(&address));
         let warning = admin.map(|prefix| format!("{address} is in admin ({prefix}), which no ban affects"));
         Ok(Banned { ban: entry(address, &ban), warning })
     }
 
     fn unban(&mut self, address: IpAddr) -> anyhow::Result<()> {
-        if self.datapath.unban(address.to_canonical())? {
+        let address = address.to_canonical();
+        if self.datapath.unban(address)? {
+            self.tell(What::Unbanned { address });
             return Ok(());
         }
         Err(Misuse(format!("{address} is not banned")).into())

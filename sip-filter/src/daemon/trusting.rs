@@ -19,7 +19,8 @@ use crate::{
     policy::{Pbx, Policy},
     sip::Message,
     trust::{
-        Binding, Effect, Entry, Flow, Now, Reply, Report, Request, SipTransport, Trust, Witness,
+        Binding, Effect, Entry, Flow, Notice, Now, Reply, Report, Request, SipTransport, Trust, What,
+        Witness,
         settings::Settings,
         state::{Loaded, Pace, Store},
     },
@@ -215,6 +216,7 @@ impl Daemon {
                 let end = cause.floor_char_boundary(ban.cause.len());
                 ban.cause[..end].copy_from_slice(&cause.as_bytes()[..end]);
                 self.datapath.ban(*address, ban)?;
+                self.tell(What::Banned { address: *address, cause: cause.clone() });
             }
             Effect::TrunkAt { trunk, addresses } => self.trunk_is_at(trunk, addresses.clone())?,
             Effect::Notify(notice) => match serde_json::to_string(notice) {
@@ -223,6 +225,12 @@ impl Daemon {
             },
         }
         Ok(())
+    }
+
+    /// Tells people of something.
+    pub(super) fn tell(&mut self, what: What) {
+        let notice = Notice { time: SystemTime::now(), trunk: None, what };
+        self.carry_out(vec![Effect::Notify(notice)]);
     }
 
     /// Takes what the operator says for registered.

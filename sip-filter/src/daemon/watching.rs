@@ -8,7 +8,7 @@ use crate::{
     datapath::{Ring, Seen},
     policy::OnExit,
     sip::{Message, stream::Streams},
-    trust::{Effect, Flow, Notice, SipTransport, What},
+    trust::{Flow, SipTransport, What},
 };
 use sip_filter_common::{maps::SightingKind, parse::protocol};
 
@@ -81,8 +81,7 @@ impl Daemon {
             from: uri(message.from_uri()),
             to: uri(message.to_uri()),
         };
-        let notice = Notice { time: std::time::SystemTime::now(), trunk: None, what };
-        self.carry_out(vec![Effect::Notify(notice)]);
+        self.tell(what);
     }
 
     /// The SIP server sent a segment.
