@@ -1,6 +1,6 @@
 //! The bytes of packets that lie in pieces, by way of a map: the stack has no room for another set of headers.
 
-use aya_ebpf::programs::XdpContext;
+use aya_ebpf::{bindings::xdp_md, programs::XdpContext};
 use sip_filter_common::{
     Frame,
     parse::{extension::Step, tag::Untagged},
@@ -8,7 +8,7 @@ use sip_filter_common::{
 
 use crate::{
     frame::{sip_step, sip_untag},
-    sightings::{self, Place},
+    tables::sightings::{self, Place},
 };
 
 /// The frame behind an XDP context, whatever its pieces.
@@ -25,35 +25,13 @@ impl<'a> CopiedFrame<'a> {
 
     #[inline(always)]
     fn get<T: Copy>(&self, offset: usize) -> Option<T> {
-        let bytes = sightings::bytes_at(self.ctx.ctx, offset, size_of::<T>(), self.place)?;
-        // SAFETY: as many bytes were copied there; callers ask for integers only.
-        Some(unsafe { bytes.cast::<T>().read_unaligned() })
+        sightings::value_at(self.context(), offset, self.place)
+    }
+
+    #[inline(always)]
+    fn context(&self) -> *mut xdp_md {
+        self.ctx.ctx
     }
 }
 
-impl Frame for CopiedFrame<'_> {
-    #[inline(always)]
-    fn read<const N: usize>(&self, offset: usize) -> Option<[u8; N]> {
-        self.get(offset)
-    }
-
-    #[inline(always)]
-    fn read_words<const N: usize>(&self, offset: usize) -> Option<[u32; N]> {
-        self.get(offset)
-    }
-
-    #[inline(always)]
-    fn read_long_words<const N: usize>(&self, offset: usize) -> Option<[u64; N]> {
-        self.get(offset)
-    }
-
-    #[inline(always)]
-    fn untag(&self, kind: u16, offset: usize) -> Untagged {
-        Untagged::from_bits(sip_untag(self.ctx.ctx, kind as u32, offset as u32))
-    }
-
-    #[inline(always)]
-    fn step(&self, kind: u8, offset: usize) -> Step {
-        Step::from_bits(sip_step(self.ctx.ctx, kind as u32, offset as u32))
-    }
-}
+frame!(CopiedFrame, sip_untag, sip_step);

@@ -78,13 +78,19 @@ impl<'a> LinearFrame<'a> {
     /// Reads a plain value: any bytes are valid ones.
     #[inline(always)]
     fn get<T: Copy>(&self, offset: usize) -> Option<T> {
-        let start = self.start + offset;
-        if start + size_of::<T>() > self.end {
-            return None;
-        }
-        // SAFETY: the check above leaves enough bytes from `start` on inside the packet; callers ask for integers only.
-        Some(unsafe { (start as *const T).read_unaligned() })
+        read_between(self.start, self.end, offset)
     }
+}
+
+/// Reads a plain value of a packet whose bytes lie from `start` to `end`, as a program's context says.
+#[inline(always)]
+pub(crate) fn read_between<T: Copy>(start: usize, end: usize, offset: usize) -> Option<T> {
+    let start = start + offset;
+    if start + size_of::<T>() > end {
+        return None;
+    }
+    // SAFETY: the check above leaves enough bytes from `start` on inside the packet; callers ask for integers only.
+    Some(unsafe { (start as *const T).read_unaligned() })
 }
 
 impl<'a> ScatteredFrame<'a> {
@@ -116,8 +122,9 @@ impl<'a> ScatteredFrame<'a> {
     }
 }
 
+/// Makes a [`Frame`] of a type that has `get` and `context`, given the functions that step over tags and headers.
 macro_rules! frame {
-    ($frame:ident) => {
+    ($frame:ident, $untag:path, $step:path) => {
         impl Frame for $frame<'_> {
             #[inline(always)]
             fn read<const N: usize>(&self, offset: usize) -> Option<[u8; N]> {
@@ -136,19 +143,19 @@ macro_rules! frame {
 
             #[inline(always)]
             fn untag(&self, kind: u16, offset: usize) -> Untagged {
-                Untagged::from_bits(sip_untag(self.context(), kind as u32, offset as u32))
+                Untagged::from_bits($untag(self.context(), kind as u32, offset as u32))
             }
 
             #[inline(always)]
             fn step(&self, kind: u8, offset: usize) -> Step {
-                Step::from_bits(sip_step(self.context(), kind as u32, offset as u32))
+                Step::from_bits($step(self.context(), kind as u32, offset as u32))
             }
         }
     };
 }
 
-frame!(LinearFrame);
-frame!(ScatteredFrame);
+frame!(LinearFrame, sip_untag, sip_step);
+frame!(ScatteredFrame, sip_untag, sip_step);
 
 impl LinearFrame<'_> {
     #[inline(always)]

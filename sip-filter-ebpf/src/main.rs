@@ -7,10 +7,11 @@
 #![no_main]
 #![cfg_attr(target_arch = "bpf", feature(asm_experimental_arch))]
 
-mod copied;
+#[macro_use]
 mod frame;
+
+mod copied;
 mod outgoing;
-mod sightings;
 mod tables;
 mod watch;
 
@@ -23,7 +24,14 @@ use aya_ebpf::{
 };
 use sip_filter_common::{Mode, Reason, Tables as _, Verdict, judge, parse, pipeline::decide};
 
-use crate::{copied::CopiedFrame, frame::LinearFrame, sightings::Place, tables::KernelTables};
+use crate::{
+    copied::CopiedFrame,
+    frame::LinearFrame,
+    tables::{
+        KernelTables,
+        sightings::{self, Place},
+    },
+};
 
 /// What other programs and filters on the interface say is what happens.
 const TC_ACT_UNSPEC: i32 = -1;

@@ -1,6 +1,6 @@
 //! The bytes of a packet that leaves.
 
-use aya_ebpf::{bindings::__sk_buff, helpers::generated, programs::TcContext};
+use aya_ebpf::{bindings::__sk_buff, programs::TcContext};
 use sip_filter_common::{
     Frame,
     parse::{
@@ -9,6 +9,8 @@ use sip_filter_common::{
         tag::{self, Untagged},
     },
 };
+
+use crate::frame::read_between;
 
 /// A socket buffer on its way out, from its link header on, as far as it lies in one piece: headers do.
 ///
@@ -33,50 +35,24 @@ impl<'a> OutgoingFrame<'a> {
     pub(crate) fn with_headers(ctx: &'a TcContext) -> Self {
         let len = if ctx.len() < HEADERS_LEN { ctx.len() } else { HEADERS_LEN };
         if ctx.data() + len as usize > ctx.data_end() {
-            // SAFETY: the context is this call's own, and nothing of it has been read yet.
-            unsafe { generated::bpf_skb_pull_data(ctx.skb.skb, len) };
+            // What cannot be had in one piece is not read.
+            let _: Result<(), i64> = ctx.pull_data(len);
         }
         Self::new(ctx)
     }
 
-    /// Reads a plain value: any bytes are valid ones.
     #[inline(always)]
     fn get<T: Copy>(&self, offset: usize) -> Option<T> {
-        let start = self.start + offset;
-        if start + size_of::<T>() > self.end {
-            return None;
-        }
-        // SAFETY: the check above leaves enough bytes from `start` on; callers ask for integers only.
-        Some(unsafe { (start as *const T).read_unaligned() })
+        read_between(self.start, self.end, offset)
+    }
+
+    #[inline(always)]
+    fn context(&self) -> *mut __sk_buff {
+        self.ctx.skb.skb
     }
 }
 
-impl Frame for OutgoingFrame<'_> {
-    #[inline(always)]
-    fn read<const N: usize>(&self, offset: usize) -> Option<[u8; N]> {
-        self.get(offset)
-    }
-
-    #[inline(always)]
-    fn read_words<const N: usize>(&self, offset: usize) -> Option<[u32; N]> {
-        self.get(offset)
-    }
-
-    #[inline(always)]
-    fn read_long_words<const N: usize>(&self, offset: usize) -> Option<[u64; N]> {
-        self.get(offset)
-    }
-
-    #[inline(always)]
-    fn untag(&self, kind: u16, offset: usize) -> Untagged {
-        Untagged::from_bits(sip_untag_outgoing(self.ctx.skb.skb, kind as u32, offset as u32))
-    }
-
-    #[inline(always)]
-    fn step(&self, kind: u8, offset: usize) -> Step {
-        Step::from_bits(sip_step_outgoing(self.ctx.skb.skb, kind as u32, offset as u32))
-    }
-}
+frame!(OutgoingFrame, sip_untag_outgoing, sip_step_outgoing);
 
 /// [`tag::untag`] as a global function: verified once, for any arguments.
 #[unsafe(no_mangle)]

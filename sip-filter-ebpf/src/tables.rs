@@ -5,6 +5,7 @@
 
 pub(crate) mod lane;
 mod peers;
+pub(crate) mod sightings;
 
 use core::ops::ControlFlow::{Break, Continue};
 
@@ -27,10 +28,8 @@ use sip_filter_common::{
     sources::ipv6,
 };
 
-use crate::{
-    frame::LinearFrame,
-    sightings::{self, Place, Seen},
-};
+use self::sightings::{Place, Seen};
+use crate::frame::LinearFrame;
 
 const SLOTS: usize = POLICY_SLOTS as usize;
 

@@ -16,8 +16,10 @@ use sip_filter_common::{
 
 use crate::{
     outgoing::OutgoingFrame,
-    sightings::{self, COPIED_MAX, Place, Seen},
-    tables::{KernelTables, lane, now_ns},
+    tables::{
+        KernelTables, lane, now_ns,
+        sightings::{self, COPIED_MAX, Place, Seen},
+    },
 };
 
 /// How many bytes tell a status.

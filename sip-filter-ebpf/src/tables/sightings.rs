@@ -16,12 +16,12 @@ use sip_filter_common::{
     maps::{
         RING_BYTES, SIGHTING_TEXT_LEN, STREAM_RING_BYTES, Sighting, SightingHeader, SightingKind, TextMarks,
     },
-    parse::OFFSET_MASK,
-    parse::Packet,
+    parse::{OFFSET_MASK, Packet},
     text::{self, Found, LOOKED_AT_MAX, PART_LEN},
 };
 
-use crate::{frame::MULTI_BUFFER, tables::now_ns};
+use super::now_ns;
+use crate::frame::MULTI_BUFFER;
 
 /// Room for one message, and what is noted while it is looked at.
 #[repr(C)]
@@ -143,7 +143,7 @@ extern "C" fn sip_copy_part(ctx: *mut xdp_md, offset: u32, len: u32, place: u32,
         if from + step >= len as usize {
             break;
         }
-        // The compiler would check one pointer and read by another. The word before it comes along: the verifier takes no
+        // The compiler would check one pointer and read by another. The byte before it comes along: the verifier takes no
         // check of a single byte.
         let pair =
             core::hint::black_box(start + ((offset as usize - 1) & OFFSET_MASK as usize) + from + step);
@@ -180,15 +180,17 @@ pub(crate) fn copy<S: Source>(source: &S, payload: Payload, place: Place) -> u32
     sighting.header.text_len
 }
 
-/// Where the `len` bytes from `offset` on were copied to; none where there are not so many.
+/// Reads a plain value of a frame from wherever it lies.
 #[inline(always)]
-pub(crate) fn bytes_at(ctx: *mut xdp_md, offset: usize, len: usize, place: Place) -> Option<*const u8> {
-    if sip_copy_header(ctx, offset as u32, len as u32, place as u32) == 0 {
+pub(crate) fn value_at<T: Copy>(ctx: *mut xdp_md, offset: usize, place: Place) -> Option<T> {
+    if sip_copy_header(ctx, offset as u32, size_of::<T>() as u32, place as u32) == 0 {
         return None;
     }
     let scratch = SCRATCH.get_ptr_mut(place as u32)?;
-    // SAFETY: this CPU's own, and nothing that uses the same place runs before the caller has read it.
-    Some(unsafe { (*scratch).sighting.text.as_ptr() })
+    // SAFETY: this CPU's own, and nothing that uses the same place runs before this returns.
+    let text = unsafe { &(*scratch).sighting.text };
+    // SAFETY: as many bytes were copied there; callers ask for integers only.
+    Some(unsafe { text.as_ptr().cast::<T>().read_unaligned() })
 }
 
 /// Copies the few bytes of a header; a global function, which the many places that read have in common.
