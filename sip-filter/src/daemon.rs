@@ -176,7 +176,7 @@ impl Daemon {
                 tracing::warn!("{warning}");
             }
             // The one that was there went with the interface.
-            if let Err(error) = self.datapath.unwatch(name, false) {
+            if let Err(error) = self.datapath.unwatch(name) {
                 tracing::warn!("{name}: {error}");
             }
             self.watch_all();

@@ -225,6 +225,7 @@ impl Daemon {
         self.datapath.hold(on_exit == OnExit::Hold).context("in force, but it ends with the daemon")?;
         self.datapath.pin()?;
         self.let_go_of_others()?;
+        self.watch_all();
         Ok(written)
     }
 

@@ -50,6 +50,14 @@ pub(super) fn now() -> Now {
     Now { boot_ns: boot_time_ns(), wall: SystemTime::now() }
 }
 
+/// The clocks when the kernel program saw something: what waited in a ring while no daemon ran is as old as that.
+pub(super) fn when(seen_ns: u64) -> Now {
+    let Now { boot_ns, wall } = now();
+    let age_ns = boot_ns.saturating_sub(seen_ns);
+    let wall = wall.checked_sub(Duration::from_nanos(age_ns)).unwrap_or(wall);
+    Now { boot_ns: boot_ns - age_ns, wall }
+}
+
 impl Trusting {
     /// Trusts nobody yet; `reports` is what PBXs are to send to.
     pub(super) fn new(
@@ -162,16 +170,16 @@ impl Trusting {
 
 impl Daemon {
     /// A reply of the SIP server left for a peer.
-    pub(super) fn replied(&mut self, to: Flow, bytes: &[u8]) {
+    pub(super) fn replied(&mut self, to: Flow, bytes: &[u8], when: Now) {
         let Some(reply) = Message::parse(bytes).as_ref().and_then(Reply::of) else { return };
-        let effects = self.trusting.trust.reply(&self.policy, to, &reply, now());
+        let effects = self.trusting.trust.reply(&self.policy, to, &reply, when);
         self.carry_out(effects);
     }
 
     /// A stranger answered a challenge, perhaps.
-    pub(super) fn answered(&mut self, from: Flow, bytes: &[u8]) {
+    pub(super) fn answered(&mut self, from: Flow, bytes: &[u8], when: Now) {
         let Some(request) = Message::parse(bytes).as_ref().and_then(Request::of) else { return };
-        self.trusting.trust.request(from, &request, now());
+        self.trusting.trust.request(from, &request, when);
     }
 
     /// A PBX reports something.

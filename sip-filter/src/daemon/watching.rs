@@ -2,7 +2,7 @@
 
 use tokio::sync::mpsc;
 
-use super::{Daemon, Event};
+use super::{Daemon, Event, trusting::when};
 use crate::{
     control::EventsStatus,
     datapath::{Ring, Seen},
@@ -15,7 +15,7 @@ use sip_filter_common::{maps::SightingKind, parse::protocol};
 /// What of the wire is kept between two messages.
 pub(super) struct Watching {
     /// A flow is first seen in the middle of anything: what follows a blank line is believed.
-    streams: Streams,
+    streams: Streams<(Flow, u16)>,
     read: u64,
     /// What the last warning about lost messages said.
     lost_told: u64,
@@ -56,12 +56,14 @@ impl Daemon {
             let (address, port) = seen.peer;
             let flow = Flow { address, port, transport };
             match seen.kind {
-                SightingKind::Accepted | SightingKind::Refused => self.replied(flow, &seen.text),
-                SightingKind::Answered => self.answered(flow, &seen.text),
+                SightingKind::Accepted | SightingKind::Refused => {
+                    self.replied(flow, &seen.text, when(seen.seen_ns));
+                }
+                SightingKind::Answered => self.answered(flow, &seen.text, when(seen.seen_ns)),
                 SightingKind::Opened => {
                     // SYN takes a number.
                     let first = seen.sequence.wrapping_add(1);
-                    self.watching.streams.open(flow, first, super::requests::boot_time_ns());
+                    self.watching.streams.open((flow, seen.local_port), first, seen.seen_ns);
                 }
                 SightingKind::Segment => self.sent(flow, &seen),
                 SightingKind::Blocked => self.blocked(flow, &seen.text),
@@ -86,8 +88,8 @@ impl Daemon {
 
     /// The SIP server sent a segment.
     fn sent(&mut self, flow: Flow, seen: &Seen) {
-        let now_ns = super::requests::boot_time_ns();
-        let mut messages = self.watching.streams.push(flow, seen.sequence, &seen.text, now_ns);
+        let connection = (flow, seen.local_port);
+        let mut messages = self.watching.streams.push(connection, seen.sequence, &seen.text, seen.seen_ns);
         // Where the beginning of a connection was not seen, as after a restart, nothing is believed that a stranger could
         // have had cut so that it looks like a reply. Who is registered has no reason to.
         let is_whole = seen.text.starts_with(b"SIP/2.0 ") && seen.text.ends_with(b"\r\n\r\n");
@@ -95,7 +97,7 @@ impl Daemon {
             messages.push(seen.text.clone());
         }
         for message in messages {
-            self.replied(flow, &message);
+            self.replied(flow, &message, when(seen.seen_ns));
         }
     }
 
@@ -108,12 +110,15 @@ impl Daemon {
             let is_watched = self.datapath.is_watched(&interface);
             let done = match (learns, is_watched) {
                 (true, false) => self.datapath.watch(&interface, hold),
-                (false, true) => self.datapath.unwatch(&interface, true),
-                _ => Ok(()),
+                (false, _) => self.datapath.unwatch(&interface),
+                (true, true) => Ok(()),
             };
             if let Err(error) = done {
                 tracing::warn!("{interface}: registrations are not learnt from the wire: {error:#}");
             }
+        }
+        if let Err(error) = self.datapath.unwatch_others() {
+            tracing::warn!("an interface that the policy does not name is still looked at: {error}");
         }
     }
 

@@ -136,7 +136,7 @@ impl Datapath {
     /// The pin cannot be removed.
     pub fn detach(&mut self, interface: &str) -> Result<bool, super::PinsError> {
         let pinned = self.pins.remove_link(interface)?;
-        if let Err(error) = self.unwatch(interface, true) {
+        if let Err(error) = self.unwatch(interface) {
             tracing::warn!("{interface}: what it sends is still looked at: {error}");
         }
         let before = self.links.len();
@@ -154,7 +154,7 @@ impl Datapath {
         self.pins.remove_all()?;
         self.links.clear();
         for interface in self.watches.iter().map(|watch| watch.interface().to_owned()).collect::<Vec<_>>() {
-            if let Err(error) = self.unwatch(&interface, true) {
+            if let Err(error) = self.unwatch(&interface) {
                 tracing::warn!("{interface}: what it sends is still looked at: {error}");
             }
         }

@@ -14,6 +14,8 @@ use nix::{
 };
 use sip_filter_common::maps::{name, program};
 
+use super::watching;
+
 /// Where a bpffs is looked for, and mounted where there is none.
 const BPFFS: &str = "/sys/fs/bpf";
 const LINK_PREFIX: &str = "link-";
@@ -148,14 +150,21 @@ impl Pins {
 
     /// The interfaces whose links are pinned, sorted.
     pub fn links(&self) -> Vec<String> {
+        self.interfaces(LINK_PREFIX)
+    }
+
+    /// The interfaces on which what they send is looked at by a pinned link, sorted.
+    pub(super) fn watches(&self) -> Vec<String> {
+        self.interfaces(WATCH_PREFIX)
+    }
+
+    fn interfaces(&self, prefix: &str) -> Vec<String> {
         let entries = fs::read_dir(&self.directory).into_iter().flatten().flatten();
-        let mut links: Vec<_> = entries
-            .filter_map(|entry| {
-                Some(entry.file_name().to_str()?.strip_prefix(LINK_PREFIX)?.replace(':', "."))
-            })
+        let mut interfaces: Vec<_> = entries
+            .filter_map(|entry| Some(entry.file_name().to_str()?.strip_prefix(prefix)?.replace(':', ".")))
             .collect();
-        links.sort_unstable();
-        links
+        interfaces.sort_unstable();
+        interfaces
     }
 
     /// Removes the pin of an interface's link; the kernel detaches it when nobody else holds it.
@@ -164,6 +173,8 @@ impl Pins {
     ///
     /// The file is there and cannot be removed.
     pub fn remove_link(&self, interface: &str) -> Result<bool, PinsError> {
+        self.remove(&self.watch(interface))?;
+        watching::remove_filter(interface);
         self.remove(&self.link(interface))
     }
 
@@ -176,7 +187,9 @@ impl Pins {
         for interface in self.links() {
             self.remove_link(&interface)?;
         }
-        self.remove_watches()?;
+        for interface in self.watches() {
+            self.remove_link(&interface)?;
+        }
         for name in name::ALL.iter().chain(&program::PINNED) {
             self.remove(&self.path(name))?;
         }
@@ -186,12 +199,6 @@ impl Pins {
     /// Where the link is pinned that looks at what an interface sends.
     pub(super) fn watch(&self, interface: &str) -> PathBuf {
         self.path(&format!("{WATCH_PREFIX}{}", interface.replace('.', ":")))
-    }
-
-    fn remove_watches(&self) -> Result<(), PinsError> {
-        let entries = fs::read_dir(&self.directory).into_iter().flatten().flatten();
-        let is_watch = |entry: &fs::DirEntry| entry.file_name().to_string_lossy().starts_with(WATCH_PREFIX);
-        entries.filter(is_watch).try_for_each(|entry| self.remove(&entry.path()).map(drop))
     }
 
     fn remove(&self, path: &Path) -> Result<bool, PinsError> {

@@ -17,6 +17,8 @@ const BATCH_MAX: usize = 64;
 /// A message that was seen.
 #[derive(Debug)]
 pub struct Seen {
+    /// When, in nanoseconds of CLOCK_BOOTTIME: it may have waited in its ring for a daemon.
+    pub seen_ns: u64,
     /// What was seen in it.
     pub kind: SightingKind,
     /// Where a reply went to, or where a request came from.
@@ -64,6 +66,7 @@ fn seen(record: &[u8]) -> Option<Seen> {
     let header: SightingHeader = bytemuck::pod_read_unaligned(header);
     let kind = SightingKind::ALL.get(usize::from(header.kind))?;
     Some(Seen {
+        seen_ns: header.seen_ns,
         kind: *kind,
         peer: (IpAddr::from(header.peer), header.peer_port),
         local_port: header.local_port,

@@ -3,6 +3,8 @@
 //! By TCX links where the kernel has them (Linux 6.6), else as a filter of the clsact qdisc.
 //! It decides about no packet: without it everything is judged as before, but nothing is learnt from the wire.
 
+use std::path::Path;
+
 use aya::programs::{
     LinkOrder, ProgramError, SchedClassifier, TcAttachType,
     links::FdLink,
@@ -12,13 +14,13 @@ use sip_filter_common::maps::program;
 
 use super::{Datapath, DatapathError};
 
-/// Where the program of an earlier daemon, or an older kernel's filter, is looked for in the order of filters.
+/// Where the filter stands among others: late, since it only looks.
 const PRIORITY: u16 = 49_000;
 
 /// The program on one interface.
 pub(super) struct Watch {
     interface: String,
-    held: Held,
+    _held: Held,
 }
 
 impl Watch {
@@ -27,15 +29,27 @@ impl Watch {
     }
 }
 
-/// What keeps it there.
+/// What keeps it there; dropped, it goes.
+#[expect(dead_code, reason = "held, not read")]
 enum Held {
-    /// A link, pinned where it is to outlive this process.
+    /// A link, which its pin keeps too where it is to outlive this process.
     Link(FdLink),
-    /// A filter, which goes with this.
-    #[expect(dead_code, reason = "held, not read: dropping it removes the filter")]
+    /// A filter.
     Filter(SchedClassifierLink),
-    /// A filter that outlives this process.
-    Left,
+    /// The kernel, until the filter is removed.
+    Elsewhere,
+}
+
+fn pinned(link: FdLink, path: &Path) -> Result<FdLink, DatapathError> {
+    let pinned = link.pin(path);
+    let pinned = pinned.map_err(|source| DatapathError::Pin { name: path.display().to_string(), source })?;
+    Ok(pinned.into())
+}
+
+/// Removes what an older kernel has in place of a link, with or without a daemon; one that is gone is as wanted.
+pub(super) fn remove_filter(interface: &str) {
+    let _: Result<(), tc::TcError> =
+        tc::qdisc_detach_program(interface, TcAttachType::Egress, program::WATCH);
 }
 
 impl Datapath {
@@ -50,29 +64,22 @@ impl Datapath {
         let classifier = self.classifier()?;
         let order = TcAttachOptions::TcxOrder(LinkOrder::default());
         let held = match classifier.attach_with_options(interface, TcAttachType::Egress, order) {
-            Ok(id) => match FdLink::try_from(classifier.take_link(id)?) {
-                Ok(link) => Held::Link(link),
-                // A link that was asked for as one of TCX is one of a file descriptor.
-                Err(source) => {
-                    let path = self.pins.watch(interface);
-                    return Err(DatapathError::ForeignPin { path, source: Some(source) });
-                }
-            },
-            Err(ProgramError::SyscallError(_)) => self.filter_outgoing(interface, hold)?,
+            Ok(id) => {
+                let path = self.pins.watch(interface);
+                // What was asked for as a link of TCX is one with a descriptor.
+                let foreign = |source| DatapathError::ForeignPin { path: path.clone(), source: Some(source) };
+                let link = FdLink::try_from(self.classifier()?.take_link(id)?).map_err(foreign)?;
+                self.unwatch(interface)?;
+                Held::Link(if hold { pinned(link, &path)? } else { link })
+            }
+            // A filter has no link that could be exchanged: for a moment nobody looks.
+            Err(ProgramError::SyscallError(_)) => {
+                self.unwatch(interface)?;
+                self.filter_outgoing(interface, hold)?
+            }
             Err(error) => return Err(error.into()),
         };
-        self.unwatch(interface, false)?;
-        let held = match held {
-            Held::Link(link) if hold => {
-                let path = self.pins.watch(interface);
-                let pinned = link.pin(&path);
-                let pinned = pinned
-                    .map_err(|source| DatapathError::Pin { name: path.display().to_string(), source })?;
-                Held::Link(pinned.into())
-            }
-            held => held,
-        };
-        self.watches.push(Watch { interface: interface.to_owned(), held });
+        self.watches.push(Watch { interface: interface.to_owned(), _held: held });
         Ok(())
     }
 
@@ -81,20 +88,30 @@ impl Datapath {
         self.watches.iter().any(|watch| watch.interface == interface)
     }
 
-    /// Looks at what an interface sends no more; `filters` says whether a filter of an older kernel goes too.
+    /// Looks at what an interface sends no more, whoever began to.
     ///
     /// # Errors
     ///
     /// The pin cannot be removed.
-    pub fn unwatch(&mut self, interface: &str, filters: bool) -> Result<(), DatapathError> {
+    pub fn unwatch(&mut self, interface: &str) -> Result<(), DatapathError> {
         super::attach::remove(self.pins.watch(interface))?;
-        let is_left = |watch: &Watch| watch.interface == interface && matches!(watch.held, Held::Left);
-        if filters && self.watches.iter().any(is_left) {
-            // One that is gone already is as wanted.
-            let _: Result<(), tc::TcError> =
-                tc::qdisc_detach_program(interface, TcAttachType::Egress, program::WATCH);
-        }
+        remove_filter(interface);
         self.watches.retain(|watch| watch.interface != interface);
+        Ok(())
+    }
+
+    /// Looks at nothing that other interfaces send than those that this process watches: an earlier daemon may have,
+    /// under a name that the interface had then.
+    ///
+    /// # Errors
+    ///
+    /// A pin cannot be removed.
+    pub fn unwatch_others(&mut self) -> Result<(), DatapathError> {
+        for interface in self.pins.watches() {
+            if !self.is_watched(&interface) {
+                self.unwatch(&interface)?;
+            }
+        }
         Ok(())
     }
 
@@ -102,9 +119,6 @@ impl Datapath {
     fn filter_outgoing(&mut self, interface: &str, hold: bool) -> Result<Held, DatapathError> {
         // There may be one already; without one the next call says what is wrong.
         let _: Result<(), tc::TcError> = tc::qdisc_add_clsact(interface);
-        // Of an earlier daemon.
-        let _: Result<(), tc::TcError> =
-            tc::qdisc_detach_program(interface, TcAttachType::Egress, program::WATCH);
         let options = TcAttachOptions::Netlink(NlOptions { priority: PRIORITY, ..NlOptions::default() });
         let classifier = self.classifier()?;
         let id = classifier.attach_with_options(interface, TcAttachType::Egress, options)?;
@@ -112,7 +126,7 @@ impl Datapath {
         if hold {
             // The filter is the kernel's; to drop the link would remove it.
             std::mem::forget(link);
-            return Ok(Held::Left);
+            return Ok(Held::Elsewhere);
         }
         Ok(Held::Filter(link))
     }

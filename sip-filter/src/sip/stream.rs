@@ -8,10 +8,10 @@
 mod tests;
 
 use std::collections::{BTreeMap, HashMap};
+use std::hash::Hash;
 
 use super::Message;
 use super::value::is_token;
-use crate::trust::Flow;
 
 /// How many bytes the start line and the headers of a message may take.
 pub const HEAD_MAX: usize = super::LENGTH_MAX;
@@ -28,11 +28,12 @@ pub const SILENT_MAX_NS: u64 = 300_000_000_000;
 /// How far back a sequence number may lie and still be a repetition: what Linux keeps for sending at most, by default.
 const REPEATED_MAX: u32 = 4 << 20;
 
-/// The flows of one direction: those to our server, or those from it.
+/// The flows of one direction: those to our server, or those from it. `Flow` is what tells them apart: a peer may use one
+/// port of its own for two of ours.
 ///
 /// When there are too many, or their bytes are, the flow goes that was silent for longest.
-#[derive(Debug, Default)]
-pub struct Streams {
+#[derive(Debug)]
+pub struct Streams<Flow> {
     flows: HashMap<Flow, Stream>,
     /// The flows by when they were heard of last: turns, which are unique, unlike times.
     turns: BTreeMap<u64, Flow>,
@@ -70,7 +71,13 @@ enum Line {
     CarriageReturn,
 }
 
-impl Streams {
+impl<Flow> Default for Streams<Flow> {
+    fn default() -> Self {
+        Self { flows: HashMap::new(), turns: BTreeMap::new(), next_turn: 0, buffered: 0, doubting: false }
+    }
+}
+
+impl<Flow: Copy + Eq + Hash> Streams<Flow> {
     /// Follows nothing yet, and believes that a flow begins with a message where it is first seen.
     ///
     /// Bytes that were sent before, and not seen, may make that wrong.

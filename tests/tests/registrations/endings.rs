@@ -1,5 +1,7 @@
 //! How trust ends, and what it outlives.
 
+use std::time::{Duration, Instant};
+
 use nix::sys::signal::Signal;
 use tests::{Family, Handset, Transport, wait_until};
 
@@ -80,6 +82,32 @@ fn registrations_outlive_the_daemon_whatever_is_left_in_the_kernel() {
         let list = scene.filter.json(&["registration", "list"]).unwrap();
         assert!(list[0]["remaining_ms"].as_u64().unwrap() <= 3_600_000, "{list}");
     }
+}
+
+#[test]
+fn who_registers_while_no_daemon_runs_is_known_to_the_next_one_for_no_longer_than_was_granted() {
+    let Some(mut scene) = Scene::or_skip(&prove("grace = \"0s\"").replace("\"open\"", "\"hold\"")) else {
+        return;
+    };
+    let [short, long] = [40, 41].map(|host| scene.somewhere(host, Family::V4));
+    scene.filter.kill(Signal::SIGKILL).unwrap();
+    let register = |address, user: &str, lifetime_s| {
+        let phone = Handset::new(scene.lab.trunk(), address, Transport::Udp, user);
+        assert!(phone.register(lifetime_s).unwrap().complete);
+        assert!(!scene.may_call(address), "nobody is there to let it in");
+    };
+    let started = Instant::now();
+    register(short, "alice", 3);
+    register(long, "bob", AN_HOUR_S);
+    let is_over = || Ok((started.elapsed() > Duration::from_secs(5)).then_some(()));
+    wait_until(WITHIN, "the short registration to end", is_over).unwrap();
+    scene.filter.run().unwrap();
+    scene.assert_let_in(long);
+    let list = scene.filter.json(&["registration", "list"]).unwrap();
+    assert_eq!(list.as_array().map(Vec::len), Some(1), "{list}");
+    let remaining_ms = list[0]["remaining_ms"].as_u64().unwrap();
+    assert!(remaining_ms <= u64::from(AN_HOUR_S) * 1_000 - 3_000, "{list}");
+    assert!(!scene.may_call(short));
 }
 
 #[test]

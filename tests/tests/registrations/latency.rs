@@ -76,6 +76,7 @@ fn measure(lab: &Lab, network: u8) -> Result<Vec<Duration>> {
         let [_, _, high, low] = (number + 1).to_be_bytes();
         let address = Ipv4Addr::new(10, network, high, low);
         let client = lab.stranger().in_namespace(|| UdpSocket::bind((address, 5060)))??;
+        // The pace of the load; nothing is waited for here.
         thread::sleep((EVERY * number).saturating_sub(started.elapsed()));
         times.push(promotion(&server, &client, at)?);
     }
