@@ -16,7 +16,8 @@ pub use lane::{
     UNITS_PER_REQUEST,
 };
 pub use sighting::{
-    RING_BYTES, SIGHTING_TEXT_LEN, STREAM_RING_BYTES, Sighting, SightingHeader, SightingKind, TextMarks,
+    BLOCKED_RING_BYTES, RING_BYTES, SIGHTING_TEXT_LEN, STREAM_RING_BYTES, Sighting, SightingHeader,
+    SightingKind, TextMarks,
 };
 
 /// How many listeners a policy may have: one bit of a `u64` each.

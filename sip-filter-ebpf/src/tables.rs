@@ -26,6 +26,7 @@ use sip_filter_common::{
     },
     parse::{self, Packet, protocol},
     sources::ipv6,
+    text::LOOKED_AT_MAX,
 };
 
 use self::sightings::{Place, Seen};
@@ -307,8 +308,8 @@ impl<const LANE: bool> Tables for KernelTables<LANE> {
     }
 
     #[inline(always)]
-    fn may_tell(&self) -> bool {
-        lane::may_tell(self.now_ns(), self.follows)
+    fn may_tell(&self, kind: SightingKind) -> bool {
+        self.follows && lane::may_tell(kind, self.now_ns())
     }
 
     #[inline(always)]
@@ -318,7 +319,9 @@ impl<const LANE: bool> Tables for KernelTables<LANE> {
 
     #[inline(always)]
     fn read_text<F: Frame + ?Sized>(&self, _frame: &F, payload: Payload) -> TextMarks {
-        sightings::read(&self.ctx, payload, self.place())
+        // Nobody looks at more.
+        let len = if payload.len < LOOKED_AT_MAX { payload.len } else { LOOKED_AT_MAX };
+        sightings::read(&self.ctx, Payload { len, ..payload }, self.place())
     }
 
     #[inline(always)]
@@ -327,13 +330,17 @@ impl<const LANE: bool> Tables for KernelTables<LANE> {
             return;
         }
         let Some([from_high, from_low, to_high, to_low]) = frame.read(datagram.transport_at) else { return };
+        let acknowledged = match frame.read(datagram.transport_at + 8) {
+            Some(number) if datagram.is_tcp => u32::from_be_bytes(number),
+            _ => 0,
+        };
         let seen = Seen {
             kind,
             peer,
             peer_port: u16::from_be_bytes([from_high, from_low]),
             local_port: u16::from_be_bytes([to_high, to_low]),
             protocol: if datagram.is_tcp { protocol::TCP } else { protocol::UDP },
-            sequence: 0,
+            sequence: acknowledged,
         };
         sightings::report(&seen, self.place());
     }
