@@ -215,22 +215,20 @@ proptest! {
 /// How often an address is banned by what happened, as the rules are written: slowly.
 fn bans_by_history(history: &[(u8, u8, u8, u32, u64)], address: u8) -> usize {
     let (mut failed, mut bans) = (Vec::new(), 0);
-    for (index, &(_, _, _, cseq, now_s)) in
-        history.iter().enumerate().filter(|(_, event)| event.0 == 2 && event.1 == address)
+    // What it answered: transaction, nonce, when, and whether a reply came to it.
+    let mut answers: Vec<(u32, u8, u64, bool)> = Vec::new();
+    for (index, &(what, _, nonce, cseq, now_s)) in
+        history.iter().enumerate().filter(|(_, event)| event.1 == address)
     {
-        let before = &history[..index];
-        let mine = |event: &&(u8, u8, u8, u32, u64)| event.1 == address && event.3 == cseq;
-        // Since the last reply to the same transaction.
-        let last = before.iter().rposition(|event| event.0 == 2 && mine(&event)).map_or(0, |place| place + 1);
-        let answered = (last..index).any(|place| {
-            let (what, from, nonce, number, at_s) = history[place];
-            what == 1
-                && from == address
-                && number == cseq
-                && now_s - at_s <= 60
-                && was_proof(&history[..place], from, nonce, at_s)
-        });
-        if answered {
+        answers.retain(|(.., at_s, _)| now_s - at_s <= 60);
+        if what == 1 && was_proof(&history[..index], address, nonce, now_s) {
+            let again = answers.iter().any(|(number, other, ..)| (*number, *other) == (cseq, nonce));
+            answers.extend((!again).then_some((cseq, nonce, now_s, false)));
+        }
+        let first = answers.iter_mut().find(|(number, .., replied)| *number == cseq && !replied);
+        let answered = first.filter(|_| what == 2);
+        if let Some((.., replied)) = answered {
+            *replied = true;
             failed.retain(|at_s| now_s - at_s <= 600);
             failed.push(now_s);
         }
