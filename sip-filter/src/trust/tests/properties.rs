@@ -81,6 +81,9 @@ impl Registrar {
     }
 }
 
+/// How often all refresh until what was missed is made good.
+const ROUNDS: usize = 3;
+
 /// Three seconds pass between two steps, so that none of them is ambiguous.
 const BETWEEN_S: u64 = 3;
 
@@ -136,6 +139,49 @@ proptest! {
                 let until_ns = world.addresses.get(&at.address).copied().unwrap_or_default();
                 prop_assert!(until_ns >= ends_s * NS_PER_S, "{at:?} after {step:?}");
             }
+        }
+    }
+
+    #[test]
+    fn replies_that_were_missed_shut_nobody_out_for_long_and_let_nobody_in_beyond_what_was_granted(
+        steps in vec((step(), any::<bool>()), 1..60),
+    ) {
+        let mut world = World::new();
+        let mut registrar = Registrar::default();
+        // By account: the latest end that was granted; by address: the accounts that replies to it were about.
+        let mut granted: BTreeMap<u8, u64> = BTreeMap::new();
+        let mut heard: BTreeMap<IpAddr, Vec<u8>> = BTreeMap::new();
+        let mut go = |world: &mut World, registrar: &mut Registrar, step: Step, missed: bool| {
+            world.pass(BETWEEN_S);
+            let now_s = world.now.boot_ns / NS_PER_S;
+            let Some((to, account, list)) = registrar.step(step, now_s) else { return };
+            let ends = list.iter().map(|(_, left)| now_s + u64::from(*left));
+            let latest = granted.entry(account).or_default();
+            *latest = ends.max().unwrap_or_default().max(*latest);
+            heard.entry(to.address).or_default().push(account);
+            if !missed {
+                let list: Vec<(&str, u32)> = list.iter().map(|(uri, left)| (uri.as_str(), *left)).collect();
+                world.accept_for(&format!("{account}@pbx.example"), to, &list);
+            }
+            for (address, until_ns) in &world.addresses {
+                let most = heard[address].iter().map(|account| granted[account]).max().unwrap_or_default();
+                assert!(*until_ns <= (most + GRACE_S) * NS_PER_S, "{address} beyond what was granted");
+            }
+        };
+        for (step, missed) in steps {
+            go(&mut world, &mut registrar, step, missed);
+        }
+        // Whoever is registered refreshes, and is seen to, a few times.
+        for _ in 0..ROUNDS {
+            for ((account, device), (to, _)) in registrar.bindings.clone() {
+                let from = to.address.to_string().rsplit('.').next().unwrap().parse().unwrap();
+                go(&mut world, &mut registrar, Step::Register { account, device, from }, false);
+            }
+        }
+        let now_s = world.now.boot_ns / NS_PER_S;
+        for (at, ends_s) in registrar.bindings.values().filter(|(_, ends_s)| *ends_s > now_s) {
+            let until_ns = world.addresses.get(&at.address).copied().unwrap_or_default();
+            prop_assert!(until_ns >= ends_s * NS_PER_S, "{:?} is shut out", at);
         }
     }
 
