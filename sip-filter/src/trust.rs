@@ -28,7 +28,7 @@ pub use self::{
         CONTACTS_MAX, CONTACTS_PER_ADDRESS_MAX, CONTACTS_PER_AOR_MAX, Entry, LIFETIME_MAX, REGISTRATIONS_MAX,
         TEXT_MAX, Trust,
     },
-    replies::{Challenge, Contact, LIFETIME_DEFAULT, Reply, Request},
+    replies::{Answer, Challenge, Contact, LIFETIME_DEFAULT, Reply, Request},
 };
 
 /// A transport as SIP names it (RFC 3261 section 20.42, RFC 7118).

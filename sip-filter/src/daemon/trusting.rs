@@ -207,6 +207,7 @@ impl Daemon {
         for effect in effects {
             if let Err(error) = self.carry_out_one(&effect) {
                 tracing::error!("cannot carry out {effect:?}: {error:#}");
+                self.trusting.trust.refused(&effect);
             }
         }
     }

@@ -32,6 +32,8 @@ pub struct Credentials<'a> {
     pub username: Cow<'a, [u8]>,
     /// That of the challenge; without quotes and escapes, never empty.
     pub nonce: Cow<'a, [u8]>,
+    /// What proves the password, or does not; without quotes and escapes, may be empty.
+    pub response: Cow<'a, [u8]>,
 }
 
 /// True for spaces, tabs and the line ends of folds.
@@ -193,7 +195,8 @@ pub(super) fn credentials(value: &[u8]) -> impl Iterator<Item = Credentials<'_>>
     digests(value).filter_map(|found| {
         let nonce = unquoted(found.nonce?);
         let username = found.username.map(unquoted).unwrap_or_default();
-        (!nonce.is_empty()).then_some(Credentials { username, nonce })
+        let response = found.response.map(unquoted).unwrap_or_default();
+        (!nonce.is_empty()).then_some(Credentials { username, nonce, response })
     })
 }
 
@@ -204,6 +207,7 @@ struct Digest<'a> {
     realm: Option<&'a [u8]>,
     nonce: Option<&'a [u8]>,
     stale: Option<&'a [u8]>,
+    response: Option<&'a [u8]>,
 }
 
 /// Each Digest of a header; what other schemes say is left out.
@@ -238,6 +242,7 @@ impl<'a> Digest<'a> {
             ("realm", &mut self.realm),
             ("nonce", &mut self.nonce),
             ("stale", &mut self.stale),
+            ("response", &mut self.response),
         ];
         if let Some((_, place)) = places.into_iter().find(|(known, _)| is(name, known)) {
             place.get_or_insert(value);

@@ -9,7 +9,8 @@
 //!   all do. Only the receiver is ever trusted, so that the names can narrow trust and never widen it.
 //! - A known contact whose end has moved was refreshed. Where the receiver's own has, other contacts that moved were
 //!   refreshed by replies that were missed, or the server's clock was set, and stay their owners'. Where nothing of its
-//!   own explains the reply, those that moved are the receiver's now: it roamed, and the old address has left.
+//!   own explains the reply, those that moved are the receiver's now: it roamed, and the old address has left. That
+//!   what it had is not listed, though the list is whole, explains the reply as well: it took that away.
 //! - Where nothing is new and nothing moved, the reply took something away or only told the list: what the receiver
 //!   had and is not listed is gone. A server that lists one contact only does not answer so with another's, so that
 //!   the list is whole here; elsewhere a contact that is not listed stays until its own end.
@@ -103,7 +104,7 @@ pub(super) fn attribute(heard: &Heard<'_>, all_known: &[Known<'_>]) -> Vec<Chang
     }
     let mut taken = narrowed(heard, new);
     taken.extend(own);
-    if taken.is_empty() {
+    if taken.is_empty() && !has_left(heard, &known, &matches) {
         taken = narrowed(heard, others.clone());
     }
     others.retain(|index| !taken.contains(index));
@@ -179,6 +180,16 @@ fn has_ended(heard: &Heard<'_>, known: &Known<'_>, all: &[Known<'_>]) -> bool {
     let is_named = !known.uri.is_empty() && heard.ended.contains(&known.uri);
     // Where two devices have one URI, it is the receiver's that ended.
     is_named && (is_own(known) || !all.iter().any(|other| other.uri == known.uri && is_own(other)))
+}
+
+/// True where the reply is explained by what the receiver had and is not listed any more.
+fn has_left(heard: &Heard<'_>, known: &[Known<'_>], matches: &[Option<Known<'_>>]) -> bool {
+    let is_listed = |known: &Known<'_>| matches.iter().flatten().any(|listed| listed.place == known.place);
+    let is_own = |known: &&Known<'_>| known.flow.address == heard.to.address && !known.uri.is_empty();
+    // What ends about now is left out although nobody took it away.
+    let stands = |known: &Known<'_>| known.stated_ns.saturating_sub(heard.now_ns) > TOLERANCE_NS;
+    let gone = |known: &Known<'_>| stands(known) && !is_listed(known);
+    heard.whole && !heard.lists_one && known.iter().filter(is_own).any(gone)
 }
 
 /// The list is empty.

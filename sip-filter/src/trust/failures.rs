@@ -18,6 +18,8 @@ use std::{
 
 use lru::LruCache;
 
+use super::Request;
+
 /// How long a challenge can be answered for the answer to count.
 const CHALLENGE_NS: u64 = 60 * NS_PER_S;
 /// How many challenges are remembered.
@@ -26,6 +28,10 @@ pub(super) const CHALLENGES_MAX: NonZeroUsize = NonZeroUsize::new(65_536).unwrap
 pub(super) const CHALLENGES_EACH_MAX: usize = 64;
 /// How many answers whose outcome is not known yet are remembered.
 const ANSWERS_MAX: NonZeroUsize = NonZeroUsize::new(16_384).unwrap();
+/// How many of one transaction; of those that come faster than they are refused, the oldest do not count.
+pub(super) const ANSWERS_EACH_MAX: usize = 16;
+/// The method whose 2xx is a proof.
+const REGISTER: &str = "REGISTER";
 /// For how many addresses failures are counted.
 const FAILING_MAX: NonZeroUsize = NonZeroUsize::new(16_384).unwrap();
 /// So many failures of all addresses within [`SPIKE_WITHIN`] are told.
@@ -45,8 +51,8 @@ pub(super) struct Failures {
     challenged: HashMap<IpAddr, VecDeque<u64>>,
     /// When a challenge was sent, by the digest of address, nonce and Call-ID.
     dialogues: LruCache<u64, u64>,
-    /// When an answer to a challenge was seen, by who answered and its transaction's digest.
-    answers: LruCache<(IpAddr, u64), u64>,
+    /// Answers to challenges, by who answered and their transaction's digest.
+    answers: LruCache<(IpAddr, u64), Answers>,
     /// When an address failed, within the window that counts.
     failing: LruCache<IpAddr, VecDeque<u64>>,
     /// How many failed in a second of the clock, for the last minute.
@@ -60,6 +66,30 @@ struct Challenge {
     sent_at_ns: u64,
     /// It was sent to others as well.
     shared: bool,
+}
+
+/// The answers of one transaction: a cracker may put many into one, and wait for no reply.
+#[derive(Debug)]
+struct Answers {
+    /// The oldest first, no two alike.
+    each: VecDeque<Pending>,
+    /// All of their requests were REGISTER.
+    register: bool,
+}
+
+#[derive(Debug)]
+struct Pending {
+    /// Of all credentials of the request: one that is sent again has the same.
+    digest: u64,
+    seen_at_ns: u64,
+    concluded: bool,
+}
+
+/// A final reply was to an answer that counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Concluded {
+    /// The request was a REGISTER, where a 2xx says that the answer was right.
+    pub(super) registers: bool,
 }
 
 impl Failures {
@@ -98,16 +128,10 @@ impl Failures {
         }
     }
 
-    /// Somebody answered with these nonces; remembered where one is a challenge that was sent to them.
-    pub(super) fn answer<'a>(
-        &mut self,
-        from: IpAddr,
-        call_id: &str,
-        transaction: u64,
-        mut nonces: impl Iterator<Item = &'a str>,
-        now_ns: u64,
-    ) {
+    /// Somebody answered; remembered where a nonce of theirs is a challenge that was sent to them.
+    pub(super) fn answer(&mut self, from: IpAddr, request: &Request, now_ns: u64) {
         let counts = |nonce: &str| {
+            let call_id = request.call_id.as_str();
             let is_recent = |sent_at_ns: &u64| now_ns.saturating_sub(*sent_at_ns) <= CHALLENGE_NS;
             if self.dialogues.peek(&self.hasher.hash_one((from, nonce, call_id))).is_some_and(is_recent) {
                 return true;
@@ -118,19 +142,42 @@ impl Failures {
                 challenge.address == from && !challenge.shared && age_ns <= CHALLENGE_NS
             })
         };
-        if nonces.any(counts) {
-            self.answers.put((from, transaction), now_ns);
+        if !request.answers.iter().any(|answer| counts(&answer.nonce)) {
+            return;
         }
+        let digest = self.hasher.hash_one(&request.answers);
+        let transaction = self.transaction(&request.call_id, &request.cseq);
+        let none = || Answers { each: VecDeque::new(), register: true };
+        let answers = self.answers.get_or_insert_mut((from, transaction), none);
+        answers.register &= request.method == REGISTER && request.cseq.1 == REGISTER;
+        answers.each.retain(|pending| now_ns.saturating_sub(pending.seen_at_ns) <= CHALLENGE_NS);
+        // One that is sent again because its reply was lost is the same guess.
+        if answers.each.iter().any(|pending| pending.digest == digest) {
+            return;
+        }
+        if answers.each.len() >= ANSWERS_EACH_MAX {
+            answers.each.pop_front();
+        }
+        answers.each.push_back(Pending { digest, seen_at_ns: now_ns, concluded: false });
     }
 
-    /// A final reply went there: true where it is to an answer that counts, once.
-    pub(super) fn conclude(&mut self, to: IpAddr, transaction: u64) -> bool {
-        self.answers.pop(&(to, transaction)).is_some()
+    /// A final reply went there: which answer it is to, for each answer once.
+    ///
+    /// Of several in one transaction the oldest is concluded: their replies tell nothing that would tell them apart.
+    pub(super) fn conclude(&mut self, to: IpAddr, transaction: u64, now_ns: u64) -> Option<Concluded> {
+        let answers = self.answers.peek_mut(&(to, transaction))?;
+        let is_open = |pending: &&mut Pending| {
+            !pending.concluded && now_ns.saturating_sub(pending.seen_at_ns) <= CHALLENGE_NS
+        };
+        answers.each.iter_mut().find(is_open)?.concluded = true;
+        Some(Concluded { registers: answers.register })
     }
 
     /// A digest of what makes a transaction out, for [`answer`](Self::answer) and [`conclude`](Self::conclude).
-    pub(super) fn transaction(&self, call_id: &str, cseq: u32) -> u64 {
-        self.hasher.hash_one((call_id, cseq))
+    ///
+    /// Requests of different methods may have one Call-ID and one number.
+    pub(super) fn transaction(&self, call_id: &str, (number, method): &(u32, String)) -> u64 {
+        self.hasher.hash_one((call_id, number, method))
     }
 
     /// Counts a failure for the notice of [`spike`](Self::spike).
@@ -188,7 +235,9 @@ impl Failures {
         while self.dialogues.peek_lru().is_some_and(|(_, time_ns)| is_old(*time_ns, CHALLENGE_NS)) {
             self.dialogues.pop_lru();
         }
-        while self.answers.peek_lru().is_some_and(|(_, time_ns)| is_old(*time_ns, CHALLENGE_NS)) {
+        let answered =
+            |answers: &Answers| answers.each.back().map(|pending| pending.seen_at_ns).unwrap_or_default();
+        while self.answers.peek_lru().is_some_and(|(_, answers)| is_old(answered(answers), CHALLENGE_NS)) {
             self.answers.pop_lru();
         }
         let last = |times: &VecDeque<u64>| times.back().copied().unwrap_or_default();

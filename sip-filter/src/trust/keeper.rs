@@ -155,6 +155,7 @@ impl Trust {
             let what = What::FailedRegistrations { count, within: SPIKE_WITHIN };
             effects.push(notify(now, None, what));
         }
+        self.try_again(&mut effects);
         self.settle(now, &mut effects);
         effects
     }
@@ -180,6 +181,11 @@ impl Trust {
     /// Every address that the kernel was told to let in, and until when by CLOCK_BOOTTIME, in no order.
     pub fn addresses(&self) -> impl Iterator<Item = (IpAddr, u64)> {
         self.kernel.addresses()
+    }
+
+    /// The same for flows, with `trust = "flow"`.
+    pub fn flows(&self) -> impl Iterator<Item = (Flow, u64)> {
+        self.kernel.flows()
     }
 
     /// True where somebody is registered at an address and let in for it.

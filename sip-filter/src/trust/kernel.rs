@@ -1,10 +1,12 @@
 //! What the kernel was told, and what it has to be told for it to agree with the registrations that stand.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     mem,
     net::IpAddr,
 };
+
+use lru::LruCache;
 
 use super::{
     Effect, Flow, Now, Witness,
@@ -15,28 +17,64 @@ use super::{
 };
 use crate::policy::TrustScope;
 
-/// What the kernel was told.
-#[derive(Debug, Default)]
+/// How many addresses are tried again at a time: a kernel that refuses all is not to be asked for all each second.
+const AGAIN_MAX: usize = 256;
+
+/// What the kernel was told, and has taken.
+#[derive(Debug)]
 pub(super) struct Kernel {
     addresses: HashMap<IpAddr, Admitted>,
-    trunks: HashMap<String, Vec<IpAddr>>,
+    /// None where it is not known what holds.
+    trunks: HashMap<String, Option<Vec<IpAddr>>>,
+    /// What it has, or may have, although it was told to let it go.
+    left: BTreeSet<IpAddr>,
+    left_flows: BTreeSet<Flow>,
+    /// Where something was refused, the one that has waited for longest at the end.
+    refused: LruCache<IpAddr, ()>,
 }
 
 /// What it was told about an address.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 struct Admitted {
-    until_ns: u64,
+    told: Told,
     /// With `trust = "flow"` only.
-    flows: BTreeMap<Flow, u64>,
+    flows: BTreeMap<Flow, Told>,
+}
+
+/// Until when it was told to let something in; 0: not at all.
+#[derive(Debug, Clone, Copy, Default, Eq)]
+struct Told {
+    until_ns: u64,
+    /// What holds where it refuses.
+    before_ns: u64,
+}
+
+impl PartialEq for Told {
+    fn eq(&self, other: &Self) -> bool {
+        self.until_ns == other.until_ns
+    }
+}
+
+impl Default for Kernel {
+    fn default() -> Self {
+        let (addresses, trunks, refused) = (HashMap::new(), HashMap::new(), LruCache::unbounded());
+        Self { addresses, trunks, left: BTreeSet::new(), left_flows: BTreeSet::new(), refused }
+    }
 }
 
 impl Kernel {
     pub(super) fn addresses(&self) -> impl Iterator<Item = (IpAddr, u64)> {
-        self.addresses.iter().map(|(address, admitted)| (*address, admitted.until_ns))
+        let all = self.addresses.iter().map(|(address, admitted)| (*address, admitted.told.until_ns));
+        all.filter(|(_, until_ns)| *until_ns > 0)
+    }
+
+    pub(super) fn flows(&self) -> impl Iterator<Item = (Flow, u64)> {
+        let all = self.addresses.values().flat_map(|admitted| &admitted.flows);
+        all.map(|(flow, told)| (*flow, told.until_ns))
     }
 
     pub(super) fn admits(&self, address: IpAddr) -> bool {
-        self.addresses.contains_key(&address)
+        self.addresses.get(&address).is_some_and(|admitted| admitted.told.until_ns > 0)
     }
 
     /// Trunks that are none any more, or that registrations cannot belong to any more, stand nowhere.
@@ -47,43 +85,103 @@ impl Kernel {
     }
 
     fn set_address(&mut self, address: IpAddr, wanted: Option<Admitted>, effects: &mut Vec<Effect>) {
-        let was = self.addresses.get(&address);
-        if was == wanted.as_ref() {
-            return;
+        let was = self.addresses.remove(&address).unwrap_or_default();
+        let mut now = wanted.unwrap_or_default();
+        now.told.before_ns = was.told.until_ns;
+        if now.told.until_ns > 0 && now.told != was.told {
+            effects.push(Effect::Admit { address, until_ns: now.told.until_ns });
         }
-        if let Some(wanted) = &wanted
-            && was.is_none_or(|was| was.until_ns != wanted.until_ns)
-        {
-            effects.push(Effect::Admit { address, until_ns: wanted.until_ns });
+        for (flow, told) in &mut now.flows {
+            told.before_ns = was.flows.get(flow).map_or(0, |was| was.until_ns);
+            if told.until_ns != told.before_ns {
+                effects.push(Effect::AdmitFlow { flow: *flow, until_ns: told.until_ns });
+            }
         }
-        let none = Admitted::default();
-        let (before, after) = (was.unwrap_or(&none), wanted.as_ref().unwrap_or(&none));
-        let changed = after.flows.iter().filter(|(flow, until_ns)| before.flows.get(flow) != Some(until_ns));
-        effects
-            .extend(changed.map(|(flow, until_ns)| Effect::AdmitFlow { flow: *flow, until_ns: *until_ns }));
-        let gone = before.flows.keys().filter(|flow| !after.flows.contains_key(flow));
-        effects.extend(gone.map(|flow| Effect::DismissFlow { flow: *flow }));
-        match wanted {
-            Some(wanted) => {
-                self.addresses.insert(address, wanted);
-            }
-            None => {
-                self.addresses.remove(&address);
-                effects.push(Effect::Dismiss { address });
-            }
+        let is_left = |flow: &Flow| flow.address == address && !now.flows.contains_key(flow);
+        let left: Vec<Flow> = self.left_flows.extract_if(.., |flow| is_left(flow)).collect();
+        let gone = was.flows.into_keys().filter(|flow| !now.flows.contains_key(flow));
+        let gone: BTreeSet<Flow> = gone.chain(left).collect();
+        effects.extend(gone.into_iter().map(|flow| Effect::DismissFlow { flow }));
+        if now.told.until_ns > 0 {
+            self.addresses.insert(address, now);
+        } else if self.left.remove(&address) || was.told.until_ns > 0 {
+            effects.push(Effect::Dismiss { address });
         }
     }
 
+    /// What it was told last about something does not hold.
+    fn refused(&mut self, effect: &Effect) {
+        let address = match effect {
+            Effect::Admit { address, .. } => {
+                if let Some(Admitted { told, .. }) = self.addresses.get_mut(address) {
+                    told.until_ns = told.before_ns;
+                }
+                *address
+            }
+            Effect::AdmitFlow { flow, .. } => {
+                let flows = self.addresses.get_mut(&flow.address).map(|admitted| &mut admitted.flows);
+                if let Some(flows) = flows
+                    && let Some(told) = flows.get_mut(flow)
+                {
+                    told.until_ns = told.before_ns;
+                    if told.until_ns == 0 {
+                        flows.remove(flow);
+                    }
+                }
+                flow.address
+            }
+            Effect::Dismiss { address } => {
+                self.left.insert(*address);
+                *address
+            }
+            Effect::DismissFlow { flow } => {
+                self.left_flows.insert(*flow);
+                flow.address
+            }
+            Effect::TrunkAt { trunk, .. } => {
+                self.trunks.insert(trunk.clone(), None);
+                return;
+            }
+            Effect::OpenLane { .. } | Effect::Ban { .. } | Effect::Notify(_) => return,
+        };
+        self.refused.put(address, ());
+    }
+
+    /// What is to be tried again now.
+    fn again(&mut self, settings: &Settings) -> Touched {
+        let addresses = std::iter::from_fn(|| self.refused.pop_lru()).take(AGAIN_MAX);
+        let addresses = addresses.map(|(address, ())| address).collect();
+        let is_unknown = |name: &str| self.trunks.get(name).is_some_and(Option::is_none);
+        let trunks = settings.trunks.iter().enumerate().filter(|(_, trunk)| is_unknown(&trunk.name));
+        let trunks = trunks.map(|(place, _)| place).collect();
+        Touched { addresses, trunks }
+    }
+
     fn set_trunk(&mut self, trunk: &str, addresses: Vec<IpAddr>, effects: &mut Vec<Effect>) {
-        let was = self.trunks.get(trunk).map_or(&[][..], Vec::as_slice);
-        if was != addresses {
-            self.trunks.insert(trunk.to_owned(), addresses.clone());
+        let none = Some(Vec::new());
+        let was = self.trunks.get(trunk).unwrap_or(&none);
+        if was.as_ref() != Some(&addresses) {
+            self.trunks.insert(trunk.to_owned(), Some(addresses.clone()));
             effects.push(Effect::TrunkAt { trunk: trunk.to_owned(), addresses });
         }
     }
 }
 
 impl Trust {
+    /// The kernel did not take one of the effects that were returned last: nobody counts as let in for it, and
+    /// [`tick`](Self::tick) tries again for as long as it is wanted. A ban, a lane and a notice are not tried again.
+    pub fn refused(&mut self, effect: &Effect) {
+        self.kernel.refused(effect);
+    }
+
+    /// Touches what the kernel refused before.
+    pub(super) fn try_again(&mut self, effects: &mut Vec<Effect>) {
+        let Touched { addresses, trunks } = self.kernel.again(&self.settings);
+        self.touched.addresses.extend(addresses);
+        self.touched.trunks.extend(trunks);
+        effects.extend(self.kernel.forget_trunks(&self.settings));
+    }
+
     /// Tells the kernel what changed at the addresses and trunks that were touched.
     pub(super) fn settle(&mut self, now: Now, effects: &mut Vec<Effect>) {
         let Touched { addresses, trunks } = mem::take(&mut self.touched);
@@ -113,13 +211,13 @@ impl Trust {
             let Some(until_ns) = self.until_ns(registration, now) else {
                 continue;
             };
-            admitted.until_ns = admitted.until_ns.max(until_ns);
+            admitted.told.until_ns = admitted.told.until_ns.max(until_ns);
             if self.settings.scope() == TrustScope::Flow {
-                let flow = admitted.flows.entry(registration.flow).or_default();
-                *flow = until_ns.max(*flow);
+                let told = admitted.flows.entry(registration.flow).or_default();
+                told.until_ns = until_ns.max(told.until_ns);
             }
         }
-        (admitted.until_ns > 0).then_some(admitted)
+        (admitted.told.until_ns > 0).then_some(admitted)
     }
 
     /// Until when a registration lets its address in, grace counted; none where it does not.

@@ -61,12 +61,23 @@ pub struct Challenge {
 /// A stranger's request with credentials.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Request {
+    /// What it asks for.
+    pub method: String,
     /// Its Call-ID.
     pub call_id: String,
-    /// The number of its CSeq.
-    pub cseq: u32,
-    /// The nonces of its credentials.
-    pub nonces: Vec<String>,
+    /// The number and the method of its CSeq.
+    pub cseq: (u32, String),
+    /// Its credentials.
+    pub answers: Vec<Answer>,
+}
+
+/// An answer to a Digest challenge.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
+pub struct Answer {
+    /// That of the challenge.
+    pub nonce: String,
+    /// What proves the password, or does not.
+    pub response: String,
 }
 
 impl Trust {
@@ -89,25 +100,26 @@ impl Trust {
 
     /// Takes a stranger's request that carries credentials, before the reply to it.
     pub fn request(&mut self, from: Flow, request: &Request, now: Now) {
-        let transaction = self.failures.transaction(&request.call_id, request.cseq);
-        let nonces = request.nonces.iter().map(String::as_str);
-        let from = from.address.to_canonical();
-        self.failures.answer(from, &request.call_id, transaction, nonces, now.boot_ns);
+        self.failures.answer(from.address.to_canonical(), request, now.boot_ns);
     }
 
     /// What a final reply says about an answer to a challenge.
     fn conclude(&mut self, policy: &Policy, to: Flow, reply: &Reply, now: Now, effects: &mut Vec<Effect>) {
-        let (Some((cseq, _)), Some(call_id)) = (&reply.cseq, &reply.call_id) else {
+        let (Some(cseq), Some(call_id)) = (&reply.cseq, &reply.call_id) else {
             return;
         };
-        let transaction = self.failures.transaction(call_id, *cseq);
-        if reply.status < 200 || !self.failures.conclude(to.address, transaction) {
+        let transaction = self.failures.transaction(call_id, cseq);
+        if reply.status < 200 {
             return;
         }
+        let Some(concluded) = self.failures.conclude(to.address, transaction, now.boot_ns) else {
+            return;
+        };
         let stale = reply.challenges.iter().any(|challenge| challenge.stale);
         match reply.status {
             401 | 403 | 407 if !stale => self.fail(policy, to.address, now, effects),
-            200..=299 => self.failures.forgive(to.address),
+            // Servers answer others, OPTIONS above all, without looking at what credentials say.
+            200..=299 if concluded.registers => self.failures.forgive(to.address),
             _ => {}
         }
     }
@@ -115,7 +127,7 @@ impl Trust {
     /// What a reply says about who is registered.
     fn learn(&mut self, to: Flow, reply: &Reply, now: Now, effects: &mut Vec<Effect>) {
         let registers = reply.cseq.as_ref().filter(|(_, method)| method == "REGISTER");
-        let (200..=299, Some((cseq, _)), Some(aor)) = (reply.status, registers, &reply.aor) else {
+        let (200..=299, Some(cseq), Some(aor)) = (reply.status, registers, &reply.aor) else {
             return;
         };
         let aor = canonical_aor(aor);
@@ -124,7 +136,7 @@ impl Trust {
         }
         // A reply that is sent again because it was lost says what was so when it was sent first.
         let call_id = reply.call_id.as_deref().unwrap_or_default();
-        let transaction = self.failures.transaction(call_id, *cseq);
+        let transaction = self.failures.transaction(call_id, cseq);
         let account = self.table.account(&aor);
         let lists_one = account.as_ref().is_some_and(|account| account.lists_one);
         let is_again = |(last_to, last, at_ns): (Flow, u64, u64)| {

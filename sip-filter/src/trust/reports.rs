@@ -50,18 +50,16 @@ impl Trust {
             (canonical_aor(&binding.aor), contact, unnamed(&binding.contact, binding.flow))
         };
         let stated: HashSet<(String, String, Option<Flow>)> = bindings.iter().map(key).collect();
-        let stands = |registration: &Registration| {
-            let is_it = |it: &&Unplaced| {
-                *registration.contact == *it.contact && *registration.aor == *canonical_aor(&it.aor)
-            };
-            unplaced.iter().any(|unplaced| is_it(&unplaced))
-        };
+        let unplaced = unplaced.iter().map(|it| (canonical_aor(&it.aor), it.contact.clone()));
+        let stands: HashSet<(String, String)> = unplaced.collect();
         let is_gone = |registration: &Registration| {
             let (aor, contact) = (registration.aor.to_string(), registration.contact.to_string());
             let unnamed = unnamed(&contact, registration.flow);
-            registration.witness == *witness
-                && !stated.contains(&(aor, contact, unnamed))
-                && !stands(registration)
+            let names = (aor, contact);
+            registration.witness == *witness && !stands.contains(&names) && {
+                let (aor, contact) = names;
+                !stated.contains(&(aor, contact, unnamed))
+            }
         };
         let gone = self.table.iter().filter(|(_, registration)| is_gone(registration));
         // Those that are gone make room first.

@@ -2,6 +2,7 @@
 
 mod failing;
 mod properties;
+mod refusing;
 mod registering;
 mod reporting;
 
@@ -26,6 +27,10 @@ struct World {
     addresses: BTreeMap<IpAddr, u64>,
     flows: BTreeMap<Flow, u64>,
     trunks: BTreeMap<String, Vec<IpAddr>>,
+    /// How many addresses, and how many flows, it takes.
+    room: usize,
+    /// It takes nothing at all.
+    deaf: bool,
     bans: Vec<IpAddr>,
     lanes: Vec<IpAddr>,
     notices: Vec<What>,
@@ -87,6 +92,8 @@ impl World {
             addresses: BTreeMap::new(),
             flows: BTreeMap::new(),
             trunks: BTreeMap::new(),
+            room: usize::MAX,
+            deaf: false,
             bans: Vec::new(),
             lanes: Vec::new(),
             notices: Vec::new(),
@@ -98,6 +105,19 @@ impl World {
     fn apply(&mut self, effects: Vec<Effect>) -> usize {
         let count = effects.len();
         for effect in effects {
+            let is_full = match &effect {
+                Effect::Admit { address, .. } => {
+                    self.addresses.len() >= self.room && !self.addresses.contains_key(address)
+                }
+                Effect::AdmitFlow { flow, .. } => {
+                    self.flows.len() >= self.room && !self.flows.contains_key(flow)
+                }
+                _ => false,
+            };
+            if (self.deaf && !matches!(effect, Effect::Notify(_))) || is_full {
+                self.trust.refused(&effect);
+                continue;
+            }
             match effect {
                 Effect::Admit { address, until_ns } => {
                     let before = self.addresses.insert(address, until_ns);

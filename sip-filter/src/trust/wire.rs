@@ -2,7 +2,7 @@
 //!
 //! Says nothing about where it came from or went to: that is the packet's to say.
 
-use super::{Challenge, Contact, Reply, Request};
+use super::{Answer, Challenge, Contact, Reply, Request};
 use crate::sip::{Contacts, Message};
 
 impl Reply {
@@ -34,14 +34,17 @@ impl Reply {
 impl Request {
     /// What a request with credentials says; none where it has none, or nothing that a reply could be told by.
     pub fn of(message: &Message<'_>) -> Option<Self> {
-        message.method()?;
-        let nonces: Vec<String> =
-            message.credentials().into_iter().map(|credentials| text(&credentials.nonce)).collect();
-        if nonces.is_empty() {
+        let method = text(message.method()?);
+        let answer = |credentials: crate::sip::Credentials<'_>| Answer {
+            nonce: text(&credentials.nonce),
+            response: text(&credentials.response),
+        };
+        let answers: Vec<Answer> = message.credentials().into_iter().map(answer).collect();
+        if answers.is_empty() {
             return None;
         }
-        let (cseq, _) = message.cseq()?;
-        Some(Request { call_id: text(message.call_id()?), cseq, nonces })
+        let (number, of) = message.cseq()?;
+        Some(Request { method, call_id: text(message.call_id()?), cseq: (number, text(of)), answers })
     }
 }
 
@@ -90,8 +93,14 @@ mod tests {
             let bytes = lines(&["REGISTER sip:lab SIP/2.0", "Call-ID: abc", "CSeq: 7 REGISTER", more]);
             Message::parse(&bytes).as_ref().and_then(Request::of)
         };
-        let expected = Request { call_id: "abc".to_owned(), cseq: 7, nonces: vec!["n".to_owned()] };
-        assert_eq!(request("Authorization: Digest username=\"alice\", nonce=\"n\""), Some(expected));
+        let expected = Request {
+            method: "REGISTER".to_owned(),
+            call_id: "abc".to_owned(),
+            cseq: (7, "REGISTER".to_owned()),
+            answers: vec![Answer { nonce: "n".to_owned(), response: "0a".to_owned() }],
+        };
+        let answer = "Authorization: Digest username=\"alice\", nonce=\"n\", response=\"0a\"";
+        assert_eq!(request(answer), Some(expected));
         assert_eq!(request("Max-Forwards: 70"), None);
     }
 }

@@ -1,7 +1,7 @@
 //! Rows for wrong answers to challenges.
 
 use super::*;
-use crate::trust::failures::{CHALLENGES_EACH_MAX, CHALLENGES_MAX, SPIKE};
+use crate::trust::failures::{ANSWERS_EACH_MAX, CHALLENGES_EACH_MAX, CHALLENGES_MAX, SPIKE};
 
 impl World {
     pub(super) fn challenge(&mut self, to: Flow, nonce: &str) {
@@ -15,16 +15,32 @@ impl World {
     }
 
     pub(super) fn answer(&mut self, from: Flow, cseq: u32, nonce: &str) {
-        let request = Request { call_id: "try".to_owned(), cseq, nonces: vec![nonce.to_owned()] };
+        self.try_to(from, "REGISTER", cseq, nonce, "wrong");
+    }
+
+    /// A request of a method, with this for a proof.
+    fn try_to(&mut self, from: Flow, method: &str, cseq: u32, nonce: &str, response: &str) {
+        let request = Request { method: method.to_owned(), ..request(method, cseq, nonce, response) };
         self.trust.request(from, &request, self.now);
     }
 
     pub(super) fn conclude(&mut self, to: Flow, cseq: u32, status: u16, challenges: &[(&str, bool)]) {
+        self.conclude_of("REGISTER", to, cseq, status, challenges);
+    }
+
+    fn conclude_of(
+        &mut self,
+        method: &str,
+        to: Flow,
+        cseq: u32,
+        status: u16,
+        challenges: &[(&str, bool)],
+    ) {
         let challenges = challenges
             .iter()
             .map(|(nonce, stale)| Challenge { nonce: (*nonce).to_owned(), stale: *stale })
             .collect();
-        let cseq = Some((cseq, "INVITE".to_owned()));
+        let cseq = Some((cseq, method.to_owned()));
         let call_id = Some("try".to_owned());
         self.reply(to, &Reply { status, cseq, call_id, challenges, whole: true, ..Reply::default() });
     }
@@ -36,6 +52,12 @@ impl World {
         self.answer(from, cseq, &nonce);
         self.conclude(from, cseq, 401, &[("next", false)]);
     }
+}
+
+fn request(method: &str, cseq: u32, nonce: &str, response: &str) -> Request {
+    let answer = Answer { nonce: nonce.to_owned(), response: response.to_owned() };
+    let (method, call_id) = (method.to_owned(), "try".to_owned());
+    Request { cseq: (cseq, method.clone()), method, call_id, answers: vec![answer] }
 }
 
 #[test]
@@ -156,6 +178,70 @@ fn what_is_too_long_ago_or_made_good_counts_nothing() {
 }
 
 #[test]
+fn what_servers_accept_without_looking_at_credentials_makes_nothing_good() {
+    let check = |method: &str, cseq_method: &str, banned: bool| {
+        let mut world = World::new();
+        for cseq in 1..=20 {
+            world.guess(x(), 2 * cseq);
+            world.challenge(x(), "n");
+            let others = request(cseq_method, 2 * cseq + 1, "n", "any");
+            let others = Request { method: method.to_owned(), ..others };
+            world.trust.request(x(), &others, world.now);
+            world.conclude_of(cseq_method, x(), 2 * cseq + 1, 200, &[]);
+        }
+        assert_eq!(!world.bans.is_empty(), banned, "{method} as {cseq_method}");
+    };
+    check("OPTIONS", "OPTIONS", true);
+    check("INVITE", "INVITE", true);
+    check("OPTIONS", "REGISTER", true);
+    check("REGISTER", "OPTIONS", true);
+    check("REGISTER", "REGISTER", false);
+}
+
+#[test]
+fn another_methods_reply_with_the_same_number_concludes_nothing() {
+    let mut world = World::new();
+    for cseq in 1..=3 {
+        world.challenge(x(), "n");
+        world.answer(x(), cseq, "n");
+        world.conclude_of("OPTIONS", x(), cseq, 200, &[]);
+        world.conclude(x(), cseq, 401, &[]);
+    }
+    assert_eq!(world.bans, [x().address]);
+}
+
+#[test]
+fn guesses_of_one_transaction_count_each_and_one_that_is_sent_again_once() {
+    let burst = |responses: &[&str], refusals: usize| {
+        let mut world = World::new();
+        world.challenge(x(), "n");
+        for response in responses {
+            world.try_to(x(), "REGISTER", 1, "n", response);
+        }
+        for _ in 0..refusals {
+            world.conclude(x(), 1, 401, &[]);
+        }
+        world.bans.len()
+    };
+    assert_eq!(burst(&["a", "b", "c"], 3), 1);
+    assert_eq!(burst(&["a", "b", "c"], 2), 0);
+    assert_eq!(burst(&["a", "b"], 9), 0);
+    assert_eq!(burst(&["a", "a", "b", "a", "b", "a"], 9), 0);
+    // No more than are kept, however many there are.
+    let many: Vec<String> = (0..100).map(|number| number.to_string()).collect();
+    let many: Vec<&str> = many.iter().map(String::as_str).collect();
+    assert_eq!(burst(&many, 100), ANSWERS_EACH_MAX / 3);
+    // Sent again, for a reply that was lost: refused again, and counted once.
+    let mut world = World::new();
+    world.challenge(x(), "n");
+    for _ in 0..9 {
+        world.answer(x(), 1, "n");
+        world.conclude(x(), 1, 401, &[]);
+    }
+    assert!(world.bans.is_empty());
+}
+
+#[test]
 fn an_answer_that_waits_for_its_reply_while_a_provisional_one_comes_still_counts() {
     let mut world = World::new();
     for cseq in 1..=3 {
@@ -235,7 +321,9 @@ fn many_failures_of_all_addresses_are_told_once_a_minute() {
     let fail = |world: &mut World, count: u32| {
         for number in 0..count {
             let address = IpAddr::from([198, 51, 100, u8::try_from(number).unwrap()]);
-            world.guess(Flow { address, ..x() }, 1);
+            // The same once more would be a request that is sent again.
+            world.transactions += 1;
+            world.guess(Flow { address, ..x() }, world.transactions);
         }
     };
     fail(&mut world, SPIKE);
@@ -273,11 +361,10 @@ fn a_million_challenges_to_addresses_that_never_asked_take_bounded_memory() {
     assert!(challenges <= CHALLENGES_MAX.get() && challenges == listed, "{challenges} {listed}");
     assert_eq!((answers, failing), (0, 0));
     let own = (0..CHALLENGES).filter(|number| {
-        let transaction = world.trust.failures.transaction("c", *number);
-        let nonce = number.to_string();
-        let nonces = [&*nonce].into_iter();
-        world.trust.failures.answer(y().address, "d", transaction, nonces, world.now.boot_ns);
-        world.trust.failures.conclude(y().address, transaction)
+        let request = request("REGISTER", *number, &number.to_string(), "wrong");
+        let transaction = world.trust.failures.transaction(&request.call_id, &request.cseq);
+        world.trust.failures.answer(y().address, &request, world.now.boot_ns);
+        world.trust.failures.conclude(y().address, transaction, world.now.boot_ns).is_some()
     });
     assert_eq!(own.count(), CHALLENGES_EACH_MAX);
     world.pass(61);

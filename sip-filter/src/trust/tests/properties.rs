@@ -81,6 +81,9 @@ impl Registrar {
     }
 }
 
+/// How often all refresh until what was missed is made good.
+const ROUNDS: usize = 3;
+
 /// Three seconds pass between two steps, so that none of them is ambiguous.
 const BETWEEN_S: u64 = 3;
 
@@ -136,6 +139,49 @@ proptest! {
                 let until_ns = world.addresses.get(&at.address).copied().unwrap_or_default();
                 prop_assert!(until_ns >= ends_s * NS_PER_S, "{at:?} after {step:?}");
             }
+        }
+    }
+
+    #[test]
+    fn replies_that_were_missed_shut_nobody_out_for_long_and_let_nobody_in_beyond_what_was_granted(
+        steps in vec((step(), any::<bool>()), 1..60),
+    ) {
+        let mut world = World::new();
+        let mut registrar = Registrar::default();
+        // By account: the latest end that was granted; by address: the accounts that replies to it were about.
+        let mut granted: BTreeMap<u8, u64> = BTreeMap::new();
+        let mut heard: BTreeMap<IpAddr, Vec<u8>> = BTreeMap::new();
+        let mut go = |world: &mut World, registrar: &mut Registrar, step: Step, missed: bool| {
+            world.pass(BETWEEN_S);
+            let now_s = world.now.boot_ns / NS_PER_S;
+            let Some((to, account, list)) = registrar.step(step, now_s) else { return };
+            let ends = list.iter().map(|(_, left)| now_s + u64::from(*left));
+            let latest = granted.entry(account).or_default();
+            *latest = ends.max().unwrap_or_default().max(*latest);
+            heard.entry(to.address).or_default().push(account);
+            if !missed {
+                let list: Vec<(&str, u32)> = list.iter().map(|(uri, left)| (uri.as_str(), *left)).collect();
+                world.accept_for(&format!("{account}@pbx.example"), to, &list);
+            }
+            for (address, until_ns) in &world.addresses {
+                let most = heard[address].iter().map(|account| granted[account]).max().unwrap_or_default();
+                assert!(*until_ns <= (most + GRACE_S) * NS_PER_S, "{address} beyond what was granted");
+            }
+        };
+        for (step, missed) in steps {
+            go(&mut world, &mut registrar, step, missed);
+        }
+        // Whoever is registered refreshes, and is seen to, a few times.
+        for _ in 0..ROUNDS {
+            for ((account, device), (to, _)) in registrar.bindings.clone() {
+                let from = to.address.to_string().rsplit('.').next().unwrap().parse().unwrap();
+                go(&mut world, &mut registrar, Step::Register { account, device, from }, false);
+            }
+        }
+        let now_s = world.now.boot_ns / NS_PER_S;
+        for (at, ends_s) in registrar.bindings.values().filter(|(_, ends_s)| *ends_s > now_s) {
+            let until_ns = world.addresses.get(&at.address).copied().unwrap_or_default();
+            prop_assert!(until_ns >= ends_s * NS_PER_S, "{:?} is shut out", at);
         }
     }
 
@@ -215,22 +261,20 @@ proptest! {
 /// How often an address is banned by what happened, as the rules are written: slowly.
 fn bans_by_history(history: &[(u8, u8, u8, u32, u64)], address: u8) -> usize {
     let (mut failed, mut bans) = (Vec::new(), 0);
-    for (index, &(_, _, _, cseq, now_s)) in
-        history.iter().enumerate().filter(|(_, event)| event.0 == 2 && event.1 == address)
+    // What it answered: transaction, nonce, when, and whether a reply came to it.
+    let mut answers: Vec<(u32, u8, u64, bool)> = Vec::new();
+    for (index, &(what, _, nonce, cseq, now_s)) in
+        history.iter().enumerate().filter(|(_, event)| event.1 == address)
     {
-        let before = &history[..index];
-        let mine = |event: &&(u8, u8, u8, u32, u64)| event.1 == address && event.3 == cseq;
-        // Since the last reply to the same transaction.
-        let last = before.iter().rposition(|event| event.0 == 2 && mine(&event)).map_or(0, |place| place + 1);
-        let answered = (last..index).any(|place| {
-            let (what, from, nonce, number, at_s) = history[place];
-            what == 1
-                && from == address
-                && number == cseq
-                && now_s - at_s <= 60
-                && was_proof(&history[..place], from, nonce, at_s)
-        });
-        if answered {
+        answers.retain(|(.., at_s, _)| now_s - at_s <= 60);
+        if what == 1 && was_proof(&history[..index], address, nonce, now_s) {
+            let again = answers.iter().any(|(number, other, ..)| (*number, *other) == (cseq, nonce));
+            answers.extend((!again).then_some((cseq, nonce, now_s, false)));
+        }
+        let first = answers.iter_mut().find(|(number, .., replied)| *number == cseq && !replied);
+        let answered = first.filter(|_| what == 2);
+        if let Some((.., replied)) = answered {
+            *replied = true;
             failed.retain(|at_s| now_s - at_s <= 600);
             failed.push(now_s);
         }

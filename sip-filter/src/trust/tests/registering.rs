@@ -168,6 +168,23 @@ fn a_list_that_shows_nothing_of_the_receivers_takes_it_out() {
 }
 
 #[test]
+fn a_list_without_the_receivers_contact_takes_over_nobody_elses() {
+    let mut world = World::new();
+    world.accept(x(), &[(PHONE, 3600)]);
+    world.accept(y(), &[(PHONE, 3600), (DESK, 3600)]);
+    world.pass(10);
+    // The reply to X's refresh was missed, and Y leaves.
+    world.accept(y(), &[(PHONE, 3595)]);
+    world.check(&[(X, 3595)]);
+    assert_eq!(world.notices, []);
+    // Where its own has ended by itself, it has roamed.
+    world.accept(y(), &[(PHONE, 3595), (DESK, 30)]);
+    world.pass(35);
+    world.accept(y(), &[(PHONE, 3600)]);
+    world.check(&[(Y, 3600)]);
+}
+
+#[test]
 fn an_empty_list_takes_all_devices_out() {
     let mut world = World::new();
     world.accept(x(), &[(PHONE, 3600)]);
