@@ -11,7 +11,7 @@ use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 
 use ipnet::IpNet;
-use sip_filter::policy::{Listener, ListenerKind, Policy, TrustScope};
+use sip_filter::policy::{Listener, ListenerKind, Policy, Trunk, TrustScope};
 use sip_filter_common::Reason;
 
 use self::limits::Spent;
@@ -123,7 +123,7 @@ impl<'a> Model<'a> {
         let is_trunk = !rights.is_empty();
         let is_whole = matches!(seen.piece, Piece::Whole(_));
         if is_whole && kinds.contains(&ListenerKind::Signalling) {
-            return if is_trunk { self.register(seen) } else { self.prove(seen) };
+            return if is_trunk { Self::register(seen) } else { self.prove(seen) };
         }
         if is_trunk { Reason::NotRegistered } else { Reason::Stranger }
     }
@@ -143,10 +143,9 @@ impl<'a> Model<'a> {
         until_ns.is_some_and(|until_ns| *until_ns > self.now_ns)
     }
 
-    /// A trunk that is to register does that, and nothing else.
-    fn register(&self, seen: &Seen) -> Reason {
-        let drops_scanners = self.policy.strangers.prove.as_ref().is_some_and(|prove| prove.drops_scanners);
-        match wish_of(seen, &Allowed { methods: 1, drops_scanners }) {
+    /// A trunk that is to register does that, and nothing else, whatever it calls itself.
+    fn register(seen: &Seen) -> Reason {
+        match wish_of(seen, &Allowed { methods: 1, drops_scanners: false }) {
             Wish::Paid(Reason::Probation) => Reason::Trunk,
             _ => Reason::NotRegistered,
         }
@@ -224,18 +223,18 @@ impl<'a> Model<'a> {
     /// What the lists say of a peer at a listener: the most that any of them does.
     fn right(&self, listener: usize, source: IpAddr) -> Option<Right> {
         let kind = self.policy.listeners[listener].kind;
-        let trunks =
-            self.policy.trunks.iter().filter(|trunk| trunk.listeners.contains(&listener)).filter(|trunk| {
-                match (kind, &trunk.media) {
-                    (ListenerKind::Media, Some(media)) => holds(media, source),
-                    _ => {
-                        holds(&trunk.allow, source)
-                            || trunk.outbound_proxies.iter().any(|proxy| proxy.prefix.contains(&source))
-                    }
-                }
-            });
-        let rights =
-            trunks.map(|trunk| if trunk.require_registration { Right::Register } else { Right::All });
+        let is_proxy_of =
+            |trunk: &Trunk| trunk.outbound_proxies.iter().any(|proxy| proxy.prefix.contains(&source));
+        let trunks = self.policy.trunks.iter().filter(|trunk| trunk.listeners.contains(&listener));
+        let rights = trunks.filter_map(|trunk| {
+            let is_named = match (kind, &trunk.media) {
+                (ListenerKind::Media, Some(media)) => holds(media, source),
+                _ => holds(&trunk.allow, source) || is_proxy_of(trunk),
+            };
+            let may_answer = kind != ListenerKind::Media && is_proxy_of(trunk);
+            let right = if trunk.require_registration && !may_answer { Right::Register } else { Right::All };
+            is_named.then_some(right)
+        });
         let by_list = kind != ListenerKind::Other && holds(&self.policy.allow, source);
         let is_listed = by_list || holds(&self.policy.listeners[listener].allow, source);
         rights.chain(is_listed.then_some(Right::All)).max()
