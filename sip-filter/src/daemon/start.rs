@@ -89,8 +89,7 @@ impl Daemon {
             daemon.policy.listeners.len(),
             daemon.policy.trunks.len()
         );
-        let effects = daemon.trusting.restore();
-        daemon.carry_out(effects);
+        daemon.trust_as_before()?;
         daemon.trusting.follow(&daemon.policy);
         daemon.watch_all();
         for ring in daemon.datapath.rings()? {

@@ -81,7 +81,7 @@ impl Trusting {
     }
 
     /// What an earlier daemon left, to be carried out before anything else.
-    pub(super) fn restore(&mut self) -> Vec<Effect> {
+    fn restore(&mut self) -> Vec<Effect> {
         let Some(store) = &self.store else { return Vec::new() };
         match store.load(now()) {
             Ok(Loaded { stored, damaged }) => {
@@ -169,6 +169,30 @@ impl Trusting {
 }
 
 impl Daemon {
+    /// Takes over what an earlier daemon left: in its state file, and in the kernel.
+    pub(super) fn trust_as_before(&mut self) -> anyhow::Result<()> {
+        let effects = self.trusting.restore();
+        self.carry_out(effects);
+        let now_ns = boot_time_ns();
+        self.datapath.tidy_flows(now_ns)?;
+        let is_unlisted = |(address, until_ns): &(IpAddr, u64)| {
+            *until_ns > now_ns && !self.trusting.trust.is_registered(*address)
+        };
+        let unlisted = self.datapath.registered().filter(is_unlisted);
+        let ends = unlisted.map(|(_, until_ns)| until_ns).collect::<Vec<_>>();
+        if let Some(last_ns) = ends.iter().max() {
+            // They registered, and are not to notice that this daemon does not know as whom.
+            let within =
+                humantime::format_duration(Duration::from_secs((last_ns - now_ns).div_ceil(1_000_000_000)));
+            tracing::warn!(
+                "{} addresses registered that the state file does not have: the kernel lets them in until their \
+                 registrations end, the last in {within}; each is listed when it registers again",
+                ends.len()
+            );
+        }
+        Ok(())
+    }
+
     /// A reply of the SIP server left for a peer.
     pub(super) fn replied(&mut self, to: Flow, bytes: &[u8], when: Now) {
         let Some(reply) = Message::parse(bytes).as_ref().and_then(Reply::of) else { return };

@@ -53,6 +53,20 @@ impl Datapath {
         Ok(lanes.set(place, Lane { open_until_ns: now_ns + CHALLENGE_NS, ..lane }, 0)?)
     }
 
+    /// Takes out the flows whose time is over, which an earlier daemon left.
+    ///
+    /// # Errors
+    ///
+    /// The map cannot be read or written.
+    pub fn tidy_flows(&mut self, now_ns: u64) -> Result<(), DatapathError> {
+        let mut flows = self.flows_mut()?;
+        let all: Vec<_> = flows.iter().collect::<Result<_, _>>()?;
+        for (key, _) in all.into_iter().filter(|(_, until_ns)| *until_ns <= now_ns) {
+            flows.remove(&key)?;
+        }
+        Ok(())
+    }
+
     fn flows_mut(&mut self) -> Result<HashMap<&mut MapData, FlowKey, u64>, DatapathError> {
         self.map_mut(name::FLOWS)
     }

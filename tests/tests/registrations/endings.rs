@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
+use sip_filter_common::maps::FlowKey;
 use tests::{Family, Handset, Transport, wait_until};
 
 use super::{Scene, WITHIN, prove};
@@ -122,4 +123,36 @@ fn the_operator_may_register_somebody_and_take_it_back() {
     assert!(!scene.may_call(address));
     let refused = scene.filter.cli(["registration", "remove", "alice@lab"]).unwrap();
     assert_eq!(refused.code, Some(2), "{}", refused.stderr);
+}
+
+#[test]
+fn who_is_let_in_stays_so_until_the_end_when_the_state_file_is_lost() {
+    let policy = prove("trust = \"flow\"\ngrace = \"0s\"").replace("\"open\"", "\"hold\"");
+    let Some(mut scene) = Scene::or_skip(&policy) else { return };
+    let [short, long] = [40, 41].map(|host| scene.somewhere(host, Family::V4));
+    let register = |scene: &Scene, address, user: &str, lifetime_s| {
+        let phone = Handset::new(scene.lab.trunk(), address, Transport::Udp, user);
+        assert!(phone.register(lifetime_s).unwrap().complete);
+    };
+    let is_let_in = |scene: &Scene, address, user: &str| {
+        let call = Handset::new(scene.lab.trunk(), address, Transport::Udp, user).call().unwrap();
+        call.complete
+    };
+    register(&scene, short, "alice", 3);
+    register(&scene, long, "bob", AN_HOUR_S);
+    scene.filter.kill(Signal::SIGKILL).unwrap();
+    if let Err(error) = std::fs::remove_file(scene.filter.state()) {
+        assert_eq!(error.kind(), std::io::ErrorKind::NotFound, "killed before it was written");
+    }
+    let is_over = || Ok((!is_let_in(&scene, short, "alice")).then_some(()));
+    wait_until(WITHIN, "the short registration to end", is_over).unwrap();
+    scene.filter.run().unwrap();
+    assert!(scene.filter.log().contains("1 addresses registered that the state file does not have"));
+    assert!(is_let_in(&scene, long, "bob"));
+    // What ended without a daemon takes no place for ever.
+    let map = aya::maps::MapData::from_pin(scene.filter.pins().join("FLOWS")).unwrap();
+    let flows = aya::maps::HashMap::<_, FlowKey, u64>::try_from(aya::maps::Map::HashMap(map)).unwrap();
+    assert_eq!(flows.keys().count(), 1);
+    register(&scene, long, "bob", AN_HOUR_S);
+    assert_eq!(scene.filter.registrations().unwrap().len(), 1);
 }
