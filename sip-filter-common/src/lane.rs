@@ -55,6 +55,8 @@ pub struct Payload {
 
 /// What a stranger's packet asks for.
 enum Wish {
+    /// Nothing that SIP has a word for, over a connection.
+    Garbage(Payload),
     /// So many units.
     Spend(u64),
     /// As many as a request costs, if the request is one that may be made.
@@ -85,11 +87,12 @@ pub fn judge<F: Frame + ?Sized, T: Tables>(
     match wish {
         Wish::Nothing(reason) => reason,
         Wish::Call(payload) => {
-            if tables.may_tell() {
-                tables.read_text(frame, payload);
-                tables.report(SightingKind::Blocked, frame, datagram, source);
-            }
+            tell(SightingKind::Blocked, frame, datagram, source, payload, tables);
             Reason::Stranger
+        }
+        Wish::Garbage(payload) => {
+            tell(SightingKind::Marked, frame, datagram, source, payload, tables);
+            Reason::NotSip
         }
         Wish::Spend(units) => spend(source, units, bounds, tables),
         Wish::Request(method, payload) => {
@@ -98,12 +101,31 @@ pub fn judge<F: Frame + ?Sized, T: Tables>(
                 return reason;
             }
             let marks = tables.read_text(frame, payload);
-            let reason = look(method, &marks, payload, datagram.is_tcp, &tables.index().lane);
-            if marks.has_credentials != 0 && matches!(reason, Reason::Probation | Reason::Scanner) {
+            let reason = look(method, &marks, payload, datagram.is_tcp, bounds, &tables.index().lane);
+            let may_be_proved = datagram.is_tcp || marks.has_credentials != 0;
+            if matches!(reason, Reason::Probation) && marks.has_credentials != 0 {
                 tables.report(SightingKind::Answered, frame, datagram, source);
+            } else if matches!(reason, Reason::Scanner) && may_be_proved {
+                tell(SightingKind::Marked, frame, datagram, source, payload, tables);
             }
             reason
         }
+    }
+}
+
+/// Hands a packet that is dropped to the controller, some of them.
+#[inline(always)]
+fn tell<F: Frame + ?Sized, T: Tables>(
+    kind: SightingKind,
+    frame: &F,
+    datagram: &Datagram,
+    source: &Address,
+    payload: Payload,
+    tables: &T,
+) {
+    if tables.may_tell(kind) {
+        tables.read_text(frame, payload);
+        tables.report(kind, frame, datagram, source);
     }
 }
 
@@ -196,7 +218,10 @@ fn segment<F: Frame + ?Sized, T: Tables>(frame: &F, datagram: &Datagram, bounds:
     if payload.len == 0 || bounds.is_encrypted {
         return Wish::Spend(1);
     }
-    request(frame, payload, bounds, tables)
+    match request(frame, payload, bounds, tables) {
+        Wish::Nothing(Reason::NotSip) => Wish::Garbage(payload),
+        other => other,
+    }
 }
 
 /// A request of a listed method, a keep-alive, or nothing that a stranger may send.
@@ -236,7 +261,14 @@ fn is_keep_alive<F: Frame + ?Sized>(frame: &F, payload: Payload) -> bool {
 
 /// Whether the request is what its first bytes promise.
 #[inline(always)]
-fn look(method: Method, marks: &TextMarks, payload: Payload, is_tcp: bool, limits: &LaneLimits) -> Reason {
+fn look(
+    method: Method,
+    marks: &TextMarks,
+    payload: Payload,
+    is_tcp: bool,
+    bounds: Bounds,
+    limits: &LaneLimits,
+) -> Reason {
     let is_whole = marks.looked_at as usize == payload.len;
     // Two CSeqs, or one of another method: the SIP server may see another request than this program.
     let is_one = marks.cseqs == 1 && marks.spaces == 2 && marks.method() == Some(method);
@@ -246,7 +278,9 @@ fn look(method: Method, marks: &TextMarks, payload: Payload, is_tcp: bool, limit
         return Reason::Malformed;
     }
     // A scanner that may register is challenged: so it proves its address, and can be banned for what it answers.
-    if marks.is_scanner != 0 && (method != Method::Register || limits.drops_scanners != 0) {
+    // A trunk is what the operator says, whatever it calls itself.
+    if marks.is_scanner != 0 && !bounds.is_trunk && (method != Method::Register || limits.drops_scanners != 0)
+    {
         return Reason::Scanner;
     }
     Reason::Probation

@@ -3,6 +3,7 @@
 //! Whatever is asked for every packet is an array, whose look-up the kernel writes out in place: a call's return is
 //! mispredicted on purpose on many CPUs, which is dear beside a few loads.
 
+mod fragments;
 pub(crate) mod lane;
 mod peers;
 pub(crate) mod sightings;
@@ -11,21 +12,22 @@ use core::ops::ControlFlow::{Break, Continue};
 
 use aya_ebpf::{
     bindings::{BPF_F_NO_PREALLOC, xdp_md},
-    btf_maps::{Array, ArrayOfMaps, HashMap, LpmTrie, LruHashMap, PerCpuArray, lpm_trie::Key},
+    btf_maps::{Array, ArrayOfMaps, HashMap, LpmTrie, PerCpuArray, lpm_trie::Key},
     helpers::generated,
     macros::btf_map,
     programs::XdpContext,
 };
 use sip_filter_common::{
-    Address, Ban, Class, Counter, FragmentDecision, FragmentKey, Frame, Lines, PolicyIndex, Reason, Tables,
+    Address, Ban, Class, Counter, FragmentKey, Frame, Lines, PolicyIndex, Reason, Tables,
     lane::{Bounds, Datagram, Payload},
     maps::{
         BANS_MAX, CHANGES_MAX, CHUNK_LINES, CHUNKS_MAX, COUNTERS_MAX, ChangeKey, ChangedClass, Clock,
-        FRAGMENT_LIFETIME_NS, FRAGMENTS_MAX, Filter6, FlowKey, Known, LINE_WORDS, LOCAL_ADDRESSES_MAX, Lane,
-        Live, POLICY_SLOTS, SightingKind, SourceIndex, TextMarks,
+        Filter6, FlowKey, Known, LINE_WORDS, LOCAL_ADDRESSES_MAX, Lane, Live, POLICY_SLOTS, SightingKind,
+        SourceIndex, TextMarks,
     },
     parse::{self, Packet, protocol},
     sources::ipv6,
+    text::LOOKED_AT_MAX,
 };
 
 use self::sightings::{Place, Seen};
@@ -55,8 +57,6 @@ static LOCAL_ADDRESSES: ArrayOfMaps<HashMap<Address, u64, { LOCAL_ADDRESSES_MAX 
     ArrayOfMaps::new();
 #[btf_map]
 static BANS: HashMap<Address, Ban, { BANS_MAX as usize }, { BPF_F_NO_PREALLOC as usize }> = HashMap::new();
-#[btf_map]
-static FRAGMENTS: LruHashMap<FragmentKey, FragmentDecision, { FRAGMENTS_MAX as usize }> = LruHashMap::new();
 #[btf_map]
 static COUNTERS: PerCpuArray<Counter, { COUNTERS_MAX as usize }> = PerCpuArray::new();
 #[btf_map]
@@ -307,8 +307,8 @@ impl<const LANE: bool> Tables for KernelTables<LANE> {
     }
 
     #[inline(always)]
-    fn may_tell(&self) -> bool {
-        lane::may_tell(self.now_ns(), self.follows)
+    fn may_tell(&self, kind: SightingKind) -> bool {
+        self.follows && lane::may_tell(kind, self.now_ns())
     }
 
     #[inline(always)]
@@ -318,7 +318,9 @@ impl<const LANE: bool> Tables for KernelTables<LANE> {
 
     #[inline(always)]
     fn read_text<F: Frame + ?Sized>(&self, _frame: &F, payload: Payload) -> TextMarks {
-        sightings::read(&self.ctx, payload, self.place())
+        // Nobody looks at more.
+        let len = if payload.len < LOOKED_AT_MAX { payload.len } else { LOOKED_AT_MAX };
+        sightings::read(&self.ctx, Payload { len, ..payload }, self.place())
     }
 
     #[inline(always)]
@@ -327,13 +329,17 @@ impl<const LANE: bool> Tables for KernelTables<LANE> {
             return;
         }
         let Some([from_high, from_low, to_high, to_low]) = frame.read(datagram.transport_at) else { return };
+        let acknowledged = match frame.read(datagram.transport_at + 8) {
+            Some(number) if datagram.is_tcp => u32::from_be_bytes(number),
+            _ => 0,
+        };
         let seen = Seen {
             kind,
             peer,
             peer_port: u16::from_be_bytes([from_high, from_low]),
             local_port: u16::from_be_bytes([to_high, to_low]),
             protocol: if datagram.is_tcp { protocol::TCP } else { protocol::UDP },
-            sequence: 0,
+            sequence: acknowledged,
         };
         sightings::report(&seen, self.place());
     }
@@ -356,78 +362,15 @@ impl<const LANE: bool> Tables for KernelTables<LANE> {
 
     #[inline(always)]
     fn followed(&self, datagram: &FragmentKey) -> Option<Reason> {
-        let ([a, b], [c, d]) = (datagram.source.halves, datagram.destination.halves);
-        Reason::from_index(sip_followed(a, b, c, d, Fragment::of(datagram, None).to_bits()))
+        fragments::followed(datagram)
     }
 
     #[inline(always)]
     fn follow(&self, datagram: &FragmentKey, reason: Option<Reason>) {
-        if !self.follows {
-            return;
-        }
-        let ([a, b], [c, d]) = (datagram.source.halves, datagram.destination.halves);
-        sip_follow(a, b, c, d, Fragment::of(datagram, reason).to_bits());
-    }
-}
-
-/// What [`sip_followed`] and [`sip_follow`] need to know beside addresses.
-struct Fragment {
-    identification: u32,
-    protocol: u32,
-    /// What was decided, as a number; [`Fragment::NONE`] for nothing.
-    reason: u32,
-}
-
-impl Fragment {
-    const NONE: u32 = 0xff;
-
-    #[inline(always)]
-    fn of(datagram: &FragmentKey, reason: Option<Reason>) -> Self {
-        let reason = reason.map_or(Self::NONE, |reason| reason as u32);
-        Self { identification: datagram.identification, protocol: datagram.protocol, reason }
-    }
-
-    #[inline(always)]
-    fn to_bits(&self) -> u64 {
-        self.identification as u64 | (self.protocol as u64) << 32 | (self.reason as u64) << 48
-    }
-
-    #[inline(always)]
-    fn key(a: u64, b: u64, c: u64, d: u64, bits: u64) -> FragmentKey {
-        FragmentKey {
-            source: Address { halves: [a, b] },
-            destination: Address { halves: [c, d] },
-            identification: bits as u32,
-            protocol: (bits >> 32 & 0xff) as u32,
+        if self.follows {
+            fragments::follow(datagram, reason);
         }
     }
-}
-
-/// What was decided for a datagram, as a number; a global function, whose key has a stack of its own.
-#[unsafe(no_mangle)]
-#[inline(never)]
-extern "C" fn sip_followed(a: u64, b: u64, c: u64, d: u64, fragment: u64) -> u32 {
-    // SAFETY: a decision that is overwritten meanwhile is judged as one or the other datagram's.
-    match unsafe { FRAGMENTS.get(Fragment::key(a, b, c, d, fragment)) } {
-        Some(decision) if decision.until_ns > now_ns() => decision.reason as u32,
-        _ => Fragment::NONE,
-    }
-}
-
-/// Lets later fragments follow a decision, or none.
-#[unsafe(no_mangle)]
-#[inline(never)]
-extern "C" fn sip_follow(a: u64, b: u64, c: u64, d: u64, fragment: u64) -> u32 {
-    let key = Fragment::key(a, b, c, d, fragment);
-    let reason = fragment >> 48;
-    // A failure leaves later fragments to what is decided without a decision.
-    let _: Result<(), i32> = if reason == Fragment::NONE as u64 {
-        FRAGMENTS.remove(key)
-    } else {
-        let until_ns = now_ns() + FRAGMENT_LIFETIME_NS;
-        FRAGMENTS.insert(key, FragmentDecision { until_ns, reason }, 0)
-    };
-    0
 }
 
 /// The listeners at a local address; a global function, whose key has a stack of its own.

@@ -2,6 +2,7 @@
 //!
 //! Owns the datapath. Everything that can change what the kernel does comes through `Event`.
 
+mod banning;
 mod listing;
 mod memory;
 mod registered;
@@ -28,7 +29,7 @@ use crate::{
     datapath::{AttachMode, Datapath, Seen, is_in_own_mount_namespace},
     interfaces::{Interface, Interfaces},
     policy::{OnExit, Policy, change::ListChange, registered::RegisteredTrunks},
-    trust::{Report, What},
+    trust::Report,
 };
 use sip_filter_common::Mode;
 
@@ -218,26 +219,6 @@ impl Daemon {
             Err(error) => tracing::error!("the policy before stays in force: {error:#}"),
         }
         let _: Result<(), _> = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
-    }
-
-    /// Takes expired bans out of the map; the kernel ignores them already.
-    fn sweep(&mut self) {
-        let expired = self.datapath.bans().map(|bans| {
-            let now_ns = requests::boot_time_ns();
-            bans.into_iter()
-                .filter(|(_, ban)| ban.until_ns <= now_ns)
-                .map(|(address, _)| address)
-                .collect::<Vec<_>>()
-        });
-        for address in expired.unwrap_or_default() {
-            match self.datapath.unban(address) {
-                Ok(_) => self.tell(What::Unbanned { address }),
-                Err(error) => tracing::warn!("the expired ban of {address} stays in the map: {error}"),
-            }
-        }
-        if let Err(error) = self.datapath.tidy_peers() {
-            tracing::warn!("the bits of those who left stay in the map: {error}");
-        }
     }
 
     /// Leaves the kernel as `on_exit` says.

@@ -157,7 +157,7 @@ impl Tables for HostTables {
         true
     }
 
-    fn may_tell(&self) -> bool {
+    fn may_tell(&self, _: SightingKind) -> bool {
         // Nobody is to be told.
         false
     }

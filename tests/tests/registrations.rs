@@ -2,11 +2,13 @@
 //!
 //! It sees the filter only as operators and peers do.
 
+mod applying;
 mod attacks;
 mod encrypted;
 mod endings;
 mod latency;
 mod phones;
+mod scanners;
 mod trunks;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};

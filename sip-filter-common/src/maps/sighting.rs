@@ -6,6 +6,8 @@ use super::Address;
 pub const SIGHTING_TEXT_LEN: usize = 4_096;
 /// How many bytes a ring of sightings has.
 pub const RING_BYTES: usize = 1 << 22;
+/// How many bytes the ring of calls that were dropped has.
+pub const BLOCKED_RING_BYTES: usize = 1 << 18;
 /// How many bytes the ring of TCP segments has.
 pub const STREAM_RING_BYTES: usize = 1 << 23;
 
@@ -24,7 +26,8 @@ shared! {
         pub kind: u16,
         /// The IP protocol.
         pub protocol: u16,
-        /// The sequence number of the segment's first byte, for TCP.
+        /// For TCP, the number of the first byte of a segment from the SIP server; of what comes in, the number that it
+        /// acknowledges, which nobody knows who has not seen what the server sent.
         pub sequence: u32,
         /// How many bytes of text there are.
         pub text_len: u32,
@@ -77,12 +80,21 @@ pub enum SightingKind {
     Blocked = 4,
     /// A connection of TCP that the SIP server accepts; no text.
     Opened = 5,
+    /// What a scanner, or nobody who speaks SIP, sent over a connection or with credentials, and what was dropped.
+    Marked = 6,
 }
 
 impl SightingKind {
     /// All of them, each at its number.
-    pub const ALL: &[Self] =
-        &[Self::Accepted, Self::Refused, Self::Answered, Self::Segment, Self::Blocked, Self::Opened];
+    pub const ALL: &[Self] = &[
+        Self::Accepted,
+        Self::Refused,
+        Self::Answered,
+        Self::Segment,
+        Self::Blocked,
+        Self::Opened,
+        Self::Marked,
+    ];
 }
 
 impl TextMarks {

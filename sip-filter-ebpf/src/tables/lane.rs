@@ -13,7 +13,7 @@ use sip_filter_common::{
     lane::{Datagram, TotalChange, total_after},
     maps::{
         CHALLENGE_NS, FLOWS_MAX, FlowKey, LANE_BUCKETS, LANE_TOTALS as TOTALS, Lane, LaneLimits, LaneTotal,
-        TOLD_MAX,
+        SightingKind, TOLD_MAX,
     },
 };
 
@@ -66,9 +66,9 @@ pub(super) fn spend_total(
     spend_from(is_challenged as u32, units, now_ns, limits, really)
 }
 
-/// Whether one more refused request is to be told of.
+/// Whether one more packet that is refused is to be told of.
 #[inline(always)]
-pub(super) fn may_tell(now_ns: u64, really: bool) -> bool {
+pub(super) fn may_tell(kind: SightingKind, now_ns: u64) -> bool {
     let limits = LaneLimits {
         window_ns: 1_000_000_000,
         window_units: TOLD_MAX,
@@ -77,7 +77,8 @@ pub(super) fn may_tell(now_ns: u64, really: bool) -> bool {
         methods: 0,
         drops_scanners: 0,
     };
-    really && spend_from(2, 1, now_ns, &limits, really)
+    let budget = if matches!(kind, SightingKind::Marked) { 3 } else { 2 };
+    spend_from(budget, 1, now_ns, &limits, true)
 }
 
 #[inline(always)]

@@ -14,9 +14,10 @@ use sip_filter_common::{
     Address, Counter,
     lane::Payload,
     maps::{
-        RING_BYTES, SIGHTING_TEXT_LEN, STREAM_RING_BYTES, Sighting, SightingHeader, SightingKind, TextMarks,
+        BLOCKED_RING_BYTES, RING_BYTES, SIGHTING_TEXT_LEN, STREAM_RING_BYTES, Sighting, SightingHeader,
+        SightingKind, TextMarks,
     },
-    parse::{OFFSET_MASK, Packet},
+    parse::{OFFSET_MASK, Packet, protocol},
     text::{self, Found, LOOKED_AT_MAX, PART_LEN},
 };
 
@@ -41,7 +42,7 @@ static REFUSED: RingBuf<(), RING_BYTES> = RingBuf::new();
 #[btf_map]
 static STREAMS: RingBuf<(), STREAM_RING_BYTES> = RingBuf::new();
 #[btf_map]
-static BLOCKED: RingBuf<(), RING_BYTES> = RingBuf::new();
+static BLOCKED: RingBuf<(), BLOCKED_RING_BYTES> = RingBuf::new();
 #[btf_map]
 static SIGHTINGS: PerCpuArray<Counter, { 2 * SightingKind::ALL.len() }> = PerCpuArray::new();
 
@@ -295,10 +296,12 @@ extern "C" fn sip_report(what: u32, high: u64, low: u64, ports: u32, sequence: u
     let len = core::hint::black_box(text_len as u64) % SIGHTING_TEXT_LEN as u64;
     header.text_len = len as u32;
     let len = size_of::<SightingHeader>() as u64 + len;
+    // What is said over TCP has one ring, so that question and answer keep their order.
+    let is_tcp = what >> 16 == protocol::TCP as u32;
     let ring = match what & 0xff {
-        ACCEPTED_KIND => (&raw const ACCEPTED).cast_mut().cast(),
-        SEGMENT_KIND | OPENED_KIND => (&raw const STREAMS).cast_mut().cast(),
         BLOCKED_KIND => (&raw const BLOCKED).cast_mut().cast(),
+        _ if is_tcp => (&raw const STREAMS).cast_mut().cast(),
+        ACCEPTED_KIND => (&raw const ACCEPTED).cast_mut().cast(),
         _ => (&raw const REFUSED).cast_mut().cast(),
     };
     // SAFETY: the ring is a map of this program, and the room has as many bytes.
@@ -308,8 +311,6 @@ extern "C" fn sip_report(what: u32, high: u64, low: u64, ports: u32, sequence: u
 }
 
 const ACCEPTED_KIND: u32 = SightingKind::Accepted as u32;
-const SEGMENT_KIND: u32 = SightingKind::Segment as u32;
-const OPENED_KIND: u32 = SightingKind::Opened as u32;
 const BLOCKED_KIND: u32 = SightingKind::Blocked as u32;
 
 /// Counts a message as written, or as lost.

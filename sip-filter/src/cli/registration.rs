@@ -42,7 +42,7 @@ pub(super) struct Add {
     /// Where it registered from, such as 198.51.100.20, 198.51.100.20:5060 or [2001:db8::1]:5060.
     #[arg(long, value_name = "ADDRESS[:PORT]")]
     from: String,
-    /// For how long, such as 90s, 1h or 7d; the kernel ends it.
+    /// For how long, such as 90s, 1h or 12h, and 24h at most; the kernel ends it.
     #[arg(long = "for", value_name = "TIME", value_parser = humantime::parse_duration)]
     duration: Duration,
     /// How: udp, tcp, tls, ws or wss.

@@ -47,9 +47,10 @@ pub(super) fn run(global: &Global) -> anyhow::Result<()> {
         output::print(&links(&status.links))?;
     }
     if status.events.lost > 0 {
-        let EventsStatus { read, lost } = status.events;
+        let EventsStatus { read, lost, lost_registrations } = status.events;
         output::print(&format!(
-            "warning: {lost} SIP messages were lost on their way to the daemon, {read} were read"
+            "warning: {lost} SIP messages were lost on their way to the daemon, {lost_registrations} of which may have said \
+             that somebody is registered; {read} were read"
         ))?;
     }
     let mut counters = output::table(&["reason", "verdict", "packets", "bytes"]);

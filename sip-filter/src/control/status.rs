@@ -105,4 +105,6 @@ pub struct EventsStatus {
     pub read: u64,
     /// Messages for which the ring buffers had no room.
     pub lost: u64,
+    /// Those among them that may have said that somebody is registered: replies over UDP, and whatever went over TCP.
+    pub lost_registrations: u64,
 }

@@ -17,10 +17,16 @@ impl Daemon {
     ///
     /// The kernel does not take the change; whoever was let in before stays so until the next policy.
     pub(super) fn trunk_is_at(&mut self, trunk: &str, addresses: Vec<IpAddr>) -> anyhow::Result<()> {
+        let before = self.registered.clone();
         if !self.registered.set(trunk, addresses) {
             // A trunk that moves keeps its rights: who registered is known by address elsewhere.
             return Ok(());
         }
+        // What the kernel did not take is tried again with the next change.
+        self.put_trunk_in_force(trunk).inspect_err(|_| self.registered = before)
+    }
+
+    fn put_trunk_in_force(&mut self, trunk: &str) -> anyhow::Result<()> {
         let Some(groups) = classes_of_trunk(&self.policy, &self.registered, trunk, CHANGE_PREFIXES_MAX)
         else {
             return self.put_trunks_in_force();

@@ -9,7 +9,7 @@ use std::{
 
 use anyhow::{Context as _, bail};
 use serde::Serialize;
-use sip_filter_common::{Ban, Reason, Transport, maps::BAN_CAUSE_LEN};
+use sip_filter_common::{Reason, Transport};
 use tokio::sync::oneshot;
 
 use super::{
@@ -19,8 +19,8 @@ use super::{
 };
 use crate::{
     control::{
-        Applied, BanEntry, Banned, Cause, Changed, CounterStatus, Explanation, Fault, InterfaceStatus,
-        Question, Request, Response, Status, Timing, TransportName, VlanTags,
+        Applied, Cause, Changed, CounterStatus, Explanation, Fault, InterfaceStatus, Question, Request,
+        Response, Status, Timing, TransportName, VlanTags,
     },
     datapath::{DatapathError, Written},
     explain,
@@ -32,7 +32,6 @@ use crate::{
         mistake::Mistakes,
         tables::{Full, Tables, classes_after},
     },
-    trust::What,
 };
 
 /// How many prefixes a live change may put before the tables.
@@ -293,43 +292,6 @@ impl Daemon {
         Some(format!("trunk \"{name}\" has a media list of its own, which stays as it is"))
     }
 
-    fn ban(&mut self, address: IpAddr, for_ms: u64, cause: &str) -> anyhow::Result<Banned> {
-        if for_ms == 0 {
-            return Err(Misuse::new("a ban lasts longer than 0 s").into());
-        }
-        if cause.len() > BAN_CAUSE_LEN {
-            return Err(Misuse(format!(
-                "the cause has {} bytes; a ban carries {BAN_CAUSE_LEN}",
-                cause.len()
-            ))
-            .into());
-        }
-        let mut ban =
-            Ban { until_ns: boot_time_ns().saturating_add(for_ms.saturating_mul(1_000_000)), cause: [0; _] };
-        ban.cause[..cause.len()].copy_from_slice(cause.as_bytes());
-        let address = address.to_canonical();
-        self.datapath.ban(address, ban)?;
-        self.tell(What::Banned { address, cause: cause.to_owned() });
-        let admin = self.policy.admin.iter().find(|prefix| prefix.contains(&address));
-        let warning = admin.map(|prefix| format!("{address} is in admin ({prefix}), which no ban affects"));
-        Ok(Banned { ban: entry(address, &ban), warning })
-    }
-
-    fn unban(&mut self, address: IpAddr) -> anyhow::Result<()> {
-        let address = address.to_canonical();
-        if self.datapath.unban(address)? {
-            self.tell(What::Unbanned { address });
-            return Ok(());
-        }
-        Err(Misuse(format!("{address} is not banned")).into())
-    }
-
-    fn bans(&self) -> anyhow::Result<Vec<BanEntry>> {
-        let now_ns = boot_time_ns();
-        let bans = self.datapath.bans()?.into_iter().filter(|(_, ban)| ban.until_ns > now_ns);
-        Ok(bans.map(|(address, ban)| entry(address, &ban)).collect())
-    }
-
     fn explain(&self, mut question: Question) -> anyhow::Result<Explanation> {
         let transport = match question.transport {
             TransportName::Udp => Transport::Udp,
@@ -350,7 +312,7 @@ impl Daemon {
                     remaining_ms: ban.remaining_ms,
                 })
             }
-            Reason::Registered => self.registration_at(source),
+            Reason::Registered => self.registration_at(question.from),
             _ => self.policy.because(source, question.to, transport, reason).map(Cause::Policy),
         };
         Ok(Explanation {
@@ -397,13 +359,4 @@ impl Daemon {
 
 fn value(reply: impl Serialize) -> anyhow::Result<serde_json::Value> {
     Ok(serde_json::to_value(reply)?)
-}
-
-fn entry(address: IpAddr, ban: &Ban) -> BanEntry {
-    let cause = ban.cause.split(|byte| *byte == 0).next().unwrap_or_default();
-    BanEntry {
-        address,
-        remaining_ms: ban.until_ns.saturating_sub(boot_time_ns()) / 1_000_000,
-        cause: String::from_utf8_lossy(cause).into_owned(),
-    }
 }

@@ -2,7 +2,7 @@
 //!
 //! Decides nothing: it converts, carries out, and keeps the state file.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::Context as _;
@@ -16,12 +16,12 @@ use super::{
 use crate::{
     control::{Cause, LinkStatus, RegistrationEntry, RegistrationPlace},
     pbx::{self, Link},
-    policy::{Pbx, Policy},
+    policy::{Pbx, Policy, TrustScope},
     sip::Message,
     trust::{
-        Binding, Effect, Entry, Flow, Notice, Now, Reply, Report, Request, SipTransport, Trust, What,
-        Witness,
-        settings::Settings,
+        Binding, Effect, Entry, Flow, LIFETIME_MAX, Notice, Now, Reply, Report, Request, SipTransport, Trust,
+        What, Witness,
+        settings::{Settings, canonical_aor},
         state::{Loaded, Pace, Store},
     },
 };
@@ -182,6 +182,12 @@ impl Daemon {
         self.trusting.trust.request(from, &request, when);
     }
 
+    /// Whether a request answers a challenge that was sent to where it comes from, rightly or wrongly.
+    pub(super) fn proves(&self, from: Flow, bytes: &[u8], when: Now) -> bool {
+        let request = Message::parse(bytes).as_ref().and_then(Request::of);
+        request.is_some_and(|request| self.trusting.trust.is_proof(from, &request, when))
+    }
+
     /// A PBX reports something.
     pub(super) fn reported(&mut self, pbx: String, report: Report) {
         let effects = self.trusting.trust.report(&self.policy, &Witness::Pbx(pbx), report, now());
@@ -225,7 +231,7 @@ impl Daemon {
                 let end = cause.floor_char_boundary(ban.cause.len());
                 ban.cause[..end].copy_from_slice(&cause.as_bytes()[..end]);
                 self.datapath.ban(*address, ban)?;
-                self.tell(What::Banned { address: *address, cause: cause.clone() });
+                self.tell(None, What::Banned { address: *address, cause: cause.clone() });
             }
             Effect::TrunkAt { trunk, addresses } => self.trunk_is_at(trunk, addresses.clone())?,
             Effect::Notify(notice) => match serde_json::to_string(notice) {
@@ -237,8 +243,8 @@ impl Daemon {
     }
 
     /// Tells people of something.
-    pub(super) fn tell(&mut self, what: What) {
-        let notice = Notice { time: SystemTime::now(), trunk: None, what };
+    pub(super) fn tell(&mut self, trunk: Option<String>, what: What) {
+        let notice = Notice { time: SystemTime::now(), trunk, what };
         self.carry_out(vec![Effect::Notify(notice)]);
     }
 
@@ -253,8 +259,22 @@ impl Daemon {
         if for_ms == 0 {
             return Err(Misuse::new("a registration lasts longer than 0 s").into());
         }
-        let refused = format!("{aor} cannot be registered there; the log says why");
-        self.register(aor, from, transport, Duration::from_millis(for_ms)).context(refused)
+        let lifetime = Duration::from_millis(for_ms);
+        if lifetime > LIFETIME_MAX {
+            let max = humantime::format_duration(LIFETIME_MAX);
+            let message = format!("a registration lasts {max} at most; put who is to stay on an allow list");
+            return Err(Misuse::new(message).into());
+        }
+        let prove = self.policy.strangers.prove.as_ref();
+        if from.port == 0 && prove.is_some_and(|prove| prove.trust == TrustScope::Flow) {
+            let message = "with trust = \"flow\" a registration lets in a port: give --from ADDRESS:PORT";
+            return Err(Misuse::new(message).into());
+        }
+        let refused = format!(
+            "{aor} cannot be registered there: it is no address of record, or too many are registered, or its trunk's \
+             allow list does not hold the address"
+        );
+        self.register(aor, from, transport, lifetime).context(refused)
     }
 
     /// Takes what the operator says for registered no more.
@@ -272,10 +292,16 @@ impl Daemon {
     }
 
     /// The registration for which an address is let in for longest.
-    pub(super) fn registration_at(&self, address: IpAddr) -> Option<Cause> {
-        let there = self.registrations().into_iter().filter(|entry| entry.address == address.to_canonical());
+    pub(super) fn registration_at(&self, from: SocketAddr) -> Option<Cause> {
+        let address = from.ip().to_canonical();
+        let mut there: Vec<_> =
+            self.registrations().into_iter().filter(|entry| entry.address == address).collect();
+        // Behind one address, the one at this port is meant.
+        if there.iter().any(|entry| entry.port == from.port()) {
+            there.retain(|entry| entry.port == from.port());
+        }
         let RegistrationEntry { aor, witness, trunk, remaining_ms, .. } =
-            there.max_by_key(|entry| entry.remaining_ms)?;
+            there.into_iter().max_by_key(|entry| entry.remaining_ms)?;
         Some(Cause::Registration { registration: aor, witness, trunk, remaining_ms })
     }
 
@@ -293,12 +319,13 @@ impl Daemon {
         lifetime: Duration,
     ) -> Option<RegistrationEntry> {
         let flow = Flow { address: from.address.to_canonical(), port: from.port, transport };
-        let binding = Binding { aor, contact: String::new(), flow, lifetime };
+        let binding = Binding { aor: aor.clone(), contact: String::new(), flow, lifetime };
         let report = Report::Registered(binding);
         let effects = self.trusting.trust.report(&self.policy, &Witness::Operator, report, now());
         self.carry_out(effects);
+        let aor = canonical_aor(&aor);
         let is_it = |entry: &RegistrationEntry| {
-            entry.witness == Witness::Operator && (entry.address, entry.port) == (flow.address, flow.port)
+            entry.witness == Witness::Operator && entry.aor == aor && flow_of(entry) == flow
         };
         self.registrations().into_iter().find(is_it)
     }
@@ -308,18 +335,13 @@ impl Daemon {
         let before = self.registrations();
         let is_there = |entry: &&RegistrationEntry| {
             let fits = |from: &RegistrationPlace| {
-                from.address == entry.address && (from.port == 0 || from.port == entry.port)
+                from.address.to_canonical() == entry.address && (from.port == 0 || from.port == entry.port)
             };
             from.as_ref().is_none_or(fits)
         };
-        let flow = |entry: &RegistrationEntry| Flow {
-            address: entry.address,
-            port: entry.port,
-            transport: entry.transport,
-        };
         let flows = match from {
             None => vec![None],
-            Some(_) => before.iter().filter(is_there).map(|entry| Some(flow(entry))).collect(),
+            Some(_) => before.iter().filter(is_there).map(|entry| Some(flow_of(entry))).collect(),
         };
         for flow in flows {
             let report = Report::Unregistered { aor: aor.to_owned(), contact: None, flow };
@@ -328,11 +350,15 @@ impl Daemon {
         }
         let after = self.registrations();
         let key = |entry: &RegistrationEntry| {
-            (entry.aor.clone(), entry.contact.clone(), flow(entry), entry.witness.clone())
+            (entry.aor.clone(), entry.contact.clone(), flow_of(entry), entry.witness.clone())
         };
         let stands = |entry: &RegistrationEntry| after.iter().any(|other| key(other) == key(entry));
         before.into_iter().filter(|entry| !stands(entry)).collect()
     }
+}
+
+fn flow_of(entry: &RegistrationEntry) -> Flow {
+    Flow { address: entry.address, port: entry.port, transport: entry.transport }
 }
 
 fn registration(entry: Entry) -> RegistrationEntry {

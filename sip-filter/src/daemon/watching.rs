@@ -1,5 +1,6 @@
 //! From what the kernel program sees of SIP to what the daemon knows: rings, streams, and the program on what leaves.
 
+use ipnet::IpNet;
 use tokio::sync::mpsc;
 
 use super::{Daemon, Event, trusting::when};
@@ -7,8 +8,9 @@ use crate::{
     control::EventsStatus,
     datapath::{Ring, Seen},
     policy::OnExit,
+    policy::prefix::longest_cover,
     sip::{Message, stream::Streams},
-    trust::{Flow, SipTransport, What},
+    trust::{Effect, Flow, SipTransport, What, settings::is_spared},
 };
 use sip_filter_common::{maps::SightingKind, parse::protocol};
 
@@ -67,6 +69,7 @@ impl Daemon {
                 }
                 SightingKind::Segment => self.sent(flow, &seen),
                 SightingKind::Blocked => self.blocked(flow, &seen.text),
+                SightingKind::Marked => self.marked(flow, &seen),
             }
         }
     }
@@ -83,7 +86,27 @@ impl Daemon {
             from: uri(message.from_uri()),
             to: uri(message.to_uri()),
         };
-        self.tell(what);
+        let address = IpNet::from(from.address);
+        let mut trunks = self.policy.trunks.iter();
+        let trunk = trunks.find(|trunk| longest_cover(&trunk.allow, &address).is_some());
+        let trunk = trunk.map(|trunk| trunk.name.clone());
+        self.tell(trunk, what);
+    }
+
+    /// What gives a scanner away was dropped. Where it proved its address, by what only the receiver of the server's own
+    /// packets can know, the address is banned at once; else nothing follows, for anybody can have sent it.
+    fn marked(&mut self, from: Flow, seen: &Seen) {
+        let proved = match from.transport {
+            SipTransport::Udp => self.proves(from, &seen.text, when(seen.seen_ns)),
+            _ => self.watching.streams.expected((from, seen.local_port)) == Some(seen.sequence),
+        };
+        let Some(prove) = self.policy.strangers.prove.as_ref().filter(|_| proved) else { return };
+        if is_spared(&self.policy, from.address) || self.trusting.is_registered(from.address) {
+            return;
+        }
+        let duration = prove.ban;
+        let cause = "what only scanners send, from a proven address".to_owned();
+        self.carry_out(vec![Effect::Ban { address: from.address, duration, cause }]);
     }
 
     /// The SIP server sent a segment.
@@ -107,11 +130,10 @@ impl Daemon {
             || self.policy.trunks.iter().any(|trunk| !trunk.registrations.is_empty());
         let hold = self.policy.on_exit == OnExit::Hold;
         for interface in self.policy.interfaces.clone() {
-            let is_watched = self.datapath.is_watched(&interface);
-            let done = match (learns, is_watched) {
-                (true, false) => self.datapath.watch(&interface, hold),
-                (false, _) => self.datapath.unwatch(&interface),
-                (true, true) => Ok(()),
+            let done = match learns {
+                true if self.datapath.is_watched(&interface, hold) => Ok(()),
+                true => self.datapath.watch(&interface, hold),
+                false => self.datapath.unwatch(&interface),
             };
             if let Err(error) = done {
                 tracing::warn!("{interface}: registrations are not learnt from the wire: {error:#}");
@@ -124,8 +146,15 @@ impl Daemon {
 
     /// How many messages were read, and lost.
     pub(super) fn events_status(&self) -> EventsStatus {
-        let lost = self.datapath.sightings().map_or(0, |all| all.iter().map(|(_, _, lost)| lost).sum());
-        EventsStatus { read: self.watching.read, lost }
+        let all = self.datapath.sightings().unwrap_or_default();
+        let lost = |wanted: &dyn Fn(SightingKind) -> bool| {
+            all.iter().filter(|(kind, ..)| wanted(*kind)).map(|(_, _, lost)| lost).sum()
+        };
+        EventsStatus {
+            read: self.watching.read,
+            lost: lost(&|_| true),
+            lost_registrations: lost(&|kind| matches!(kind, SightingKind::Accepted | SightingKind::Segment)),
+        }
     }
 
     /// Says where messages were lost: what they would have told is not known.

@@ -40,6 +40,12 @@ impl Default for Placed {
 }
 
 impl Placed {
+    /// How many are banned.
+    pub(super) fn banned(&self) -> usize {
+        let peers = self.numbers.values().map(|number| self.peers[*number as usize]);
+        peers.filter(|peer| peer.known.banned_until_ns != 0).count()
+    }
+
     fn peer(&self, address: &Address) -> Peer {
         let known = self.numbers.get(address).map(|number| self.peers[*number as usize]);
         known.unwrap_or(Peer { address: *address, ..Peer::NOBODY })

@@ -12,8 +12,9 @@ use ipnet::IpNet;
 use sip_filter_common::{
     Address, Ban, Class, FragmentDecision, FragmentKey, PolicyIndex,
     maps::{
-        CHANGES_MAX, CHUNK_LINES, CHUNKS_MAX, ChangeKey, ChangedClass, FRAGMENTS_MAX, Filter6, LINE_WORDS,
-        LOCAL_ADDRESSES_MAX, Live, PEER_BUCKETS, POLICY_SLOTS, PeerBucket, name,
+        BLOCKED_RING_BYTES, CHANGES_MAX, CHUNK_LINES, CHUNKS_MAX, ChangeKey, ChangedClass, FRAGMENTS_MAX,
+        Filter6, LANE_BUCKETS, LINE_WORDS, LOCAL_ADDRESSES_MAX, Lane, Live, PEER_BUCKETS, POLICY_SLOTS,
+        PeerBucket, RING_BYTES, STREAM_RING_BYTES, name,
     },
 };
 
@@ -272,8 +273,12 @@ impl Datapath {
         let fixed = SLOTS * (size_of::<PolicyIndex>() + size_of::<Filter6>())
             + size_of::<Live>()
             + PEER_BUCKETS as usize * size_of::<PeerBucket>()
+            + LANE_BUCKETS as usize * size_of::<Lane>()
+            + 2 * RING_BYTES
+            + STREAM_RING_BYTES
+            + BLOCKED_RING_BYTES
             + FRAGMENTS_MAX as usize * (size_of::<FragmentKey>() + size_of::<FragmentDecision>());
-        let bans = self.bans().map_or(0, |bans| bans.len()) * (size_of::<Address>() + size_of::<Ban>());
+        let bans = self.peers.banned() * (size_of::<Address>() + size_of::<Ban>());
         let changes = self.tables.changes.len() * (size_of::<ChangeKey>() + size_of::<ChangedClass>());
         (chunks * size_of::<Chunk>() + fixed + bans + changes) as u64
     }

@@ -20,6 +20,7 @@ const PRIORITY: u16 = 49_000;
 /// The program on one interface.
 pub(super) struct Watch {
     interface: String,
+    hold: bool,
     _held: Held,
 }
 
@@ -79,13 +80,13 @@ impl Datapath {
             }
             Err(error) => return Err(error.into()),
         };
-        self.watches.push(Watch { interface: interface.to_owned(), _held: held });
+        self.watches.push(Watch { interface: interface.to_owned(), hold, _held: held });
         Ok(())
     }
 
-    /// Whether what an interface sends is looked at.
-    pub fn is_watched(&self, interface: &str) -> bool {
-        self.watches.iter().any(|watch| watch.interface == interface)
+    /// Whether what an interface sends is looked at, and with `hold` also when this process has ended.
+    pub fn is_watched(&self, interface: &str, hold: bool) -> bool {
+        self.watches.iter().any(|watch| watch.interface == interface && watch.hold == hold)
     }
 
     /// Looks at what an interface sends no more, whoever began to.
@@ -108,7 +109,7 @@ impl Datapath {
     /// A pin cannot be removed.
     pub fn unwatch_others(&mut self) -> Result<(), DatapathError> {
         for interface in self.pins.watches() {
-            if !self.is_watched(&interface) {
+            if !self.watches.iter().any(|watch| watch.interface == interface) {
                 self.unwatch(&interface)?;
             }
         }

@@ -132,6 +132,11 @@ impl<Flow: Copy + Eq + Hash> Streams<Flow> {
         messages
     }
 
+    /// The number of the byte that comes next in a flow that was announced or heard of.
+    pub fn expected(&self, flow: Flow) -> Option<u32> {
+        Some(self.flows.get(&flow)?.expected)
+    }
+
     /// How many flows are followed.
     pub fn len(&self) -> usize {
         self.flows.len()

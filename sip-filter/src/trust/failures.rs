@@ -128,8 +128,8 @@ impl Failures {
         }
     }
 
-    /// Somebody answered; remembered where a nonce of theirs is a challenge that was sent to them.
-    pub(super) fn answer(&mut self, from: IpAddr, request: &Request, now_ns: u64) {
+    /// Whether a nonce of theirs is a challenge that was sent to them.
+    pub(super) fn is_answer(&self, from: IpAddr, request: &Request, now_ns: u64) -> bool {
         let counts = |nonce: &str| {
             let call_id = request.call_id.as_str();
             let is_recent = |sent_at_ns: &u64| now_ns.saturating_sub(*sent_at_ns) <= CHALLENGE_NS;
@@ -138,11 +138,15 @@ impl Failures {
             }
             let challenge = self.challenges.peek(&self.hasher.hash_one(nonce));
             challenge.is_some_and(|challenge| {
-                let age_ns = now_ns.saturating_sub(challenge.sent_at_ns);
-                challenge.address == from && !challenge.shared && age_ns <= CHALLENGE_NS
+                challenge.address == from && !challenge.shared && is_recent(&challenge.sent_at_ns)
             })
         };
-        if !request.answers.iter().any(|answer| counts(&answer.nonce)) {
+        request.answers.iter().any(|answer| counts(&answer.nonce))
+    }
+
+    /// Somebody answered; remembered where that answers a challenge that was sent to them.
+    pub(super) fn answer(&mut self, from: IpAddr, request: &Request, now_ns: u64) {
+        if !self.is_answer(from, request, now_ns) {
             return;
         }
         let digest = self.hasher.hash_one(&request.answers);

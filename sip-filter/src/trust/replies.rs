@@ -103,6 +103,11 @@ impl Trust {
         self.failures.answer(from.address.to_canonical(), request, now.boot_ns);
     }
 
+    /// Whether a request answers a challenge that was sent to where it comes from: its address is proved.
+    pub fn is_proof(&self, from: Flow, request: &Request, now: Now) -> bool {
+        self.failures.is_answer(from.address.to_canonical(), request, now.boot_ns)
+    }
+
     /// What a final reply says about an answer to a challenge.
     fn conclude(&mut self, policy: &Policy, to: Flow, reply: &Reply, now: Now, effects: &mut Vec<Effect>) {
         let (Some(cseq), Some(call_id)) = (&reply.cseq, &reply.call_id) else {

@@ -75,10 +75,12 @@ impl TrunkSettings {
     }
 }
 
-/// True for who is never banned on evidence, whatever they do: `admin`, `[allow]`, and every trunk's allow list.
+/// True for who is never banned on evidence, whatever they do: `admin`, `[allow]`, and everybody on a list of a trunk or of
+/// a listener, since a ban holds at every listener.
 pub fn is_spared(policy: &Policy, address: IpAddr) -> bool {
-    let trunks = policy.trunks.iter().map(|trunk| &trunk.allow);
-    let mut lists = [&policy.admin, &policy.allow].into_iter().chain(trunks);
+    let trunks = policy.trunks.iter().flat_map(|trunk| std::iter::once(&trunk.allow).chain(&trunk.media));
+    let listeners = policy.listeners.iter().map(|listener| &listener.allow);
+    let mut lists = [&policy.admin, &policy.allow].into_iter().chain(trunks).chain(listeners);
     lists.any(|list| longest_cover(list, &IpNet::from(address)).is_some())
 }
 

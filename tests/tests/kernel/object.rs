@@ -3,9 +3,10 @@
 use aya::maps::{MapInfo, MapType, loaded_maps};
 use aya::programs::{ProgramInfo, loaded_programs};
 use sip_filter_common::maps::{
-    BANS_MAX, CHANGES_MAX, CHUNKS_MAX, COUNTERS_MAX, ChangeKey, ChangedClass, Clock, FLOWS_MAX,
-    FRAGMENTS_MAX, Filter6, FlowKey, LANE_BUCKETS, LANE_TOTALS, Lane, LaneTotal, Live, PEER_BUCKETS,
-    POLICY_SLOTS, PeerBucket, RING_BYTES, STREAM_RING_BYTES, Sighting, SightingKind, name, program,
+    BANS_MAX, BLOCKED_RING_BYTES, CHANGES_MAX, CHUNKS_MAX, COUNTERS_MAX, ChangeKey, ChangedClass, Clock,
+    FLOWS_MAX, FRAGMENTS_MAX, Filter6, FlowKey, LANE_BUCKETS, LANE_TOTALS, Lane, LaneTotal, Live,
+    PEER_BUCKETS, POLICY_SLOTS, PeerBucket, RING_BYTES, STREAM_RING_BYTES, Sighting, SightingKind, name,
+    program,
 };
 use sip_filter_common::parse::Packet;
 use sip_filter_common::{Address, Ban, Counter, FragmentDecision, FragmentKey, PolicyIndex};
@@ -79,7 +80,7 @@ fn check_maps(ids: &[u32]) {
         (name::ACCEPTED, MapType::RingBuf, 0, 0, ring(RING_BYTES)),
         (name::REFUSED, MapType::RingBuf, 0, 0, ring(RING_BYTES)),
         (name::STREAMS, MapType::RingBuf, 0, 0, ring(STREAM_RING_BYTES)),
-        (name::BLOCKED, MapType::RingBuf, 0, 0, ring(RING_BYTES)),
+        (name::BLOCKED, MapType::RingBuf, 0, 0, ring(BLOCKED_RING_BYTES)),
         (name::SIGHTINGS, MapType::PerCpuArray, outer, size_of::<Counter>(), kinds),
         // A message, and what is noted while it is looked at; for the filter, for `explain`, for what leaves.
         (name::SCRATCH, MapType::PerCpuArray, outer, size_of::<Sighting>() + 8 + size_of::<Packet>(), 3),

@@ -46,6 +46,10 @@ pub(super) fn rights<'a>(policy: &'a Policy, registered: &RegisteredTrunks) -> V
         // One list, named once: a million entries need not be joined with themselves.
         let allow = if trunk.media.is_none() { media | rest } else { rest };
         say(own, &trunk.allow, Class { allow, registering: only_if(registers, allow), ..Class::NOBODY });
+        // The answers to our own calls come back whoever is registered.
+        for proxy in &trunk.outbound_proxies {
+            say(None, std::slice::from_ref(&proxy.prefix), Class { allow: rest, ..Class::NOBODY });
+        }
         if let Some(prefixes) = &trunk.media {
             let registering = only_if(media_waits, media);
             say(None, prefixes, Class { allow: media, registering, ..Class::NOBODY });

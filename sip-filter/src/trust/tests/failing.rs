@@ -28,14 +28,7 @@ impl World {
         self.conclude_of("REGISTER", to, cseq, status, challenges);
     }
 
-    fn conclude_of(
-        &mut self,
-        method: &str,
-        to: Flow,
-        cseq: u32,
-        status: u16,
-        challenges: &[(&str, bool)],
-    ) {
+    fn conclude_of(&mut self, method: &str, to: Flow, cseq: u32, status: u16, challenges: &[(&str, bool)]) {
         let challenges = challenges
             .iter()
             .map(|(nonce, stale)| Challenge { nonce: (*nonce).to_owned(), stale: *stale })

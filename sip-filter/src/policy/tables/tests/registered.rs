@@ -94,6 +94,16 @@ fn a_list_without_conditions_is_not_held_back_by_another() {
 }
 
 #[test]
+fn an_outbound_proxy_may_answer_whoever_is_registered() {
+    let policy = trunk("allow = [\"10.0.0.0/24\"]\noutbound_proxies = [\"10.0.0.9:5060\", \"10.0.1.9\"]");
+    for proxy in ["10.0.0.9", "10.0.1.9"] {
+        let found = class(&policy, &registered(), proxy);
+        assert_eq!((found.allow, found.registering), (SIP | RTP, RTP), "{proxy}");
+    }
+    assert_eq!(class(&policy, &registered(), "10.0.0.8").registering, SIP | RTP);
+}
+
+#[test]
 fn what_changes_with_a_registration_is_what_the_tables_will_say() {
     let policy = trunk(
         "allow = [\"10.0.0.0/24\", \"10.0.0.0/25\", \"10.0.2.0/24\", \"2001:db8::/32\"]\n\

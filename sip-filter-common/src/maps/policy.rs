@@ -1,0 +1,79 @@
+//! What the numbers of a policy mean.
+
+use super::{Class, LENGTHS6_MAX, Step6};
+
+impl Step6 {
+    /// The length, and the steps to go on with where nothing of that length is found, and where something is.
+    ///
+    /// The verifier forgets the number of a step that it reads from memory, and so takes all of them for one.
+    pub const fn link(length: u8, shorter: u8, longer: u8) -> u64 {
+        length as u64 | (shorter as u64) << 8 | (longer as u64) << 16
+    }
+
+    /// The prefix length; 0 where the search ends.
+    #[inline(always)]
+    pub const fn length(&self) -> u64 {
+        self.link & 0xff
+    }
+
+    /// The step to go on with.
+    #[inline(always)]
+    #[expect(clippy::cast_possible_truncation, reason = "a few bits of the word are wanted")]
+    pub const fn next(&self, is_found: bool) -> usize {
+        (if is_found { self.link >> 16 } else { self.link >> 8 }) as usize % LENGTHS6_MAX
+    }
+}
+
+impl Class {
+    /// Never dropped.
+    pub const ADMIN: u64 = 1;
+    /// On the always-deny list.
+    pub const DENIED: u64 = 2;
+    /// The class of a source that no list names.
+    pub const NOBODY: Self = Self { flags: 0, deny: 0, allow: 0, registering: 0 };
+}
+
+/// What happens to a packet that is to be dropped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(u32)]
+pub enum Mode {
+    /// It is counted and passes.
+    Monitor = 0,
+    /// It is counted and dropped.
+    Enforce = 1,
+}
+
+impl Mode {
+    /// The word that people and scripts see.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Monitor => "monitor",
+            Self::Enforce => "enforce",
+        }
+    }
+
+    /// The mode with this number; every other number enforces.
+    pub const fn from_number(number: u32) -> Self {
+        if number == Self::Monitor as u32 { Self::Monitor } else { Self::Enforce }
+    }
+}
+
+/// A transport protocol that listeners use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[repr(u32)]
+pub enum Transport {
+    /// RFC 768.
+    Udp = 0,
+    /// RFC 9293.
+    Tcp = 1,
+}
+
+impl Transport {
+    /// The word that people and scripts see.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Udp => "udp",
+            Self::Tcp => "tcp",
+        }
+    }
+}
