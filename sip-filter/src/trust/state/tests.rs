@@ -159,11 +159,7 @@ fn no_line_is_longer_than_what_is_reckoned_with() {
     let longest = Stored {
         aor: "\u{1}".repeat(TEXT_MAX),
         contact: "\u{1}".repeat(TEXT_MAX),
-        flow: Flow {
-            address: IpAddr::from([0xffff; 8]),
-            port: u16::MAX,
-            transport: SipTransport::Tcp,
-        },
+        flow: Flow { address: IpAddr::from([0xffff; 8]), port: u16::MAX, transport: SipTransport::Tcp },
         witness: Witness::Pbx("n".repeat(64)),
         remaining: Duration::from_millis(u64::MAX),
     };
