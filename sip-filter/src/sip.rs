@@ -14,7 +14,7 @@ mod tests;
 
 use std::borrow::Cow;
 
-pub use self::aor::{Aor, aor, same_aor};
+pub use self::aor::{aor, canonical_aor, could_be_one, user};
 pub use self::value::{Challenge, Contact, Credentials};
 
 /// How many bytes of a message are looked at: what the largest datagram holds.

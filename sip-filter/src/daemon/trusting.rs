@@ -17,11 +17,11 @@ use crate::{
     control::{Cause, LinkStatus, RegistrationEntry, RegistrationPlace},
     pbx::{self, Link},
     policy::{Pbx, Policy, TrustScope},
-    sip::Message,
+    sip::{Message, canonical_aor},
     trust::{
         Binding, Effect, Entry, Flow, LIFETIME_MAX, Notice, Now, Reply, Report, Request, SipTransport, Trust,
         What, Witness,
-        settings::{Settings, canonical_aor},
+        settings::Settings,
         state::{Loaded, Pace, Store},
     },
 };

@@ -8,54 +8,54 @@ mod tests;
 
 use std::fmt::Write as _;
 
-/// The address of record that a SIP, SIPS or tel URI names on the wire; none where it is something else, names no user,
-/// or where servers would not agree whom it names. See [`canonical_aor`].
+/// The address of record that a SIP, SIPS or tel URI names on the wire, canonical; none where it is something else, names
+/// no user, or where servers would not agree whom it names.
 pub fn aor(uri: &[u8]) -> Option<String> {
-    let (scheme, rest) = scheme(uri)?;
-    if scheme == Scheme::Tel {
-        return Some(number(rest)).filter(|aor| !aor.is_empty());
+    let (scheme, rest) = scheme(uri.trim_ascii())?;
+    match scheme {
+        Scheme::Sip => user_at_host(rest),
+        Scheme::Tel => Some(number(rest)).filter(|aor| !aor.is_empty()),
     }
-    let at = rest.iter().position(|byte| *byte == b'@')?;
-    let user = without_password(&rest[..at]);
-    let host = host(&rest[at + 1..])?;
-    (!user.is_empty()).then(|| format!("{}@{host}", canonical(user, USER)))
 }
 
 /// An address of record as whoever writes it means it: a URI, "user@domain", or "user" where the domain goes without
-/// saying; empty where nothing is written. What is canonical stays as it is.
+/// saying; empty where it names no user. What is canonical stays as it is.
 ///
 /// "user@domain", or "user" where no domain is known: without scheme, password, port, parameters, headers and angle
-/// brackets, in lower case. Escapes are decoded, and what may not stand in a user part is an escape, so that the text is
-/// plain and has one `@` at most. Users are told apart by case and by escapes in RFC 3261, but by few SIP servers, and an
+/// brackets, in lower case. What an escape stands for may stand as itself is decoded, and all else is an escape, so that
+/// the text is plain and has one `@` at most. Users are told apart by case in RFC 3261, but by few SIP servers, and an
 /// operator who writes "Alice" hardly means somebody else than "alice".
 pub fn canonical_aor(text: &str) -> String {
-    let text = text.rsplit_once('<').map_or(text, |(_, uri)| uri);
-    let text = text.split('>').next().unwrap_or_default().trim();
-    if let Some(aor) = aor(text.as_bytes()) {
-        return aor;
-    }
-    let (scheme, bytes) = match scheme(text.as_bytes()) {
-        Some((Scheme::Tel, rest)) => return number(rest),
-        Some((Scheme::Sip, rest)) => (true, rest),
-        None => (false, text.as_bytes()),
+    let bracketed = text.rsplit_once('<').map_or(text, |(_, uri)| uri);
+    let bracketed = bracketed.split('>').next().unwrap_or_default().trim_ascii().as_bytes();
+    aor(text.as_bytes()).or_else(|| aor(bracketed)).unwrap_or_else(|| incomplete(bracketed))
+}
+
+/// What is no whole URI: its scheme goes without saying, or its domain, or both.
+fn incomplete(bytes: &[u8]) -> String {
+    let (rest, end): (&[u8], &[u8]) = match scheme(bytes) {
+        Some((Scheme::Tel, _)) => return String::new(),
+        Some((Scheme::Sip, rest)) => (rest, b":;?"),
+        None => (bytes, b";?"),
     };
-    let Some(at) = bytes.iter().rposition(|byte| *byte == b'@') else {
-        let end: &[u8] = if scheme { b":;?" } else { b";?" };
-        return canonical(until(bytes, end), ALONE);
-    };
-    let user = without_password(&bytes[..at]);
-    match host(&bytes[at + 1..]) {
-        Some(host) if !user.is_empty() => format!("{}@{host}", canonical(user, USER)),
-        Some(_) => String::new(),
-        None => canonical(until(user, b";?"), ALONE),
-    }
+    // A PBX may write it so that keeps no domains.
+    let rest = rest.strip_suffix(b"@").unwrap_or(rest);
+    if rest.contains(&b'@') { user_at_host(rest).unwrap_or_default() } else { canonical(until(rest, end)) }
 }
 
 /// Whether a registration could belong to both, canonical: one without a domain stands for that user of every domain.
 pub fn could_be_one(one: &str, other: &str) -> bool {
-    let parts = |aor| str::rsplit_once(aor, '@').unwrap_or((aor, ""));
     let ((user, domain), (other_user, other_domain)) = (parts(one), parts(other));
     user == other_user && (domain.is_empty() || other_domain.is_empty() || domain == other_domain)
+}
+
+/// The user of an address of record, canonical; two that could be one have the same.
+pub fn user(aor: &str) -> &str {
+    parts(aor).0
+}
+
+fn parts(aor: &str) -> (&str, &str) {
+    aor.rsplit_once('@').unwrap_or((aor, ""))
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -74,7 +74,7 @@ fn scheme(uri: &[u8]) -> Option<(Scheme, &[u8])> {
 
 /// Numbers are written with and without separators for the eye (RFC 3966 section 5.1.1).
 fn number(bytes: &[u8]) -> String {
-    let mut user = canonical(until(bytes, b";"), ALONE);
+    let mut user = canonical(until(bytes, b";"));
     // Only here, since a separator may have been an escape.
     user.retain(|character| !"-.()".contains(character));
     user
@@ -84,8 +84,12 @@ fn until<'a>(bytes: &'a [u8], ends: &[u8]) -> &'a [u8] {
     bytes.split(|byte| ends.contains(byte)).next().unwrap_or_default()
 }
 
-fn without_password(user: &[u8]) -> &[u8] {
-    until(user, b":")
+fn user_at_host(bytes: &[u8]) -> Option<String> {
+    let at = bytes.iter().position(|byte| *byte == b'@')?;
+    // Behind the colon is a password.
+    let user = until(&bytes[..at], b":");
+    let host = host(&bytes[at + 1..])?;
+    (!user.is_empty()).then(|| format!("{}@{host}", canonical(user)))
 }
 
 /// The host in front of port, parameters and headers; none where that is no host.
@@ -109,20 +113,19 @@ fn escaped(bytes: &[u8]) -> Option<u8> {
     u8::try_from(digit(high)? * 16 + digit(low)?).ok()
 }
 
-/// What stands in a user part as it is, beside letters and digits (section 25.1).
-const USER: &[u8] = b"-_.!~*'()&=+$,;?/#";
-/// The same where no domain follows: parameters would follow these then.
-const ALONE: &[u8] = b"-_.!~*'()&=+$,/#";
+/// What stands in a user part as it is, beside letters and digits (section 25.1); without what would begin parameters or
+/// headers where no domain follows.
+const USER: &[u8] = b"-_.!~*'()&=+$,/#";
 
 /// Decodes escapes, escapes what is not allowed, and makes it lower case.
-fn canonical(user: &[u8], allowed: &[u8]) -> String {
+fn canonical(user: &[u8]) -> String {
     let mut text = String::with_capacity(user.len());
     let mut rest = user;
     while let [first, behind @ ..] = rest {
         let decoded = escaped(rest);
         rest = if decoded.is_some() { &rest[3..] } else { behind };
         let byte = decoded.unwrap_or(*first).to_ascii_lowercase();
-        if byte.is_ascii_alphanumeric() || allowed.contains(&byte) {
+        if byte.is_ascii_alphanumeric() || USER.contains(&byte) {
             text.push(char::from(byte));
         } else {
             // Writing to a string cannot fail.

@@ -6,10 +6,9 @@ use super::{
     Binding, Effect, Flow, Now, Report, Unplaced, Witness,
     failures::nanoseconds,
     keeper::{TEXT_MAX, Trust},
-    settings::canonical_aor,
     table::{Place, Registration},
 };
-use crate::policy::Policy;
+use crate::{policy::Policy, sip::canonical_aor};
 
 impl Trust {
     /// Takes what a PBX reports or the operator says. The policy is asked only who is never banned.
