@@ -126,14 +126,9 @@ pub enum Report {
     Authenticated(Flow),
     /// The PBX sent a challenge to a peer: its lane opens for a few seconds.
     Challenged(Flow),
-    /// An answer to a challenge was wrong. Only reported where the PBX makes sure that the challenge had been sent to
+    /// A peer's answer to a challenge was wrong. Only reported where the PBX makes sure that the challenge had been sent to
     /// this very address, or where the transport proves it.
-    Failed {
-        /// Who.
-        flow: Flow,
-        /// As whom.
-        account: String,
-    },
+    Failed(Flow),
     /// The link is down: what it said stands until its own expiry.
     Lost,
 }

@@ -27,7 +27,7 @@ impl Trust {
                 let address = flow.address.to_canonical();
                 effects.extend((!self.is_registered(address)).then_some(Effect::OpenLane { address }));
             }
-            Report::Failed { flow, .. } => self.fail(policy, flow.address.to_canonical(), now, &mut effects),
+            Report::Failed(flow) => self.fail(policy, flow.address.to_canonical(), now, &mut effects),
             // What it said ends by itself.
             Report::Lost => {}
         }

@@ -26,7 +26,7 @@ fn who_was_refused_is_not_registered_and_is_let_in_when_there_is_room() {
     world.report(&pbx, Report::Challenged(y()));
     assert_eq!(world.lanes, [y().address]);
     for _ in 0..3 {
-        world.report(&pbx, Report::Failed { flow: y(), account: "bob".to_owned() });
+        world.report(&pbx, Report::Failed(y()));
     }
     assert_eq!(world.bans, [y().address]);
     // A refresh of whoever is in needs no room.
