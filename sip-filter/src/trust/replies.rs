@@ -12,7 +12,7 @@ use super::{
 use crate::policy::Policy;
 
 /// How long a contact stands where a reply does not say (RFC 3261 section 10.2.1.1).
-pub const LIFETIME_DEFAULT: Duration = Duration::from_secs(3600);
+const LIFETIME_DEFAULT: Duration = Duration::from_secs(3600);
 
 /// How long a reply may be sent again (RFC 3261 section 17.2.2, timer J); a phone that has no memory of its numbers may
 /// use them once more later.

@@ -15,10 +15,12 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use super::{CONTACTS_MAX, Flow, Now, TEXT_MAX, Witness, failures::nanoseconds};
+use super::{
+    Flow, Now, Witness,
+    failures::nanoseconds,
+    keeper::{CONTACTS_MAX, TEXT_MAX},
+};
 
-/// Where the file stands unless somebody says otherwise.
-pub const STATE_PATH: &str = "/var/lib/sip-filter/state";
 /// Where the kernel says which boot this is.
 const BOOT_ID_PATH: &str = "/proc/sys/kernel/random/boot_id";
 /// The form of the file; another one is not read.

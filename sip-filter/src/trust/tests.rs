@@ -192,7 +192,7 @@ impl World {
         let expected: Vec<(String, u64)> =
             expected.iter().map(|(address, left)| ((*address).to_owned(), *left)).collect();
         assert_eq!(self.admitted(), expected);
-        assert_eq!(self.addresses, self.trust.addresses().collect());
+        assert_eq!(self.addresses, self.trust.kernel.addresses().collect());
     }
 }
 

@@ -95,11 +95,11 @@ fn a_refused_flow_is_tried_again() {
     world.accept(x(), &[("sip:1@h", 60)]);
     world.accept_for("bob@h", other, &[("sip:2@h", 600)]);
     assert_eq!(world.flows.keys().collect::<Vec<_>>(), [&x()]);
-    assert_eq!(world.flows, world.trust.flows().collect());
+    assert_eq!(world.flows, world.trust.kernel.flows().collect());
     world.pass(60 + GRACE_S);
     world.pass(1);
     assert_eq!(world.flows.keys().collect::<Vec<_>>(), [&other]);
-    assert_eq!(world.flows, world.trust.flows().collect());
+    assert_eq!(world.flows, world.trust.kernel.flows().collect());
 }
 
 #[test]
