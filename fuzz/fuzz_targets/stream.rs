@@ -28,7 +28,11 @@ fn length(bytes: &[u8]) -> u32 {
 }
 
 fuzz_target!(|segments: Vec<Segment<'_>>| {
-    let mut streams = Streams::new();
+    let mut streams = Streams::default();
+    // The other two are first seen in the middle.
+    for port in 0..2 {
+        streams.open(flow(port), 0, 0);
+    }
     let (mut sequence, mut now_ns) = (0u32, 0u64);
     for segment in &segments {
         now_ns += u64::from(segment.minutes % 4) * 60_000_000_000;
@@ -42,8 +46,10 @@ fuzz_target!(|segments: Vec<Segment<'_>>| {
     }
 
     let whole: Vec<u8> = segments.iter().flat_map(|segment| segment.bytes).copied().collect();
-    let at_once = Streams::new().push(flow(0), 0, &whole, 0);
-    let mut streams = Streams::new();
+    let mut streams = Streams::default();
+    streams.open(flow(0), 0, 0);
+    let at_once = streams.push(flow(0), 0, &whole, 0);
+    streams.open(flow(0), 0, 0);
     let (mut pieces, mut sequence) = (Vec::new(), 0u32);
     for segment in &segments {
         pieces.extend(streams.push(flow(0), sequence, segment.bytes, 0));

@@ -12,9 +12,7 @@ mod value;
 #[cfg(test)]
 mod tests;
 
-use std::borrow::Cow;
-
-pub use self::aor::{Aor, aor, same_aor};
+pub use self::aor::{aor, canonical_aor, could_be_one, user};
 pub use self::value::{Challenge, Contact, Credentials};
 
 /// How many bytes of a message are looked at: what the largest datagram holds.
@@ -34,8 +32,8 @@ pub struct Message<'a> {
     start: Start<'a>,
     /// All that follows the start line.
     rest: &'a [u8],
-    /// Where the body begins in `rest`, once the blank line was seen.
-    body: Option<usize>,
+    /// The blank line was seen.
+    complete: bool,
 }
 
 /// The first line.
@@ -72,7 +70,7 @@ impl<'a> Message<'a> {
         let bytes = &bytes[..bytes.len().min(LENGTH_MAX)];
         let begin = bytes.iter().position(|byte| !value::is_space(*byte))?;
         let (line, rest) = head::line(&bytes[begin..])?;
-        Some(Self { start: head::start(line)?, rest, body: head::length(rest) })
+        Some(Self { start: head::start(line)?, rest, complete: head::is_whole(rest) })
     }
 
     /// The first line.
@@ -98,12 +96,7 @@ impl<'a> Message<'a> {
 
     /// Whether the blank line was seen, so that no header is missing.
     pub fn is_complete(&self) -> bool {
-        self.body.is_some()
-    }
-
-    /// What follows the blank line; empty where that was not seen.
-    pub fn body(&self) -> &'a [u8] {
-        self.body.map_or(&[], |begin| &self.rest[begin..])
+        self.complete
     }
 
     /// Whether a header is there, by its full name in any case; compact forms count.
@@ -162,15 +155,6 @@ impl<'a> Message<'a> {
     pub fn credentials(&self) -> Vec<Credentials<'a>> {
         let values = self.all("Authorization").chain(self.all("Proxy-Authorization"));
         values.flat_map(value::credentials).take(CREDENTIALS_MAX).collect()
-    }
-
-    /// User-Agent, unfolded, for people: what is no UTF-8 is replaced.
-    pub fn user_agent(&self) -> Option<Cow<'a, str>> {
-        let text = String::from_utf8_lossy(self.first("User-Agent")?);
-        if !text.contains(['\r', '\n']) {
-            return Some(text);
-        }
-        Some(text.split_ascii_whitespace().collect::<Vec<_>>().join(" ").into())
     }
 
     /// Content-Length in bytes; what does not fit is [`u32::MAX`].

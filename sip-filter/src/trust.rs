@@ -24,11 +24,8 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 pub use self::{
-    keeper::{
-        CONTACTS_MAX, CONTACTS_PER_ADDRESS_MAX, CONTACTS_PER_AOR_MAX, Entry, LIFETIME_MAX, REGISTRATIONS_MAX,
-        TEXT_MAX, Trust,
-    },
-    replies::{Answer, Challenge, Contact, LIFETIME_DEFAULT, Reply, Request},
+    keeper::{Entry, LIFETIME_MAX, Trust},
+    replies::{Answer, Challenge, Contact, Reply, Request},
 };
 
 /// A transport as SIP names it (RFC 3261 section 20.42, RFC 7118).
@@ -126,14 +123,9 @@ pub enum Report {
     Authenticated(Flow),
     /// The PBX sent a challenge to a peer: its lane opens for a few seconds.
     Challenged(Flow),
-    /// An answer to a challenge was wrong. Only reported where the PBX makes sure that the challenge had been sent to
-    /// this very address, or where the transport proves it.
-    Failed {
-        /// Who.
-        flow: Flow,
-        /// As whom.
-        account: String,
-    },
+    /// A peer's answer to a challenge was wrong. Only reported where the PBX makes sure that the challenge had been sent
+    /// to this very address, or where the transport proves it.
+    Failed(Flow),
     /// The link is down: what it said stands until its own expiry.
     Lost,
 }

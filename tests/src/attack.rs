@@ -27,10 +27,12 @@ pub fn crack(from: &Host, to: SocketAddr, user: &str, words: usize) -> Result<Pr
     from.spawn("svcrack", command)
 }
 
-/// Looks for accounts by `svwar`, with REGISTER requests for the numbers of this range: "100-200".
-pub fn war(from: &Host, to: SocketAddr, range: &str) -> Result<Outcome> {
+/// Looks for accounts by `svwar`, with requests of this method for the numbers of this range: "100-200".
+///
+/// It asks for a number that nobody has first, and gives up where no answer comes to that within three seconds.
+pub fn war(from: &Host, to: SocketAddr, method: &str, range: &str) -> Result<Outcome> {
     let mut command = from.command("svwar");
-    command.env("HOME", from.directory()).args(["-m", "REGISTER", "-e", range, "--force"]);
+    command.env("HOME", from.directory()).args(["-m", method, "-e", range, "--force"]);
     command.args(["-p", &to.port().to_string(), &to.ip().to_string()]);
     from.run("svwar", command, Duration::from_millis(TOOL_MS))
 }

@@ -17,11 +17,11 @@ use crate::{
     control::{Cause, LinkStatus, RegistrationEntry, RegistrationPlace},
     pbx::{self, Link},
     policy::{Pbx, Policy, TrustScope},
-    sip::Message,
+    sip::{Message, canonical_aor},
     trust::{
         Binding, Effect, Entry, Flow, LIFETIME_MAX, Notice, Now, Reply, Report, Request, SipTransport, Trust,
         What, Witness,
-        settings::{Settings, canonical_aor},
+        settings::Settings,
         state::{Loaded, Pace, Store},
     },
 };
@@ -140,7 +140,7 @@ impl Trusting {
         self.is_saving = true;
         tokio::task::spawn_blocking(move || {
             let started = Instant::now();
-            let error = store.save(&stored, now()).err().map(|error| error.to_string());
+            let error = store.save(revision, &stored, now()).err().map(|error| error.to_string());
             let saved = Saved { revision, took: started.elapsed(), error };
             // A daemon that has ended has written it itself.
             let _: Result<(), _> = events.blocking_send(Event::Saved(saved));
@@ -162,7 +162,7 @@ impl Trusting {
     /// Writes the state file now: the daemon ends.
     pub(super) fn save(&self) {
         let Some(store) = &self.store else { return };
-        if let Err(error) = store.save(&self.trust.stored(now()), now()) {
+        if let Err(error) = store.save(self.trust.revision(), &self.trust.stored(now()), now()) {
             tracing::error!("{error}");
         }
     }

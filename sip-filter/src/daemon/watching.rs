@@ -15,18 +15,13 @@ use crate::{
 use sip_filter_common::{maps::SightingKind, parse::protocol};
 
 /// What of the wire is kept between two messages.
+#[derive(Default)]
 pub(super) struct Watching {
     /// A flow is first seen in the middle of anything: what follows a blank line is believed.
     streams: Streams<(Flow, u16)>,
     read: u64,
     /// What the last warning about lost messages said.
     lost_told: u64,
-}
-
-impl Default for Watching {
-    fn default() -> Self {
-        Self { streams: Streams::doubting(), read: 0, lost_told: 0 }
-    }
 }
 
 /// Waits for messages on a ring, for as long as anybody wants them.

@@ -223,7 +223,7 @@ impl Session<'_> {
             }
             "ChallengeSent" => Report::Challenged(peer.flow),
             "ChallengeResponseFailed" | "InvalidPassword" if is_proved(peer.flow.transport) => {
-                Report::Failed { flow: peer.flow, account: peer.account.to_owned() }
+                Report::Failed(peer.flow)
             }
             _ => return Ok(()),
         };

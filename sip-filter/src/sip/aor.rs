@@ -1,108 +1,95 @@
-//! Addresses of record: whom a URI means, whatever way it is written (RFC 3261 sections 10.3 and 19.1.4).
+//! Addresses of record in one normal form, whoever writes them (RFC 3261 sections 10.3 and 19.1.4): the wire, the
+//! operator and PBXs.
 //!
 //! Knows no server's data: whether a domain is a server's own is not asked.
 
 #[cfg(test)]
 mod tests;
 
-use std::fmt::{self, Write as _};
+use std::fmt::Write as _;
 
-/// An address of record: a URI without scheme, password, port, parameters and headers.
-///
-/// Its text is printable ASCII only: escapes that stand for unreserved characters are decoded, everything else that is
-/// not allowed in a user part is an escape in upper case. The host is in lower case. The user keeps its case, since
-/// users are case-sensitive (section 19.1.4), and so is `==`; to find out whether an operator means this one, ask
-/// [`matches`](Self::matches).
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Aor {
-    user: String,
-    /// Empty: not known, or a telephone number's.
-    host: String,
-}
-
-impl Aor {
-    /// Reads a SIP, SIPS or tel URI; none where it is something else or names no user.
-    pub fn parse(uri: &[u8]) -> Option<Self> {
-        let colon = uri.iter().position(|byte| *byte == b':')?;
-        let (scheme, rest) = (&uri[..colon], &uri[colon + 1..]);
-        if scheme.eq_ignore_ascii_case(b"tel") {
-            return Self::of_number(rest);
-        }
-        let is_sip = scheme.eq_ignore_ascii_case(b"sip") || scheme.eq_ignore_ascii_case(b"sips");
-        if is_sip { Self::of_user_and_host(rest) } else { None }
-    }
-
-    /// Reads what an operator or a PBX writes: a URI, "user@domain", or "user" where the domain goes without saying.
-    pub fn written(text: &str) -> Option<Self> {
-        let text = text.trim();
-        let bytes = text.as_bytes();
-        Self::parse(bytes).or_else(|| match text.contains('@') {
-            true => Self::of_user_and_host(bytes),
-            false => (!text.contains(':')).then(|| Self::of_user(bytes, String::new())).flatten(),
-        })
-    }
-
-    fn of_user_and_host(bytes: &[u8]) -> Option<Self> {
-        let at = bytes.iter().position(|byte| *byte == b'@')?;
-        let (user, rest) = (&bytes[..at], &bytes[at + 1..]);
-        let user = user.split(|byte| *byte == b':').next()?;
-        Self::of_user(user, host(rest)?)
-    }
-
-    /// Numbers are written with and without separators for the eye (RFC 3966 section 5.1.1).
-    fn of_number(bytes: &[u8]) -> Option<Self> {
-        let number = bytes.split(|byte| *byte == b';').next()?;
-        let mut user = canonical(number);
-        // Only here, since a separator may have been an escape.
-        user.retain(|character| !"-.()".contains(character));
-        (!user.is_empty()).then(|| Self { user, host: String::new() })
-    }
-
-    fn of_user(user: &[u8], host: String) -> Option<Self> {
-        (!user.is_empty()).then(|| Self { user: canonical(user), host })
-    }
-
-    /// The user, in the case in which it came.
-    pub fn user(&self) -> &str {
-        &self.user
-    }
-
-    /// The domain or address, in lower case; none where it is not known.
-    pub fn host(&self) -> Option<&str> {
-        (!self.host.is_empty()).then_some(&*self.host)
-    }
-
-    /// Whether an operator who writes "user", "user@domain" or a URI means this one.
-    ///
-    /// Users are compared in any (ASCII) case and with every escape decoded, since SIP servers differ in both, and an
-    /// operator who writes "Alice" hardly means somebody else than "alice". Domains are compared where both sides name
-    /// one: "user" is that user of any domain, and a PBX that reports users only is met by "user@domain".
-    pub fn matches(&self, written: &str) -> bool {
-        Self::written(written).is_some_and(|other| self.is_same(&other))
-    }
-
-    /// Compares as [`matches`](Self::matches) does.
-    pub fn is_same(&self, other: &Self) -> bool {
-        let hosts = self.host.is_empty() || other.host.is_empty() || self.host == other.host;
-        hosts && unescape(self.user.as_bytes()).eq_ignore_ascii_case(&unescape(other.user.as_bytes()))
-    }
-}
-
-impl fmt::Display for Aor {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(&self.user)?;
-        if self.host.is_empty() { Ok(()) } else { write!(formatter, "@{}", self.host) }
-    }
-}
-
-/// The canonical text of the address of record that a URI names; see [`Aor`].
+/// The address of record that a SIP, SIPS or tel URI names on the wire, canonical; none where it is something else, names
+/// no user, or where servers would not agree whom it names.
 pub fn aor(uri: &[u8]) -> Option<String> {
-    Aor::parse(uri).map(|aor| aor.to_string())
+    let (scheme, rest) = scheme(uri.trim_ascii())?;
+    match scheme {
+        Scheme::Sip => user_at_host(rest),
+        Scheme::Tel => Some(number(rest)).filter(|aor| !aor.is_empty()),
+    }
 }
 
-/// Whether two written addresses of record mean the same; see [`Aor::matches`].
-pub fn same_aor(one: &str, other: &str) -> bool {
-    Aor::written(one).is_some_and(|aor| aor.matches(other))
+/// An address of record as whoever writes it means it: a URI, "user@domain", or "user" where the domain goes without
+/// saying; empty where it names no user. What is canonical stays as it is.
+///
+/// "user@domain", or "user" where no domain is known: without scheme, password, port, parameters, headers and angle
+/// brackets, in lower case. What an escape stands for may stand as itself is decoded, and all else is an escape, so that
+/// the text is plain and has one `@` at most. Users are told apart by case in RFC 3261, but by few SIP servers, and an
+/// operator who writes "Alice" hardly means somebody else than "alice".
+pub fn canonical_aor(text: &str) -> String {
+    let bracketed = text.rsplit_once('<').map_or(text, |(_, uri)| uri);
+    let bracketed = bracketed.split('>').next().unwrap_or_default().trim_ascii().as_bytes();
+    aor(text.as_bytes()).or_else(|| aor(bracketed)).unwrap_or_else(|| incomplete(bracketed))
+}
+
+/// What is no whole URI: its scheme goes without saying, or its domain, or both.
+fn incomplete(bytes: &[u8]) -> String {
+    let (rest, end): (&[u8], &[u8]) = match scheme(bytes) {
+        Some((Scheme::Tel, _)) => return String::new(),
+        Some((Scheme::Sip, rest)) => (rest, b":;?"),
+        None => (bytes, b";?"),
+    };
+    // A PBX may write it so that keeps no domains.
+    let rest = rest.strip_suffix(b"@").unwrap_or(rest);
+    if rest.contains(&b'@') { user_at_host(rest).unwrap_or_default() } else { canonical(until(rest, end)) }
+}
+
+/// Whether a registration could belong to both, canonical: one without a domain stands for that user of every domain.
+pub fn could_be_one(one: &str, other: &str) -> bool {
+    let ((user, domain), (other_user, other_domain)) = (parts(one), parts(other));
+    user == other_user && (domain.is_empty() || other_domain.is_empty() || domain == other_domain)
+}
+
+/// The user of an address of record, canonical; two that could be one have the same.
+pub fn user(aor: &str) -> &str {
+    parts(aor).0
+}
+
+fn parts(aor: &str) -> (&str, &str) {
+    aor.rsplit_once('@').unwrap_or((aor, ""))
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Scheme {
+    Sip,
+    Tel,
+}
+
+fn scheme(uri: &[u8]) -> Option<(Scheme, &[u8])> {
+    let colon = uri.iter().position(|byte| *byte == b':')?;
+    let (scheme, rest) = (&uri[..colon], &uri[colon + 1..]);
+    let is = |name: &[u8]| scheme.eq_ignore_ascii_case(name);
+    let known = if is(b"tel") { Scheme::Tel } else { Scheme::Sip };
+    (known == Scheme::Tel || is(b"sip") || is(b"sips")).then_some((known, rest))
+}
+
+/// Numbers are written with and without separators for the eye (RFC 3966 section 5.1.1).
+fn number(bytes: &[u8]) -> String {
+    let mut user = canonical(until(bytes, b";"));
+    // Only here, since a separator may have been an escape.
+    user.retain(|character| !"-.()".contains(character));
+    user
+}
+
+fn until<'a>(bytes: &'a [u8], ends: &[u8]) -> &'a [u8] {
+    bytes.split(|byte| ends.contains(byte)).next().unwrap_or_default()
+}
+
+fn user_at_host(bytes: &[u8]) -> Option<String> {
+    let at = bytes.iter().position(|byte| *byte == b'@')?;
+    // Behind the colon is a password.
+    let user = until(&bytes[..at], b":");
+    let host = host(&bytes[at + 1..])?;
+    (!user.is_empty()).then(|| format!("{}@{host}", canonical(user)))
 }
 
 /// The host in front of port, parameters and headers; none where that is no host.
@@ -126,37 +113,24 @@ fn escaped(bytes: &[u8]) -> Option<u8> {
     u8::try_from(digit(high)? * 16 + digit(low)?).ok()
 }
 
-fn is_unreserved(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"-_.!~*'()".contains(&byte)
-}
+/// What stands in a user part as it is, beside letters and digits (section 25.1); without what would begin parameters or
+/// headers where no domain follows.
+const USER: &[u8] = b"-_.!~*'()&=+$,/#";
 
-/// Decodes escapes of unreserved characters, and escapes what may not stand in a user part.
+/// Decodes escapes, escapes what is not allowed, and makes it lower case.
 fn canonical(user: &[u8]) -> String {
     let mut text = String::with_capacity(user.len());
     let mut rest = user;
     while let [first, behind @ ..] = rest {
         let decoded = escaped(rest);
         rest = if decoded.is_some() { &rest[3..] } else { behind };
-        let byte = decoded.unwrap_or(*first);
-        let plain = is_unreserved(byte) || (decoded.is_none() && b"&=+$,;?/#".contains(&byte));
-        if plain {
+        let byte = decoded.unwrap_or(*first).to_ascii_lowercase();
+        if byte.is_ascii_alphanumeric() || USER.contains(&byte) {
             text.push(char::from(byte));
         } else {
             // Writing to a string cannot fail.
-            let _ = write!(text, "%{byte:02X}");
+            let _ = write!(text, "%{byte:02x}");
         }
     }
     text
-}
-
-/// Decodes every escape.
-fn unescape(user: &[u8]) -> Vec<u8> {
-    let mut plain = Vec::with_capacity(user.len());
-    let mut rest = user;
-    while let [first, behind @ ..] = rest {
-        let decoded = escaped(rest);
-        rest = if decoded.is_some() { &rest[3..] } else { behind };
-        plain.push(decoded.unwrap_or(*first));
-    }
-    plain
 }

@@ -79,16 +79,16 @@ fn is_version(word: &[u8]) -> bool {
     word.eq_ignore_ascii_case(b"SIP/2.0")
 }
 
-/// How many bytes the headers take, the blank line included; none where that is missing.
-pub(super) fn length(bytes: &[u8]) -> Option<usize> {
+/// Whether the blank line behind the headers is there.
+pub(super) fn is_whole(bytes: &[u8]) -> bool {
     let mut rest = bytes;
     while let Some((text, behind)) = line(rest) {
-        rest = behind;
         if text.is_empty() {
-            return Some(bytes.len() - rest.len());
+            return true;
         }
+        rest = behind;
     }
-    None
+    false
 }
 
 /// The headers up to the blank line, or up to the last one that is known to be whole.

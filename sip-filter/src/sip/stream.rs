@@ -40,8 +40,6 @@ pub struct Streams<Flow> {
     next_turn: u64,
     /// The bytes in all buffers.
     buffered: usize,
-    /// A flow that is not known may be in the middle of a message.
-    doubting: bool,
 }
 
 #[derive(Debug)]
@@ -71,46 +69,27 @@ enum Line {
     CarriageReturn,
 }
 
+/// Follows nothing yet.
 impl<Flow> Default for Streams<Flow> {
     fn default() -> Self {
-        Self { flows: HashMap::new(), turns: BTreeMap::new(), next_turn: 0, buffered: 0, doubting: false }
+        Self { flows: HashMap::new(), turns: BTreeMap::new(), next_turn: 0, buffered: 0 }
     }
 }
 
 impl<Flow: Copy + Eq + Hash> Streams<Flow> {
-    /// Follows nothing yet, and believes that a flow begins with a message where it is first seen.
-    ///
-    /// Bytes that were sent before, and not seen, may make that wrong.
-    pub fn new() -> Self {
-        Self::default()
-    }
-
-    /// Follows nothing yet, and waits for the end of a message in every flow that was not announced by
-    /// [`open`](Self::open).
-    pub fn doubting() -> Self {
-        Self { doubting: true, ..Self::default() }
-    }
-
     /// A connection begins, and its first byte will have this sequence number: what is known of the flow is forgotten.
     pub fn open(&mut self, flow: Flow, sequence: u32, now_ns: u64) {
-        self.close(&flow);
+        self.forget(&flow);
         let turn = self.take_turn(flow);
         let stream = Stream { turn, heard_at_ns: now_ns, expected: sequence, state: State::between() };
         self.flows.insert(flow, stream);
         self.make_room();
     }
 
-    /// A connection ended.
-    pub fn close(&mut self, flow: &Flow) {
-        if let Some(stream) = self.flows.remove(flow) {
-            self.turns.remove(&stream.turn);
-            self.buffered -= stream.state.buffered();
-        }
-    }
-
     /// Takes a segment, and returns the messages that it completes: start line, headers and blank line, without bodies.
     ///
-    /// Where only the beginning of a segment was copied, the rest counts as missing.
+    /// Where only the beginning of a segment was copied, the rest counts as missing; so does what came before the first
+    /// segment of a flow that was not announced by [`open`](Self::open).
     pub fn push(&mut self, flow: Flow, sequence: u32, bytes: &[u8], now_ns: u64) -> Vec<Vec<u8>> {
         self.forget_silent(now_ns);
         let mut messages = Vec::new();
@@ -118,8 +97,8 @@ impl<Flow: Copy + Eq + Hash> Streams<Flow> {
             return messages;
         }
         let turn = self.take_turn(flow);
-        let state = if self.doubting { State::LOST } else { State::between() };
-        let new = Stream { turn, heard_at_ns: now_ns, expected: sequence, state };
+        // What is not known may be in the middle of a message.
+        let new = Stream { turn, heard_at_ns: now_ns, expected: sequence, state: State::LOST };
         let stream = self.flows.entry(flow).or_insert(new);
         if stream.turn != turn {
             self.turns.remove(&stream.turn);
@@ -137,16 +116,6 @@ impl<Flow: Copy + Eq + Hash> Streams<Flow> {
         Some(self.flows.get(&flow)?.expected)
     }
 
-    /// How many flows are followed.
-    pub fn len(&self) -> usize {
-        self.flows.len()
-    }
-
-    /// Whether no flow is followed.
-    pub fn is_empty(&self) -> bool {
-        self.flows.is_empty()
-    }
-
     /// How many bytes of unfinished messages are kept.
     pub fn buffered(&self) -> usize {
         self.buffered
@@ -159,9 +128,15 @@ impl<Flow: Copy + Eq + Hash> Streams<Flow> {
         turn
     }
 
-    /// Forgets flows that are silent between two messages, and what the others began.
-    ///
-    /// That they began something is kept: a peer can hold back the second half of a reply for as long as it likes.
+    fn forget(&mut self, flow: &Flow) {
+        if let Some(stream) = self.flows.remove(flow) {
+            self.turns.remove(&stream.turn);
+            self.buffered -= stream.state.buffered();
+        }
+    }
+
+    /// What began before goes too: a peer can hold back the second half of a reply for as long as it likes, and it
+    /// comes in a flow that is not known then.
     fn forget_silent(&mut self, now_ns: u64) {
         while let Some((_, flow)) = self.turns.first_key_value() {
             let flow = *flow;
@@ -169,14 +144,7 @@ impl<Flow: Copy + Eq + Hash> Streams<Flow> {
             if now_ns.saturating_sub(stream.heard_at_ns) < SILENT_MAX_NS {
                 return;
             }
-            if stream.state.is_between() {
-                self.close(&flow);
-                continue;
-            }
-            let expected = stream.expected;
-            self.close(&flow);
-            let turn = self.take_turn(flow);
-            self.flows.insert(flow, Stream { turn, heard_at_ns: now_ns, expected, state: State::LOST });
+            self.forget(&flow);
         }
     }
 
@@ -184,9 +152,7 @@ impl<Flow: Copy + Eq + Hash> Streams<Flow> {
         while self.buffered > BYTES_MAX || self.flows.len() > FLOWS_MAX {
             let Some((_, flow)) = self.turns.first_key_value() else { return };
             let flow = *flow;
-            // When it is seen again, it goes on in the middle of a message; which flow that is, nobody knows then.
-            self.doubting |= self.flows.get(&flow).is_some_and(|stream| !stream.state.is_between());
-            self.close(&flow);
+            self.forget(&flow);
         }
     }
 }
@@ -215,10 +181,6 @@ impl State {
 
     fn between() -> Self {
         Self::Head { bytes: Vec::new(), line: Line::Text }
-    }
-
-    fn is_between(&self) -> bool {
-        matches!(self, Self::Head { bytes, .. } if bytes.is_empty())
     }
 
     fn buffered(&self) -> usize {

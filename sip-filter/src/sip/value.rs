@@ -17,8 +17,6 @@ pub struct Contact<'a> {
 /// A Digest challenge.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Challenge<'a> {
-    /// Without quotes and escapes; may be empty.
-    pub realm: Cow<'a, [u8]>,
     /// Without quotes and escapes, never empty.
     pub nonce: Cow<'a, [u8]>,
     /// The answer was right but for its nonce, which is too old (RFC 7616 section 3.3).
@@ -28,8 +26,6 @@ pub struct Challenge<'a> {
 /// An answer to a Digest challenge.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Credentials<'a> {
-    /// Without quotes and escapes; may be empty.
-    pub username: Cow<'a, [u8]>,
     /// That of the challenge; without quotes and escapes, never empty.
     pub nonce: Cow<'a, [u8]>,
     /// What proves the password, or does not; without quotes and escapes, may be empty.
@@ -184,9 +180,8 @@ fn unquoted(value: &[u8]) -> Cow<'_, [u8]> {
 pub(super) fn challenges(value: &[u8]) -> impl Iterator<Item = Challenge<'_>> {
     digests(value).filter_map(|found| {
         let nonce = unquoted(found.nonce?);
-        let realm = found.realm.map(unquoted).unwrap_or_default();
         let stale = found.stale.is_some_and(|stale| is(&unquoted(stale), "true"));
-        (!nonce.is_empty()).then_some(Challenge { realm, nonce, stale })
+        (!nonce.is_empty()).then_some(Challenge { nonce, stale })
     })
 }
 
@@ -194,17 +189,14 @@ pub(super) fn challenges(value: &[u8]) -> impl Iterator<Item = Challenge<'_>> {
 pub(super) fn credentials(value: &[u8]) -> impl Iterator<Item = Credentials<'_>> {
     digests(value).filter_map(|found| {
         let nonce = unquoted(found.nonce?);
-        let username = found.username.map(unquoted).unwrap_or_default();
         let response = found.response.map(unquoted).unwrap_or_default();
-        (!nonce.is_empty()).then_some(Credentials { username, nonce, response })
+        (!nonce.is_empty()).then_some(Credentials { nonce, response })
     })
 }
 
 /// The parameters of one Digest that matter here, quotes included; of several of one name, the first.
 #[derive(Debug, Clone, Copy, Default)]
 struct Digest<'a> {
-    username: Option<&'a [u8]>,
-    realm: Option<&'a [u8]>,
     nonce: Option<&'a [u8]>,
     stale: Option<&'a [u8]>,
     response: Option<&'a [u8]>,
@@ -237,13 +229,8 @@ fn digests(value: &[u8]) -> impl Iterator<Item = Digest<'_>> {
 
 impl<'a> Digest<'a> {
     fn with(mut self, name: &[u8], value: &'a [u8]) -> Self {
-        let places = [
-            ("username", &mut self.username),
-            ("realm", &mut self.realm),
-            ("nonce", &mut self.nonce),
-            ("stale", &mut self.stale),
-            ("response", &mut self.response),
-        ];
+        let places =
+            [("nonce", &mut self.nonce), ("stale", &mut self.stale), ("response", &mut self.response)];
         if let Some((_, place)) = places.into_iter().find(|(known, _)| is(name, known)) {
             place.get_or_insert(value);
         }

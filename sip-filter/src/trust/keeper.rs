@@ -23,17 +23,17 @@ use super::{
 use crate::policy::Policy;
 
 /// At how many addresses anybody can be registered; what the kernel's table holds.
-pub const REGISTRATIONS_MAX: usize = 65_536;
+const REGISTRATIONS_MAX: usize = 65_536;
 /// How many registrations there can be in all.
-pub const CONTACTS_MAX: usize = 2 * REGISTRATIONS_MAX;
+pub(super) const CONTACTS_MAX: usize = 2 * REGISTRATIONS_MAX;
 /// How many contacts an address of record can have, as one source sees it.
-pub const CONTACTS_PER_AOR_MAX: usize = 64;
+const CONTACTS_PER_AOR_MAX: usize = 64;
 /// How many registrations can stand at one address: a large office behind NAT.
-pub const CONTACTS_PER_ADDRESS_MAX: usize = 4_096;
+const CONTACTS_PER_ADDRESS_MAX: usize = 4_096;
 /// No registration is believed for longer, whatever was granted.
 pub const LIFETIME_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 /// Bytes that are kept of an address of record or a contact; longer ones are no registration.
-pub const TEXT_MAX: usize = 1_024;
+pub(super) const TEXT_MAX: usize = 1_024;
 /// A refusal for the same reason is told once in so long.
 const TOLD_AGAIN_NS: u64 = 60_000_000_000;
 
@@ -176,16 +176,6 @@ impl Trust {
             self.table.iter().map(|(_, registration)| entry(registration)).collect();
         entries.sort_by(|one, other| (&one.aor, &one.contact).cmp(&(&other.aor, &other.contact)));
         entries
-    }
-
-    /// Every address that the kernel was told to let in, and until when by CLOCK_BOOTTIME, in no order.
-    pub fn addresses(&self) -> impl Iterator<Item = (IpAddr, u64)> {
-        self.kernel.addresses()
-    }
-
-    /// The same for flows, with `trust = "flow"`.
-    pub fn flows(&self) -> impl Iterator<Item = (Flow, u64)> {
-        self.kernel.flows()
     }
 
     /// True where somebody is registered at an address and let in for it.

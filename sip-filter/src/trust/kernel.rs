@@ -62,17 +62,23 @@ impl Default for Kernel {
     }
 }
 
+/// What tests compare with what the kernel holds.
+#[cfg(test)]
 impl Kernel {
+    /// Every address that the kernel was told to let in, and until when by CLOCK_BOOTTIME, in no order.
     pub(super) fn addresses(&self) -> impl Iterator<Item = (IpAddr, u64)> {
         let all = self.addresses.iter().map(|(address, admitted)| (*address, admitted.told.until_ns));
         all.filter(|(_, until_ns)| *until_ns > 0)
     }
 
+    /// The same for flows, with `trust = "flow"`.
     pub(super) fn flows(&self) -> impl Iterator<Item = (Flow, u64)> {
         let all = self.addresses.values().flat_map(|admitted| &admitted.flows);
         all.map(|(flow, told)| (*flow, told.until_ns))
     }
+}
 
+impl Kernel {
     pub(super) fn admits(&self, address: IpAddr) -> bool {
         self.addresses.get(&address).is_some_and(|admitted| admitted.told.until_ns > 0)
     }

@@ -7,13 +7,12 @@ use super::{
     attribution::{Change, Heard, Known, Listed, attribute},
     failures::nanoseconds,
     keeper::{TEXT_MAX, Trust},
-    settings::canonical_aor,
     table::{Place, Registration},
 };
 use crate::policy::Policy;
 
 /// How long a contact stands where a reply does not say (RFC 3261 section 10.2.1.1).
-pub const LIFETIME_DEFAULT: Duration = Duration::from_secs(3600);
+const LIFETIME_DEFAULT: Duration = Duration::from_secs(3600);
 
 /// How long a reply may be sent again (RFC 3261 section 17.2.2, timer J); a phone that has no memory of its numbers may
 /// use them once more later.
@@ -28,7 +27,7 @@ pub struct Reply {
     pub cseq: Option<(u32, String)>,
     /// Its Call-ID.
     pub call_id: Option<String>,
-    /// The URI of its To header, which is the address of record in a reply to a REGISTER.
+    /// What its To header names, canonical: the address of record in a reply to a REGISTER.
     pub aor: Option<String>,
     /// Its contacts.
     pub contacts: Vec<Contact>,
@@ -135,14 +134,13 @@ impl Trust {
         let (200..=299, Some(cseq), Some(aor)) = (reply.status, registers, &reply.aor) else {
             return;
         };
-        let aor = canonical_aor(aor);
         if aor.is_empty() || aor.len() > TEXT_MAX {
             return;
         }
         // A reply that is sent again because it was lost says what was so when it was sent first.
         let call_id = reply.call_id.as_deref().unwrap_or_default();
         let transaction = self.failures.transaction(call_id, cseq);
-        let account = self.table.account(&aor);
+        let account = self.table.account(aor);
         let lists_one = account.as_ref().is_some_and(|account| account.lists_one);
         let is_again = |(last_to, last, at_ns): (Flow, u64, u64)| {
             (last_to, last) == (to, transaction) && now.boot_ns.saturating_sub(at_ns) < AGAIN_NS
@@ -151,13 +149,13 @@ impl Trust {
             return;
         }
         let heard = heard(to, reply, lists_one, now);
-        let known = self.known(&aor);
+        let known = self.known(aor);
         let changes = attribute(&heard, &known);
         let lists_one = lists_one_only(&heard, &known, &changes);
         for change in changes {
-            self.change(&aor, &heard, change, now, effects);
+            self.change(aor, &heard, change, now, effects);
         }
-        if let Some(account) = self.table.account(&aor) {
+        if let Some(account) = self.table.account(aor) {
             account.last_reply = Some((to, transaction, now.boot_ns));
             account.lists_one = lists_one.unwrap_or(account.lists_one);
         }

@@ -6,10 +6,9 @@ use super::{
     Binding, Effect, Flow, Now, Report, Unplaced, Witness,
     failures::nanoseconds,
     keeper::{TEXT_MAX, Trust},
-    settings::canonical_aor,
     table::{Place, Registration},
 };
-use crate::policy::Policy;
+use crate::{policy::Policy, sip::canonical_aor};
 
 impl Trust {
     /// Takes what a PBX reports or the operator says. The policy is asked only who is never banned.
@@ -28,7 +27,7 @@ impl Trust {
                 let address = flow.address.to_canonical();
                 effects.extend((!self.is_registered(address)).then_some(Effect::OpenLane { address }));
             }
-            Report::Failed { flow, .. } => self.fail(policy, flow.address.to_canonical(), now, &mut effects),
+            Report::Failed(flow) => self.fail(policy, flow.address.to_canonical(), now, &mut effects),
             // What it said ends by itself.
             Report::Lost => {}
         }

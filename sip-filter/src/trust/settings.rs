@@ -4,7 +4,10 @@ use std::{collections::HashMap, net::IpAddr, time::Duration};
 
 use ipnet::IpNet;
 
-use crate::policy::{Policy, Prove, TrustScope, prefix::longest_cover};
+use crate::{
+    policy::{Policy, Prove, TrustScope, prefix::longest_cover},
+    sip::{canonical_aor, could_be_one, user},
+};
 
 /// What of a policy decides who is trusted.
 #[derive(Debug, Clone, Default)]
@@ -14,10 +17,8 @@ pub struct Settings {
     pub(super) prove: Option<Prove>,
     /// Those trunks that registrations can belong to.
     pub(super) trunks: Vec<TrunkSettings>,
-    /// From a trunk's addresses of record, canonical, to its place in `trunks`.
-    by_aor: HashMap<String, usize>,
-    /// From their user parts alone, for a PBX that keeps no domains.
-    by_user: HashMap<String, usize>,
+    /// The trunks' addresses of record, canonical, by their users, with the trunks' places in `trunks`.
+    by_user: HashMap<String, Vec<(String, usize)>>,
 }
 
 /// A trunk that registers with us.
@@ -37,9 +38,8 @@ impl Settings {
         for trunk in policy.trunks.iter().filter(|trunk| !trunk.registrations.is_empty()) {
             let aors: Vec<String> = trunk.registrations.iter().map(|aor| canonical_aor(aor)).collect();
             for aor in &aors {
-                let place = settings.trunks.len();
-                settings.by_aor.entry(aor.clone()).or_insert(place);
-                settings.by_user.entry(user(aor).to_owned()).or_insert(place);
+                let of_user = settings.by_user.entry(user(aor).to_owned()).or_default();
+                of_user.push((aor.clone(), settings.trunks.len()));
             }
             settings.trunks.push(TrunkSettings {
                 name: trunk.name.clone(),
@@ -54,10 +54,10 @@ impl Settings {
 
     /// The trunk that an address of record, canonical, belongs to, by its place in `trunks`.
     pub(super) fn trunk_of(&self, aor: &str) -> Option<usize> {
-        let user = user(aor);
+        let of_user = self.by_user.get(user(aor))?;
+        let exact = of_user.iter().find(|(own, _)| own == aor);
         // "user" in the policy stands for that user of every domain; and a PBX without domains for every trunk's user.
-        let exact = self.by_aor.get(aor).or_else(|| self.by_aor.get(user));
-        exact.or_else(|| self.by_user.get(user).filter(|_| user == aor)).copied()
+        exact.or_else(|| of_user.iter().find(|(own, _)| could_be_one(own, aor))).map(|(_, place)| *place)
     }
 
     pub(super) fn scope(&self) -> TrustScope {
@@ -82,58 +82,4 @@ pub fn is_spared(policy: &Policy, address: IpAddr) -> bool {
     let listeners = policy.listeners.iter().map(|listener| &listener.allow);
     let mut lists = [&policy.admin, &policy.allow].into_iter().chain(trunks).chain(listeners);
     lists.any(|list| longest_cover(list, &IpNet::from(address)).is_some())
-}
-
-/// An address of record as "user" or "user@domain" in lower case: without scheme, port, parameters and angle brackets.
-///
-/// Users are told apart by case in RFC 3261, but by few PBXs; two that differ in nothing else count as one here.
-pub fn canonical_aor(text: &str) -> String {
-    let text = text.trim();
-    let text = text.rsplit_once('<').map_or(text, |(_, uri)| uri);
-    let text = text.split('>').next().unwrap_or_default();
-    let text = ["sip:", "sips:"].iter().find_map(|scheme| strip_prefix(text, scheme)).unwrap_or(text);
-    // The user part may hold ';' and '?' (RFC 3261 section 25.1), the host may not.
-    let (user, host) = text.rsplit_once('@').map_or((text, ""), |(user, host)| (user, host));
-    let bare = |part: &str| part.split([';', '?']).next().unwrap_or_default().to_ascii_lowercase();
-    if host.is_empty() {
-        return bare(user);
-    }
-    let host = bare(host);
-    let end = match host.rfind(':') {
-        Some(colon) if colon > host.rfind(']').unwrap_or(0) => colon,
-        _ => host.len(),
-    };
-    format!("{}@{}", user.to_ascii_lowercase(), &host[..end])
-}
-
-fn strip_prefix<'a>(text: &'a str, prefix: &str) -> Option<&'a str> {
-    let (head, tail) = text.split_at_checked(prefix.len())?;
-    head.eq_ignore_ascii_case(prefix).then_some(tail)
-}
-
-/// The user part of a canonical address of record.
-pub(super) fn user(aor: &str) -> &str {
-    aor.rsplit_once('@').map_or(aor, |(user, _)| user)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn addresses_of_record_are_read_however_they_are_written() {
-        let check = |text: &str, expected: &str| assert_eq!(canonical_aor(text), expected, "{text}");
-        check("100", "100");
-        check("Alice@Example.COM", "alice@example.com");
-        check("sip:100", "100");
-        check("SIPS:100@pbx.example;user=phone", "100@pbx.example");
-        check("sip:100@pbx.example:5061", "100@pbx.example");
-        check("sip:100@[2001:db8::1]:5061;transport=tcp", "100@[2001:db8::1]");
-        check("sip:100@[2001:db8::1]", "100@[2001:db8::1]");
-        check("\"A <b>\" <sip:100@pbx.example>", "100@pbx.example");
-        check("sip:1;phone-context=x@pbx.example?a=b", "1;phone-context=x@pbx.example");
-        check("100;ob", "100");
-        check("", "");
-        check("sip", "sip");
-    }
 }

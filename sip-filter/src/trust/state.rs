@@ -9,21 +9,28 @@ use std::{
     io::{self, Read as _, Write as _},
     os::unix::fs::OpenOptionsExt as _,
     path::{Path, PathBuf},
+    sync::{Arc, Mutex, PoisonError},
     time::{Duration, SystemTime},
 };
 
 use serde::{Deserialize, Serialize};
 
-use super::{Flow, Now, Witness, failures::nanoseconds};
+use super::{
+    Flow, Now, Witness,
+    failures::nanoseconds,
+    keeper::{CONTACTS_MAX, TEXT_MAX},
+};
 
-/// Where the file stands unless somebody says otherwise.
-pub const STATE_PATH: &str = "/var/lib/sip-filter/state";
 /// Where the kernel says which boot this is.
 const BOOT_ID_PATH: &str = "/proc/sys/kernel/random/boot_id";
 /// The form of the file; another one is not read.
 const FORMAT: u32 = 1;
-/// The file is read into memory; no more than this, however it came to be so long.
-const BYTES_MAX: u64 = 256 * 1024 * 1024;
+/// Bytes of the first line at most.
+const HEADER_MAX: usize = 512;
+/// Bytes of each other line at most: two texts, of which JSON makes six bytes out of one (`\u0000`), and the rest.
+const LINE_MAX: usize = 2 * 6 * TEXT_MAX + 1_024;
+/// The file is read into memory; no more than what the fullest table takes, however it came to be so long.
+const BYTES_MAX: usize = HEADER_MAX + CONTACTS_MAX * LINE_MAX;
 /// Only root may read who is registered from where.
 const MODE: u32 = 0o600;
 /// How long a state that was written stands at least.
@@ -61,11 +68,13 @@ struct Header {
     crc32: u32,
 }
 
-/// The file.
+/// The file; clones write it one at a time.
 #[derive(Debug, Clone)]
 pub struct Store {
     path: PathBuf,
     boot_id: String,
+    /// The newest revision that was written; held while one is, since all write under one name first.
+    written: Arc<Mutex<u64>>,
 }
 
 /// What was in the file.
@@ -118,7 +127,7 @@ impl Store {
             .map_err(|error| StateError::Directory { path: directory.to_path_buf(), error })?;
         let boot_id = fs::read_to_string(BOOT_ID_PATH)
             .map_err(|error| StateError::Read { path: BOOT_ID_PATH.into(), error })?;
-        Ok(Self { path: path.to_path_buf(), boot_id: boot_id.trim().to_owned() })
+        Ok(Self { path: path.to_path_buf(), boot_id: boot_id.trim().to_owned(), written: Arc::default() })
     }
 
     /// What is in the file and still stands; nothing where there is no file.
@@ -153,13 +162,21 @@ impl Store {
         Ok(Loaded { stored, damaged: None })
     }
 
-    /// Replaces what is in the file, whole or not at all. Takes as long as the disk does.
+    /// Replaces what is in the file, whole or not at all, where no newer revision was written by this daemon. Takes as
+    /// long as the disk does, and as another save that is under way.
     ///
     /// # Errors
     ///
     /// [`StateError::Write`].
-    pub fn save(&self, stored: &[Stored], now: Now) -> Result<(), StateError> {
-        self.write(stored, now).map_err(|error| StateError::Write { path: self.path.clone(), error })
+    pub fn save(&self, revision: u64, stored: &[Stored], now: Now) -> Result<(), StateError> {
+        // A number that a panic left is as good as before: it changes after the file has.
+        let mut written = self.written.lock().unwrap_or_else(PoisonError::into_inner);
+        if revision < *written {
+            return Ok(());
+        }
+        self.write(stored, now).map_err(|error| StateError::Write { path: self.path.clone(), error })?;
+        *written = revision;
+        Ok(())
     }
 
     fn write(&self, stored: &[Stored], now: Now) -> io::Result<()> {
@@ -193,7 +210,7 @@ impl Store {
 
 fn read(path: &Path) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    fs::File::open(path)?.take(BYTES_MAX).read_to_end(&mut bytes)?;
+    fs::File::open(path)?.take(BYTES_MAX as u64).read_to_end(&mut bytes)?;
     Ok(bytes)
 }
 

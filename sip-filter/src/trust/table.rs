@@ -10,7 +10,8 @@ use std::{
 
 use slab::Slab;
 
-use super::{Flow, Witness, settings::user};
+use super::{Flow, Witness};
+use crate::sip::user;
 
 /// Where a registration stands in the table; another one may stand there once it is removed.
 pub(super) type Place = usize;
@@ -94,8 +95,7 @@ impl Table {
         self.by_aor.get_mut(aor)
     }
 
-    /// Those of an address of record, canonical, with or without a domain: where one side has none, users are
-    /// compared alone.
+    /// Those whose address of record [could be](crate::sip::could_be_one) that one, canonical.
     pub(super) fn of(&self, aor: &str) -> Vec<Place> {
         let name = user(aor);
         let mut places = Vec::new();

@@ -14,7 +14,10 @@ use std::{
 };
 
 use super::{settings::Settings, *};
-use crate::policy::{Policy, Prove, Rate, TrustScope, file};
+use crate::{
+    policy::{Policy, Prove, Rate, TrustScope, file},
+    sip::canonical_aor,
+};
 
 const NS_PER_S: u64 = 1_000_000_000;
 const GRACE_S: u64 = 10;
@@ -189,7 +192,7 @@ impl World {
         let expected: Vec<(String, u64)> =
             expected.iter().map(|(address, left)| ((*address).to_owned(), *left)).collect();
         assert_eq!(self.admitted(), expected);
-        assert_eq!(self.addresses, self.trust.addresses().collect());
+        assert_eq!(self.addresses, self.trust.kernel.addresses().collect());
     }
 }
 
@@ -198,7 +201,7 @@ fn accepted(aor: &str, transaction: u32) -> Reply {
         status: 200,
         cseq: Some((transaction, "REGISTER".to_owned())),
         call_id: Some("call".to_owned()),
-        aor: Some(aor.to_owned()),
+        aor: Some(canonical_aor(aor)),
         whole: true,
         ..Reply::default()
     }

@@ -77,7 +77,7 @@ mod tests {
             status: 401,
             cseq: Some((7, "REGISTER".to_owned())),
             call_id: Some("abc".to_owned()),
-            aor: Some("Alice@lab".to_owned()),
+            aor: Some("alice@lab".to_owned()),
             contacts: vec![contact("sip:a@192.0.2.1", Some(60)), contact("sip:b@192.0.2.2", None)],
             expires: Some(90),
             challenges: vec![Challenge { nonce: "n\"1".to_owned(), stale: true }],

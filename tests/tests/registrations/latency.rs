@@ -20,7 +20,11 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// What all but one in a hundred may take.
 const GOAL: Duration = Duration::from_millis(1);
 /// Whoever shares the machine disturbs one measurement, but hardly all.
-const ATTEMPTS: u32 = 3;
+const ATTEMPTS: usize = 3;
+/// Registrations a second, of a thousand, below which a measurement says nothing and is no attempt.
+const PACE_MIN: f64 = 900.0;
+/// Measurements in all, attempts or not.
+const MEASUREMENTS: u8 = 6;
 
 fn message(first_line: &str, method: &str, peer: SocketAddr, rest: &str) -> String {
     let user = peer.ip();
@@ -65,8 +69,15 @@ fn promotion(server: &UdpSocket, client: &UdpSocket, at: SocketAddr) -> Result<D
     Ok(took)
 }
 
-/// The times of all registrations of one network, the shortest first.
-fn measure(lab: &Lab, network: u8) -> Result<Vec<Duration>> {
+/// What the registrations of one network took.
+struct Measured {
+    /// Registrations a second.
+    rate: f64,
+    /// What all but one in a hundred took at most.
+    most: Duration,
+}
+
+fn measure(lab: &Lab, network: u8) -> Result<Measured> {
     let at = lab.pbx().sip(Family::V4);
     let server = lab.pbx().in_namespace(|| UdpSocket::bind(at))??;
     server.set_read_timeout(Some(PATIENCE))?;
@@ -82,9 +93,9 @@ fn measure(lab: &Lab, network: u8) -> Result<Vec<Duration>> {
     }
     let rate = f64::from(REGISTRATIONS) / started.elapsed().as_secs_f64();
     times.sort_unstable();
-    let [half, most, all] = [50, 99, 100].map(|percent| times[times.len() * percent / 100 - 1].as_micros());
-    println!("promotion at {rate:.0}/s: median {half} us, 99 % {most} us, longest {all} us");
-    Ok(times)
+    let [half, most, all] = [50, 99, 100].map(|percent| times[times.len() * percent / 100 - 1]);
+    println!("promotion at {rate:.0}/s: median {half:?}, 99 % {most:?}, longest {all:?}");
+    Ok(Measured { rate, most })
 }
 
 #[test]
@@ -95,7 +106,10 @@ fn at_a_thousand_registrations_a_second_a_peer_is_let_in_within_a_millisecond() 
     lab.pbx().network(&["route", "add", "10.0.0.0/8", "via", &by]).unwrap();
     // All of these addresses are the stranger's, as those of one prefix can be (AnyIP).
     lab.stranger().network(&["route", "add", "local", "10.0.0.0/8", "dev", "lo"]).unwrap();
-    let mut networks = (1..=u8::try_from(ATTEMPTS).unwrap()).map(|network| measure(&lab, network).unwrap());
-    let is_fast = |times: Vec<Duration>| times[times.len() * 99 / 100 - 1] < GOAL;
-    assert!(networks.any(is_fast), "one in a hundred takes longer than {GOAL:?}");
+    let measured = (1..=MEASUREMENTS).map(|network| measure(&lab, network).unwrap());
+    let mut attempts = measured.filter(|measured| measured.rate >= PACE_MIN).take(ATTEMPTS);
+    assert!(
+        attempts.any(|measured| measured.most < GOAL),
+        "never {PACE_MIN} a second, or one in a hundred takes longer than {GOAL:?}"
+    );
 }

@@ -3,7 +3,6 @@
 use proptest::prelude::*;
 
 use super::reading;
-use crate::sip::Message;
 
 /// A header that is well-formed, with what it says; written in one of the ways that it may be written.
 fn header() -> impl Strategy<Value = (String, String)> {
@@ -33,11 +32,11 @@ fn header() -> impl Strategy<Value = (String, String)> {
         }),
         ("[a-z ,;<>]{0,8}", "[a-z0-9/=]{1,8}").prop_map(|(realm, nonce)| {
             let value = format!("Digest realm=\"{realm}\", nonce=\"{nonce}\", algorithm=MD5");
-            (["WWW-Authenticate", "www-authenticate"], value, format!("challenge {realm}/{nonce}"))
+            (["WWW-Authenticate", "www-authenticate"], value, format!("challenge {nonce}"))
         }),
-        ("[a-z ,;<>]{0,8}", "[a-z0-9/=]{1,8}").prop_map(|(user, nonce)| {
-            let value = format!("Digest nonce=\"{nonce}\",username=\"{user}\",uri=\"sip:x\"");
-            (["Authorization", "AUTHORIZATION"], value, format!("answer {user}/{nonce}"))
+        ("[a-z ,;<>]{0,8}", "[a-z0-9/=]{1,8}").prop_map(|(response, nonce)| {
+            let value = format!("Digest nonce=\"{nonce}\",response=\"{response}\",uri=\"sip:x\"");
+            (["Authorization", "AUTHORIZATION"], value, format!("answer {nonce}/{response}"))
         }),
     ];
     let spaces = prop::sample::select(vec![":", ": ", " : ", ":\t", ":\r\n ", " \t:\n\t"]);
@@ -83,9 +82,10 @@ proptest! {
         headers in prop::collection::vec(header(), 0..6),
     ) {
         let headers: String = headers.iter().map(|(header, _)| header.as_str()).collect();
-        let bytes = format!("SIP/2.0 200 OK\r\n{headers}\r\nExpires: 1\r\n").into_bytes();
+        let head = format!("SIP/2.0 200 OK\r\n{headers}\r\n");
+        let end = head.len();
+        let bytes = (head + "Expires: 1\r\n").into_bytes();
         let whole = reading(&bytes).unwrap();
-        let end = bytes.len() - Message::parse(&bytes).unwrap().body().len();
         for cut in 0..bytes.len() {
             let part = reading(&bytes[..cut]);
             prop_assert_eq!(part.is_some(), cut >= "SIP/2.0 200 OK\r\n".len());

@@ -38,9 +38,9 @@ fn what_was_saved_is_loaded() {
     assert_eq!(store.load(at(5, 5)).unwrap(), Loaded::default());
     let other = Stored { witness: Witness::Wire, contact: String::new(), ..stored(30) };
     let all = vec![stored(60), other];
-    store.save(&all, at(5, 5)).unwrap();
+    store.save(1, &all, at(5, 5)).unwrap();
     assert_eq!(store.load(at(5, 5)).unwrap(), Loaded { stored: all, damaged: None });
-    store.save(&[], at(6, 6)).unwrap();
+    store.save(1, &[], at(6, 6)).unwrap();
     assert_eq!(store.load(at(6, 6)).unwrap(), Loaded::default());
     let names = fs::read_dir(directory.path().join("below")).unwrap();
     assert_eq!(names.map(|entry| entry.unwrap().file_name()).collect::<Vec<_>>(), ["state"]);
@@ -52,7 +52,7 @@ fn what_was_saved_is_loaded() {
 fn a_lifetime_never_grows_whatever_the_clocks_do() {
     let check = |same_boot: bool, now: Now, expected: Option<u64>| {
         let Place { mut store, directory: _directory } = place();
-        store.save(&[stored(60)], at(1_000, 5_000)).unwrap();
+        store.save(1, &[stored(60)], at(1_000, 5_000)).unwrap();
         if !same_boot {
             store.boot_id = "another".to_owned();
         }
@@ -75,7 +75,7 @@ fn a_lifetime_never_grows_whatever_the_clocks_do() {
 #[test]
 fn a_damaged_file_is_moved_aside_and_nothing_of_it_believed() {
     let Place { store, directory: _directory } = place();
-    store.save(&[stored(60), stored(30)], at(5, 5)).unwrap();
+    store.save(1, &[stored(60), stored(30)], at(5, 5)).unwrap();
     let whole = fs::read(&store.path).unwrap();
     let aside = store.path.with_added_extension("damaged");
     let damaged = Loaded { stored: Vec::new(), damaged: Some(aside.clone()) };
@@ -84,7 +84,7 @@ fn a_damaged_file_is_moved_aside_and_nothing_of_it_believed() {
         assert_eq!(store.load(at(5, 5)).unwrap(), damaged, "{what}");
         assert_eq!(fs::read(&aside).unwrap(), bytes, "{what}");
         assert!(!store.path.exists(), "{what}");
-        store.save(&[stored(60)], at(5, 5)).unwrap();
+        store.save(1, &[stored(60)], at(5, 5)).unwrap();
         assert_eq!(store.load(at(5, 5)).unwrap().stored, [stored(60)], "{what}");
     };
     for length in 0..whole.len() {
@@ -104,25 +104,71 @@ fn a_damaged_file_is_moved_aside_and_nothing_of_it_believed() {
 #[test]
 fn a_write_that_was_interrupted_leaves_what_was_before() {
     let Place { store, directory: _directory } = place();
-    store.save(&[stored(60)], at(5, 5)).unwrap();
+    store.save(1, &[stored(60)], at(5, 5)).unwrap();
     fs::write(store.path.with_added_extension("new"), "{\"format\":1,").unwrap();
     assert_eq!(store.load(at(5, 5)).unwrap().stored, [stored(60)]);
-    store.save(&[stored(30)], at(5, 5)).unwrap();
+    store.save(1, &[stored(30)], at(5, 5)).unwrap();
     assert_eq!(store.load(at(5, 5)).unwrap().stored, [stored(30)]);
 }
 
 #[test]
 fn a_full_disk_is_an_error_that_leaves_what_was_before() {
     let Place { store, directory: _directory } = place();
-    store.save(&[stored(60)], at(5, 5)).unwrap();
+    store.save(1, &[stored(60)], at(5, 5)).unwrap();
     let new = store.path.with_added_extension("new");
     std::os::unix::fs::symlink("/dev/full", &new).unwrap();
-    let error = store.save(&[stored(30)], at(5, 5)).unwrap_err().to_string();
+    let error = store.save(1, &[stored(30)], at(5, 5)).unwrap_err().to_string();
     assert!(error.contains("cannot write") && error.contains("No space left"), "{error}");
     assert_eq!(store.load(at(5, 5)).unwrap().stored, [stored(60)]);
     fs::remove_file(new).unwrap();
-    store.save(&[stored(30)], at(5, 5)).unwrap();
+    store.save(1, &[stored(30)], at(5, 5)).unwrap();
     assert_eq!(store.load(at(5, 5)).unwrap().stored, [stored(30)]);
+}
+
+#[test]
+fn what_is_older_is_not_written_over_what_is_newer() {
+    let Place { store, directory: _directory } = place();
+    store.save(2, &[stored(60)], at(5, 5)).unwrap();
+    store.clone().save(1, &[], at(5, 5)).unwrap();
+    assert_eq!(store.load(at(5, 5)).unwrap().stored, [stored(60)]);
+    store.clone().save(2, &[stored(30)], at(5, 5)).unwrap();
+    assert_eq!(store.load(at(5, 5)).unwrap().stored, [stored(30)]);
+}
+
+#[test]
+fn many_that_write_at_once_leave_a_whole_file() {
+    let Place { store, directory: _directory } = place();
+    std::thread::scope(|scope| {
+        for revision in 0..8 {
+            let store = store.clone();
+            // Of lengths that differ, so that two in one file would damage it.
+            let all = vec![stored(60); usize::try_from(revision).unwrap() * 50 + 1];
+            scope.spawn(move || {
+                for _ in 0..10 {
+                    store.save(revision, &all, at(5, 5)).unwrap();
+                }
+            });
+        }
+    });
+    let loaded = store.load(at(5, 5)).unwrap();
+    assert_eq!(loaded, Loaded { stored: vec![stored(60); 7 * 50 + 1], damaged: None });
+}
+
+#[test]
+fn no_line_is_longer_than_what_is_reckoned_with() {
+    let longest = Stored {
+        aor: "\u{1}".repeat(TEXT_MAX),
+        contact: "\u{1}".repeat(TEXT_MAX),
+        flow: Flow { address: IpAddr::from([0xffff; 8]), port: u16::MAX, transport: SipTransport::Tcp },
+        witness: Witness::Pbx("n".repeat(64)),
+        remaining: Duration::from_millis(u64::MAX),
+    };
+    let line = serde_json::to_vec(&longest).unwrap();
+    assert!(line.len() < LINE_MAX, "{}", line.len());
+    let Place { store, directory: _directory } = place();
+    let now = Now { boot_ns: u64::MAX, wall: SystemTime::UNIX_EPOCH + Duration::from_nanos(u64::MAX) };
+    store.save(1, &[], now).unwrap();
+    assert!(fs::metadata(&store.path).unwrap().len() <= HEADER_MAX as u64);
 }
 
 #[test]

@@ -256,8 +256,7 @@ fn nobody_is_banned_who_is_registered_or_listed() {
         }
         for cseq in 1..=9 {
             world.guess(from, cseq);
-            let account = "alice".to_owned();
-            world.report(&Witness::Pbx("pbx".to_owned()), Report::Failed { flow: from, account });
+            world.report(&Witness::Pbx("pbx".to_owned()), Report::Failed(from));
         }
         assert_eq!(!world.bans.is_empty(), banned, "{from:?}");
     };
@@ -285,7 +284,7 @@ fn one_wrong_phone_among_a_thousand_behind_one_address_locks_nobody_out() {
 #[test]
 fn what_a_pbx_reports_counts_and_clears_like_what_is_seen() {
     let pbx = Witness::Pbx("pbx".to_owned());
-    let failed = || Report::Failed { flow: x(), account: "alice".to_owned() };
+    let failed = || Report::Failed(x());
     let mut world = World::new();
     world.guess(x(), 1);
     world.report(&pbx, failed());

@@ -229,7 +229,7 @@ proptest! {
                 }
             }
             prop_assert_eq!(&world.addresses, &expected);
-            prop_assert_eq!(&world.addresses, &world.trust.addresses().collect());
+            prop_assert_eq!(&world.addresses, &world.trust.kernel.addresses().collect());
         }
     }
 

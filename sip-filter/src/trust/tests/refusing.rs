@@ -26,7 +26,7 @@ fn who_was_refused_is_not_registered_and_is_let_in_when_there_is_room() {
     world.report(&pbx, Report::Challenged(y()));
     assert_eq!(world.lanes, [y().address]);
     for _ in 0..3 {
-        world.report(&pbx, Report::Failed { flow: y(), account: "bob".to_owned() });
+        world.report(&pbx, Report::Failed(y()));
     }
     assert_eq!(world.bans, [y().address]);
     // A refresh of whoever is in needs no room.
@@ -95,11 +95,11 @@ fn a_refused_flow_is_tried_again() {
     world.accept(x(), &[("sip:1@h", 60)]);
     world.accept_for("bob@h", other, &[("sip:2@h", 600)]);
     assert_eq!(world.flows.keys().collect::<Vec<_>>(), [&x()]);
-    assert_eq!(world.flows, world.trust.flows().collect());
+    assert_eq!(world.flows, world.trust.kernel.flows().collect());
     world.pass(60 + GRACE_S);
     world.pass(1);
     assert_eq!(world.flows.keys().collect::<Vec<_>>(), [&other]);
-    assert_eq!(world.flows, world.trust.flows().collect());
+    assert_eq!(world.flows, world.trust.kernel.flows().collect());
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! Rows for replies to REGISTER.
 
 use super::*;
+use crate::trust::keeper::TEXT_MAX;
 
 const X: &str = "198.51.100.1";
 const Y: &str = "198.51.100.2";

@@ -1,7 +1,10 @@
 //! Rows for reports of PBXs and of the operator, trunks, limits and restarts.
 
 use super::*;
-use crate::trust::keeper::Limits;
+use crate::{
+    sip::Message,
+    trust::{keeper::Limits, state::Stored},
+};
 
 const X: &str = "198.51.100.1";
 const Y: &str = "198.51.100.2";
@@ -162,6 +165,57 @@ fn a_trunk_is_where_its_addresses_of_record_are_registered() {
 }
 
 #[test]
+fn a_trunk_is_recognised_however_its_address_of_record_is_written() {
+    let wire = |to: &str| {
+        let bytes = format!(
+            "SIP/2.0 200 OK\r\nTo: {to}\r\nCall-ID: a\r\nCSeq: 1 REGISTER\r\n\
+             Contact: <sip:p@h>;expires=60\r\nContent-Length: 0\r\n\r\n"
+        );
+        Message::parse(bytes.as_bytes()).as_ref().and_then(Reply::of).unwrap()
+    };
+    let check = |registration: &str, written: &str, expected: bool| {
+        let said = |what: &str, act: &dyn Fn(&mut World)| {
+            let mut world = World::new();
+            world.policy.trunks[1].registrations = vec![registration.to_owned()];
+            let effects = world.trust.configure(Settings::of(&world.policy), world.now);
+            world.apply(effects);
+            act(&mut world);
+            let trunk = world.trust.listing(world.now).into_iter().map(|entry| entry.trunk).next();
+            let own = expected.then(|| "anywhere".to_owned());
+            assert_eq!(trunk, Some(own), "{registration}, which {what} writes {written}");
+            let at = world.trunks.get("anywhere").is_some_and(|addresses| *addresses == [x().address]);
+            assert_eq!(at, expected, "{registration}, which {what} writes {written}");
+        };
+        said("the wire", &|world| {
+            world.reply(x(), &wire(&format!("<{written}>")));
+        });
+        said("a PBX", &|world| {
+            world.report(&pbx("a"), registered(written, "sip:p@h", x(), 60));
+        });
+        said("the operator", &|world| {
+            world.report(&Witness::Operator, registered(written, "", x(), 60));
+        });
+    };
+    let writings = [
+        "sip:+4930@pbx.example",
+        "sip:%2B4930@pbx.example",
+        "sips:%2b49%330@PBX.example:5061;user=phone",
+        "sip:+4930:secret@pbx.example",
+        "tel:+4930",
+        "tel:+49-30;phone-context=x",
+    ];
+    for written in writings {
+        for registration in ["+4930", "%2B4930", "+4930@pbx.example", "%2b4930@PBX.example:5060"] {
+            check(registration, written, true);
+        }
+        check("4930", written, false);
+    }
+    check("+4930@other.example", "sip:+4930@pbx.example", false);
+    check("a%40b", "sip:A%40B@pbx.example", true);
+    check("a@b", "sip:a%40b@b", false);
+}
+
+#[test]
 fn a_trunk_that_has_addresses_registers_from_none_other() {
     let mut world = World::new();
     let aor = "sip:provider@pbx.example";
@@ -257,4 +311,27 @@ fn what_was_stored_comes_back_and_knows_whose_contacts_are_whose() {
     restarted.pass(30);
     restarted.accept(y(), &[("sip:1@h", 30), ("sip:2@h", 90)]);
     restarted.check(&[(X, 30), (Y, 90), ("2001:db8::1", 30)]);
+}
+
+#[test]
+fn what_an_earlier_build_stored_is_read_in_todays_writing() {
+    let check = |aor: &str, expected: Option<&str>| {
+        let (contact, witness, remaining) = ("sip:1@h".to_owned(), Witness::Wire, Duration::from_secs(60));
+        let stored = Stored { aor: aor.to_owned(), contact, flow: x(), witness, remaining };
+        let mut world = World::new();
+        let effects = world.trust.restore(vec![stored], world.now);
+        world.apply(effects);
+        let entry = world.trust.listing(world.now).into_iter().next();
+        assert_eq!(entry.map(|entry| entry.aor).as_deref(), expected, "{aor}");
+        if expected.is_some() {
+            world.check(&[(X, 60)]);
+        }
+    };
+    check("alice@pbx.example", Some("alice@pbx.example"));
+    check("a%2Fb%40c@x", Some("a/b%40c@x"));
+    check("+49-30;phone-context=x@gw", Some("+49-30%3bphone-context=x@gw"));
+    check("müller@x", Some("m%c3%bcller@x"));
+    check("a@b@c", None);
+    check("\u{0}", Some("%00"));
+    check("", None);
 }
