@@ -50,7 +50,21 @@ const MODULES: &[&str] = &[
     "res_pjsip_authenticator_digest",
     "res_pjsip_registrar",
     "res_pjsip_endpoint_identifier_user",
+    "res_pjsip_pubsub",
+    "chan_pjsip",
+    "res_pjsip_sdp_rtp",
+    "res_rtp_asterisk",
+    "codec_ulaw",
+    "pbx_config",
+    "app_echo",
 ];
+
+/// Whom phones can call.
+const EXTENSIONS: &str = "\
+[default]
+exten => 600,1,Answer()
+ same => n,Echo()
+";
 
 const SIP: &str = "\
 [global]
@@ -81,6 +95,7 @@ auth={user}
 aors={user}
 disallow=all
 allow=ulaw
+rtp_symmetric=yes
 [{user}]
 type=auth
 auth_type=userpass
@@ -138,6 +153,8 @@ impl Asterisk {
             ("manager.conf", manager),
             ("logger.conf", "[logfiles]\nconsole => notice,warning,error\n".to_owned()),
             ("pjsip.conf", fill(SIP) + &users),
+            ("extensions.conf", EXTENSIONS.to_owned()),
+            ("rtp.conf", "[general]\nrtpstart=10000\nrtpend=10019\n".to_owned()),
         ] {
             fs::write(run.join(name), text).with_context(|| format!("write {name}"))?;
         }
@@ -171,6 +188,11 @@ impl Asterisk {
         })
         .with_context(|| format!("asterisk printed:\n{}", process.tail()))?;
         Ok(Self { process })
+    }
+
+    /// The last lines that it printed, for an error.
+    pub fn tail(&self) -> String {
+        self.process.tail()
     }
 
     /// Ends it as an operator does, so that it keeps what it knows for the next one on the same host.

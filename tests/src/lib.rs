@@ -36,7 +36,7 @@
 //! | [`process`], [`wait`] | programs with their output in files; polling with a deadline |
 //! | [`filter`] | the `sip-filter` under test, by its commands and JSON only |
 //! | [`pbx`], [`call`], [`scan`] | Kamailio and phones; calls; `svmap` sweeps and single probes |
-//! | [`asterisk`], [`phone`] | a PBX that reports who registers; phones that register, over TLS too |
+//! | [`asterisk`], [`phone`], [`softphone`] | a PBX that reports who registers; phones that register, over TLS too |
 //! | [`handset`], [`attack`] | phones that register and call; `svcrack`, `svwar` and floods |
 //! | [`capture`], [`frames`], [`receiver`] | what the kernel's stack got; frames and paced packets to send and to receive |
 //! | [`report`] | the table that the demo prints |
@@ -56,6 +56,7 @@ pub mod process;
 pub mod receiver;
 pub mod report;
 pub mod scan;
+pub mod softphone;
 pub mod wait;
 
 /// The policy of the demo, in force on `eth0`: SIP over UDP and TCP, media, one trunk, mode `enforce`, on exit `open`.
@@ -78,4 +79,5 @@ pub use process::{Outcome, Process};
 pub use receiver::Receiver;
 pub use report::Report;
 pub use scan::{Sweep, ask_from, invite_with_body, options, sweep};
+pub use softphone::Softphone;
 pub use wait::wait_until;

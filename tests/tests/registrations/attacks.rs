@@ -18,7 +18,7 @@ const ON_ITS_WAY: usize = 5;
 /// The same amid a flood, where the daemon has to wait for a CPU; out of two hundred.
 const ON_ITS_WAY_IN_A_FLOOD: usize = 20;
 
-fn request(method: &str) -> String {
+pub(super) fn request(method: &str) -> String {
     format!(
         "{method} sip:100@198.51.100.10 SIP/2.0\r\nVia: SIP/2.0/UDP 198.18.0.1:5060;branch=z9hG4bK-flood;rport\r\n\
          Max-Forwards: 70\r\nFrom: <sip:100@198.18.0.1>;tag=flood\r\nTo: <sip:100@198.51.100.10>\r\n\

@@ -1,16 +1,22 @@
 //! Phones that register over TLS, where only the PBX sees that they do.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use tests::asterisk::{AMI, TLS_PORT};
-use tests::{Account, Asterisk, Family, Filter, Lab, Phone, Receiver, Way, wait_until};
+use tests::attack::{crack, forged};
+use tests::{
+    Account, Asterisk, Capture, Family, Filter, Flood, Lab, Packet, Phone, Receiver, Softphone, Transport,
+    Way, wait_until,
+};
 
-use super::{WITHIN, prove};
+use super::{WITHIN, attacks::request, prove};
 use crate::wire::traffic::{flow, let_pass};
 
 const ALICE: Account<'_> = Account { user: "alice", password: "secret" };
 const LIAR: Account<'_> = Account { user: "alice", password: "guess" };
 const CONTACT: &str = "sip:alice@203.0.113.77:5071";
+/// Passwords that the cracker knows.
+const WORDS: usize = 200;
 /// In the policy's media listener.
 const MEDIA_PORT: u16 = 10_002;
 
@@ -68,6 +74,41 @@ fn a_phone_that_registers_over_tls_is_let_in_and_shut_out_as_the_pbx_reports() {
     .unwrap();
     media.stop().unwrap();
     assert!(filter.registrations().unwrap().is_empty());
+}
+
+#[test]
+fn a_softphone_registers_calls_roams_and_calls_again_over_tls_amid_a_flood_while_a_cracker_gets_banned() {
+    let Some((filter, asterisk, lab)) = scene() else { return };
+    let (phones, strangers, pbx) = (lab.trunk(), lab.stranger(), lab.pbx());
+    let cracker = strangers.address(Family::V4);
+    let mut flood =
+        Flood::start(strangers, &forged(strangers, pbx, &request("INVITE"), 20_000).unwrap()).unwrap();
+    let arriving = Capture::start(pbx).unwrap();
+    let attack = crack(strangers, pbx.sip(Family::V4), "alice", WORDS).unwrap();
+    for place in [40, 41].map(|host| IpAddr::from([198, 51, 100, host])) {
+        phones.add_address(place, 24, &[pbx]).unwrap();
+        let towards = format!("{}/32", pbx.address(Family::V4));
+        phones.network(&["route", "replace", &towards, "dev", "eth0", "src", &place.to_string()]).unwrap();
+        let phone = Softphone::start(phones, ALICE, tls(&lab)).unwrap();
+        phone.registered().unwrap();
+        phone.call("600").unwrap_or_else(|error| panic!("{error:#}: {}", asterisk.tail()));
+        // What it says comes back.
+        wait_until(WITHIN, "its voice, and the echo", || {
+            let packets = arriving.packets()?;
+            let media = |way: fn(&Packet) -> IpAddr| {
+                let is_media = |packet: &&Packet| packet.transport == Transport::Udp && way(packet) == place;
+                packets.iter().filter(is_media).count()
+            };
+            Ok((media(|packet| packet.source) >= 50 && media(|packet| packet.destination) >= 50)
+                .then_some(()))
+        })
+        .unwrap();
+        assert!(filter.registrations().unwrap().iter().any(|line| line.contains(&place.to_string())));
+    }
+    flood.still_runs().unwrap();
+    wait_until(WITHIN, "the ban", || Ok((filter.counter("banned")? > 20).then_some(()))).unwrap();
+    drop(attack);
+    assert_eq!(filter.bans_of(cracker).unwrap().len(), 1);
 }
 
 #[test]

@@ -3,7 +3,7 @@
 
 use std::process::{Command, Stdio};
 
-use super::{asterisk, linker};
+use super::{asterisk, elsewhere, linker};
 use crate::{
     cargo, lint,
     toolchain::{self, Toolchain},
@@ -143,6 +143,17 @@ pub(super) const NEEDS: &[Need] = &[
         fedora: &["sipp"],
         arch: &[],
         elsewhere: "SIPp, https://github.com/SIPp/sipp",
+    },
+    Need {
+        group: Group::Lab,
+        name: "baresip",
+        why: "the phone that speaks SIP over TLS, with Asterisk",
+        // Where there is no Asterisk nobody calls it.
+        found: Found::Check(|| !elsewhere::has_apt() || toolchain::find_program("baresip").is_some()),
+        debian: &[&["baresip-core"]],
+        fedora: &[],
+        arch: &[],
+        elsewhere: "",
     },
     Need {
         group: Group::Lab,
