@@ -101,11 +101,12 @@ pub mod name {
     pub const LANES: &str = "LANES";
     /// The [`LaneTotal`](super::LaneTotal)s of all strangers.
     pub const LANE_TOTALS: &str = "LANE_TOTALS";
-    /// A ring of [`Sighting`](super::Sighting)s: replies that accept a registration.
+    /// A ring of [`Sighting`](super::Sighting)s: replies over UDP that accept a registration.
     pub const ACCEPTED: &str = "ACCEPTED";
-    /// A ring of [`Sighting`](super::Sighting)s that strangers can fill: replies that refuse, requests with credentials.
+    /// A ring of [`Sighting`](super::Sighting)s over UDP that strangers can fill: replies that refuse, requests with
+    /// credentials.
     pub const REFUSED: &str = "REFUSED";
-    /// A ring of [`Sighting`](super::Sighting)s: segments of TCP that hold more, or less, than one reply.
+    /// A ring of [`Sighting`](super::Sighting)s: all that is said over TCP, in order.
     pub const STREAMS: &str = "STREAMS";
     /// A ring of [`Sighting`](super::Sighting)s: some of the requests that were dropped.
     pub const BLOCKED: &str = "BLOCKED";
