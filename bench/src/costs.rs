@@ -7,7 +7,7 @@ use anyhow::Result;
 
 use crate::{
     contenders::{Contender, Standing},
-    filter::{Listed, Running},
+    filter::{Listed, Running, Strangers},
     floors::Floors,
     generator::Generator,
     ground::Wire,
@@ -20,6 +20,8 @@ use crate::{
 
 /// The filter's name in reports.
 pub const FILTER: &str = "sip-filter";
+/// The same where strangers may try to register.
+pub const PROVING_FILTER: &str = "sip-filter, prove";
 
 /// How it is measured.
 #[derive(Clone, Copy, Debug)]
@@ -91,7 +93,7 @@ impl Stage {
 
     fn add_filter(&mut self, plan: &Plan, version: Version, layout: Layout, ways: &[Way]) -> Result<()> {
         let listed = ways.first().map_or(Listed::Allow, |way| way.listed());
-        let filter = match Running::start(&plan.prefixes, listed) {
+        let filter = match Running::start(&plan.prefixes, listed, Strangers::Drop) {
             Ok(filter) => filter,
             Err(error) => {
                 let note = format!("{FILTER} with {} prefixes: {error:#}", self.size);

@@ -47,6 +47,15 @@ pub enum Listed {
     Deny,
 }
 
+/// What strangers may do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Strangers {
+    /// Nothing.
+    Drop,
+    /// Try to register, as the defaults have it.
+    Prove,
+}
+
 /// A daemon on a ground of its own, enforcing.
 pub struct Running {
     // Dropped before the ground that it stands on.
@@ -54,6 +63,7 @@ pub struct Running {
     wire: Wire,
     list: PathBuf,
     listed: Listed,
+    strangers: Strangers,
     start: Duration,
     ground: Ground,
 }
@@ -64,11 +74,11 @@ impl Running {
     /// # Errors
     ///
     /// Where the daemon does not start, with what it printed.
-    pub fn start(prefixes: &[String], listed: Listed) -> Result<Self> {
+    pub fn start(prefixes: &[String], listed: Listed, strangers: Strangers) -> Result<Self> {
         let (ground, wire) = Ground::with_wire()?;
         let list = ground.lab().directory().join("list");
         fs::write(&list, lines(prefixes)).with_context(|| format!("write {}", list.display()))?;
-        let probe = policy(&wire, listed, &format!("\"file:{}\"", list.display()));
+        let probe = policy(&wire, listed, strangers, &format!("\"file:{}\"", list.display()));
         let mut filter = Filter::prepare(ground.lab(), &probe)?;
         if !filter.cli(["check", "--config", &filter.config().display().to_string()])?.succeeded() {
             ensure!(
@@ -80,7 +90,7 @@ impl Running {
                 let _ = writeln!(text, "\"{prefix}\",");
                 text
             });
-            filter.write_config(&policy(&wire, listed, &inline))?;
+            filter.write_config(&policy(&wire, listed, strangers, &inline))?;
         }
         let started = Instant::now();
         filter.launch(&[])?;
@@ -88,7 +98,7 @@ impl Running {
             Ok(filter.cli(["status", "--json"])?.succeeded().then_some(()))
         })
         .with_context(|| format!("sip-filter run printed:\n{}", filter.log()))?;
-        Ok(Self { start: started.elapsed(), filter, wire, list, listed, ground })
+        Ok(Self { start: started.elapsed(), filter, wire, list, listed, strangers, ground })
     }
 
     /// The wire at whose protected end it stands.
@@ -124,7 +134,7 @@ impl Running {
                 .with_context(|| format!("write {}", self.list.display()))?;
         } else {
             let inline = prefixes.iter().map(|prefix| format!("\"{prefix}\",\n")).collect::<String>();
-            self.filter.write_config(&policy(&self.wire, self.listed, &inline))?;
+            self.filter.write_config(&policy(&self.wire, self.listed, self.strangers, &inline))?;
         }
         let mut command = self.filter.command();
         command.args(["apply", "--config", &config, "--json"]);
@@ -168,15 +178,19 @@ fn lines(prefixes: &[String]) -> String {
     prefixes.iter().fold(String::new(), |text, prefix| text + prefix + "\n")
 }
 
-fn policy(wire: &Wire, listed: Listed, entries: &str) -> String {
+fn policy(wire: &Wire, listed: Listed, strangers: Strangers, entries: &str) -> String {
     let interface = wire.name();
     let [client, _] = wire.addresses();
     let (denied, allowed) = match listed {
         Listed::Allow => (String::new(), format!("\"{client}\", {entries}")),
         Listed::Deny => (format!("\n[deny]\nsources = [{entries}]\n"), format!("\"{client}\"")),
     };
+    let strangers = match strangers {
+        Strangers::Drop => "drop",
+        Strangers::Prove => "prove",
+    };
     format!(
         "interfaces = [\"{interface}\"]\nmode = \"enforce\"\non_exit = \"open\"\n{LISTENERS}{denied}\n\
-         [[trunk]]\nname = \"{TRUNK}\"\nallow = [{allowed}]\n"
+         [strangers]\nsignalling = \"{strangers}\"\n\n[[trunk]]\nname = \"{TRUNK}\"\nallow = [{allowed}]\n"
     )
 }

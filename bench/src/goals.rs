@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use crate::{
-    costs::FILTER,
+    costs::{FILTER, PROVING_FILTER},
     floors::Floor,
     path::Way,
     plan::{Layout, Version},
@@ -108,7 +108,8 @@ fn of_cost(results: &Results, cost: &Cost) -> Vec<Goal> {
 }
 
 fn of_dialogues(results: &Results) -> impl Iterator<Item = Goal> {
-    let ours = results.dialogues.iter().filter(|dialogue| dialogue.subject == FILTER);
+    let ours =
+        results.dialogues.iter().filter(|dialogue| [FILTER, PROVING_FILTER].contains(&&*dialogue.subject));
     let ours = ours.filter(|dialogue| dialogue.flood_per_s <= LOSS_FLOOD_MAX);
     ours.filter_map(|ours| {
         let floor = results.dialogues.iter().find(|other| {
@@ -116,7 +117,10 @@ fn of_dialogues(results: &Results) -> impl Iterator<Item = Goal> {
                 && (other.size, other.flood_per_s) == (ours.size, ours.flood_per_s)
         })?;
         Some(Goal {
-            what: format!("dialogue at {} packets/s: loss above the floor's", ours.flood_per_s),
+            what: format!(
+                "dialogue at {} packets/s, {}: loss above the floor's",
+                ours.flood_per_s, ours.subject
+            ),
             limit: LOSS_POINTS,
             measured: ours.loss_percent() - floor.loss_percent(),
             unit: "points",

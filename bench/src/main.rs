@@ -10,8 +10,9 @@ use std::{
 
 use anyhow::{Context, Result};
 use bench::{
-    costs::{Manner, Stage},
+    costs::{FILTER, Manner, PROVING_FILTER, Stage},
     dialogue::Answers,
+    filter::{Listed, Running, Strangers},
     floors::{Floor, Floors},
     generator::Generator,
     goals,
@@ -154,10 +155,15 @@ fn measure(options: &Options) -> Result<Results> {
 
 fn dialogues(options: &Options, stage: &Stage, floors: &mut Floors) -> Result<Vec<bench::results::Dialogue>> {
     let plan = Plan::new(Version::V4, Layout::Packed, DIALOGUE_SIZE);
+    // What strangers may send to prove themselves: where they may, each packet to the SIP port is looked through.
     let traffic = Traffic { payload: Payload::Options, ..Traffic::short(plan.strangers) };
     let mut generator = Generator::new(traffic)?;
     let mut subjects = vec![(Floor::Known.name().to_owned(), floors.stand(Floor::Known)?.clone())];
     subjects.extend(stage.dialogue_subjects());
+    let wanted =
+        options.wants(FILTER).then(|| Running::start(&plan.prefixes, Listed::Allow, Strangers::Prove));
+    let proving = wanted.transpose()?;
+    subjects.extend(proving.iter().map(|filter| (PROVING_FILTER.to_owned(), filter.wire().clone())));
     let length = Duration::from_millis(options.slice_ms * 10);
     let mut dialogues = Vec::new();
     for &flood_per_s in &options.floods {
@@ -200,7 +206,6 @@ fn write(path: &Path, text: &str) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use bench::costs::FILTER;
 
     #[test]
     fn naming_packets_leaves_the_subjects_open() {
