@@ -3,6 +3,7 @@
 use super::TrunkFile;
 use crate::policy::mistake::Report;
 use crate::policy::{Strangers, Trunk};
+use crate::sip::{canonical_aor, could_be_one};
 
 /// Reads the addresses of record of one trunk; those of the trunks before it are taken.
 pub(super) fn registrations(file: &TrunkFile, earlier: &[Trunk], report: &mut Report) -> Vec<String> {
@@ -59,12 +60,7 @@ fn is_aor(text: &str) -> bool {
     !user.is_empty() && user.bytes().all(in_user) && domain.is_none_or(is_domain)
 }
 
-/// Whether a registration could belong to both: one without a domain stands for every domain.
+/// Whether a registration could belong to both.
 fn meet(one: &str, other: &str) -> bool {
-    let parts = |aor: &str| {
-        let (user, domain) = aor.rsplit_once('@').unwrap_or((aor, ""));
-        (user.to_ascii_lowercase(), domain.to_ascii_lowercase())
-    };
-    let ((one, at), (other, other_at)) = (parts(one), parts(other));
-    one == other && (at.is_empty() || other_at.is_empty() || at == other_at)
+    could_be_one(&canonical_aor(one), &canonical_aor(other))
 }

@@ -145,6 +145,7 @@ fn an_address_of_record_belongs_to_one_trunk() {
     check("100@b.example", "100", true);
     check("100@b.example", "100@B.EXAMPLE", true);
     check("alice", "Alice", true);
+    check("+4930@b.example", "%2B4930", true);
     check("100@b.example", "100@c.example", false);
     check("100", "101", false);
 }
