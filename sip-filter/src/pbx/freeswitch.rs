@@ -17,6 +17,7 @@ use super::link::{Outlet, login_of};
 use super::messages::{Bodies, Connection, Message};
 use super::sources::{flow, transport};
 use crate::policy::Pbx;
+use crate::trust::SipTransport;
 
 const PROTOCOL: &str = "ESL";
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
@@ -181,18 +182,22 @@ impl Entry {
     fn row(&self, now: SystemTime) -> Option<Row> {
         let expires = SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(self.expires.parse().ok()?))?;
         let lifetime = expires.duration_since(now).ok().filter(|left| !left.is_zero())?;
-        // `network_proto` says "udp" of WebSockets too; FreeSWITCH's own `fs_path` in the URL knows better.
-        let last = self.url.rfind("transport").map(|at| &self.url[at + "transport".len()..]);
-        let named = last.and_then(|rest| rest.strip_prefix("%3D").or_else(|| rest.strip_prefix('=')));
-        let named =
-            named.map(|rest| rest.split(|end: char| !end.is_ascii_alphabetic()).next().unwrap_or(rest));
-        let by = named.and_then(transport).or_else(|| transport(&self.network_proto))?;
+        let by = self.websocket().or_else(|| transport(&self.network_proto))?;
         Some(Row {
             aor: format!("{}@{}", self.reg_user, self.realm),
             contact: self.url.clone(),
             flow: flow(&self.network_ip, &self.network_port, by),
             lifetime,
         })
+    }
+
+    /// `network_proto` says "udp" of WebSockets too; FreeSWITCH's own `fs_path`, behind what the phone wrote, knows better.
+    fn websocket(&self) -> Option<SipTransport> {
+        let (_, path) = self.url.rsplit_once(";fs_path=")?;
+        let path = path.split([';', '>']).next()?;
+        let (_, named) = path.rsplit_once("transport%3D").or_else(|| path.rsplit_once("transport%3d"))?;
+        let named = named.split(|end: char| !end.is_ascii_alphabetic()).next()?;
+        transport(named).filter(|by| matches!(by, SipTransport::Ws | SipTransport::Wss))
     }
 }
 
