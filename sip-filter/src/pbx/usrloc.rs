@@ -25,7 +25,7 @@ use crate::trust::{Flow, SipTransport};
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
 /// How often the whole table is compared, so that a lost datagram does no lasting harm.
 const DUMP_INTERVAL: Duration = Duration::from_secs(60);
-/// Dumping is to take no more than this part of the time.
+/// Dumping is to take no more than this part of the time, whatever was heard.
 const DUMP_SHARE: u32 = 20;
 /// Changes that come together are looked at together.
 const SETTLING: Duration = Duration::from_millis(50);
@@ -67,7 +67,7 @@ pub(super) async fn session(
         ledger: Ledger::default(),
         changed: BTreeSet::new(),
         look_at: None,
-        dump_at: now,
+        dumps: Dumps { at: now, not_before: now },
         keepalive_at: now + KEEPALIVE_INTERVAL,
         to,
     };
@@ -98,7 +98,7 @@ struct Session<'a, D> {
     ledger: Ledger,
     changed: BTreeSet<String>,
     look_at: Option<Instant>,
-    dump_at: Instant,
+    dumps: Dumps,
     keepalive_at: Instant,
     to: SocketAddr,
 }
@@ -107,8 +107,8 @@ impl<D: Dialect> Session<'_, D> {
     async fn run(mut self, events: UdpSocket) -> Result<Infallible, Fault> {
         let mut buffer = vec![0; EVENT_BYTES_MAX];
         loop {
-            let look_at = self.look_at.unwrap_or(self.dump_at);
-            let wake = look_at.min(self.dump_at).min(self.keepalive_at);
+            let look_at = self.look_at.unwrap_or(self.dumps.at);
+            let wake = look_at.min(self.dumps.at).min(self.keepalive_at);
             tokio::select! {
                 received = events.recv(&mut buffer) => {
                     // A socket error is about one datagram.
@@ -128,7 +128,7 @@ impl<D: Dialect> Session<'_, D> {
             self.changed.insert(aor);
             self.look_at.get_or_insert(soon);
         } else {
-            self.dump_at = self.dump_at.min(soon);
+            self.dumps.bring_forward(soon);
         }
     }
 
@@ -136,7 +136,7 @@ impl<D: Dialect> Session<'_, D> {
         if now >= self.keepalive_at {
             self.keepalive_at = now + KEEPALIVE_INTERVAL;
             self.outlet.complain(self.dialect.subscribe(&mut self.rpc, self.to).await?);
-        } else if now >= self.dump_at {
+        } else if now >= self.dumps.at {
             self.dump().await?;
         } else {
             self.look_at = None;
@@ -152,7 +152,8 @@ impl<D: Dialect> Session<'_, D> {
         let value = self.dialect.dump(&mut self.rpc).await?;
         let now = Instant::now();
         let rows = self.dialect.rows(&value);
-        (self.look_at, self.dump_at) = (None, now + DUMP_INTERVAL.max((now - began) * DUMP_SHARE));
+        self.dumps = Dumps::after(began, now);
+        self.look_at = None;
         self.changed.clear();
         if self.outlet.is_connected() {
             return self.report(Scope::Everything, &rows, now).await;
@@ -182,6 +183,26 @@ impl<D: Dialect> Session<'_, D> {
             self.outlet.report(report).await?;
         }
         Ok(())
+    }
+}
+
+/// When the whole table is asked for.
+#[derive(Debug, Clone, Copy)]
+struct Dumps {
+    at: Instant,
+    not_before: Instant,
+}
+
+impl Dumps {
+    /// Behind one that took from `began` to `now`.
+    fn after(began: Instant, now: Instant) -> Self {
+        let not_before = now + (now - began) * DUMP_SHARE;
+        Self { at: not_before.max(now + DUMP_INTERVAL), not_before }
+    }
+
+    /// To then, or as soon afterwards as is affordable.
+    fn bring_forward(&mut self, to: Instant) {
+        self.at = self.at.min(to.max(self.not_before));
     }
 }
 
@@ -259,6 +280,22 @@ mod tests {
                 transport,
             });
             assert_eq!(received_flow(received, socket), expected, "{received}");
+        }
+    }
+
+    #[test]
+    fn the_table_is_asked_for_within_its_share_of_the_time_whatever_is_heard() {
+        let (began, second) = (Instant::now(), Duration::from_secs(1));
+        for (took, heard_after, at_after) in
+            [(1, 0, 20), (1, 5, 20), (1, 30, 30), (1, 70, 60), (4, 0, 80), (4, 100, 80)]
+        {
+            let now = began + took * second;
+            let mut dumps = Dumps::after(began, now);
+            assert_eq!(dumps.at, now + second * 60.max(took * DUMP_SHARE));
+            for _ in 0..2 {
+                dumps.bring_forward(now + heard_after * second);
+                assert_eq!(dumps.at, now + at_after * second, "{took} {heard_after}");
+            }
         }
     }
 
