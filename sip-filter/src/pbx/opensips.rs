@@ -12,12 +12,11 @@ use super::Fault;
 use super::ledger::Row;
 use super::link::Outlet;
 use super::rpc::{Objection, Rpc};
-use super::usrloc::{self, Dialect, Names, row, unanswered};
+use super::usrloc::{self, Dialect, Found, Listing, Names, list, no_dump, row, unanswered};
 use crate::policy::Pbx;
 
 /// `mi_http`'s own default for `root`.
 const PATH: &str = "/mi";
-const TABLE: &str = "location";
 const NAMES: Names = Names { contact: "Contact" };
 /// Longer than between two subscriptions.
 const SUBSCRIPTION_S: u32 = 60;
@@ -41,14 +40,16 @@ pub(super) async fn session(pbx: &Pbx, outlet: &Outlet) -> Result<Infallible, Fa
 struct Opensips;
 
 impl Dialect for Opensips {
-    async fn dump(&mut self, rpc: &mut Rpc) -> Result<Value, Fault> {
+    async fn dump(&mut self, rpc: &mut Rpc) -> Result<Listing, Fault> {
         let answer = call(rpc, ["ul_dump", "usrloc:dump"], json!({})).await?;
-        answer.map_err(|objection| unanswered("ul_dump", objection, "load usrloc.so"))
+        let value = answer.map_err(|objection| unanswered("ul_dump", objection, "load usrloc.so"))?;
+        listing(&value).ok_or_else(|| no_dump("ul_dump"))
     }
 
-    async fn lookup(&mut self, rpc: &mut Rpc, aor: &str) -> Result<Option<Value>, Fault> {
-        let parameters = json!({"table_name": TABLE, "aor": aor});
-        Ok(call(rpc, ["ul_show_contact", "usrloc:show_contact"], parameters).await?.ok())
+    async fn lookup(&mut self, rpc: &mut Rpc, table: &str, aor: &str) -> Result<Found, Fault> {
+        let parameters = json!({"table_name": table, "aor": aor});
+        let answer = call(rpc, ["ul_show_contact", "usrloc:show_contact"], parameters).await?;
+        Ok(Found::of(answer, rows_of))
     }
 
     async fn subscribe(&mut self, rpc: &mut Rpc, to: SocketAddr) -> Result<Option<&'static str>, Fault> {
@@ -66,21 +67,20 @@ impl Dialect for Opensips {
         event.get("method")?.as_str()?.strip_prefix("E_UL_")?;
         Some(event.get("params")?.get("aor")?.as_str()?.to_owned())
     }
+}
 
-    fn rows(&self, value: &Value) -> Vec<Row> {
-        let list = |value: &Value, name: &str| value.get(name).and_then(Value::as_array).cloned();
-        let mut rows = Vec::new();
-        let mut take = |entry: &Value| {
-            let aor = entry.get("AOR").and_then(Value::as_str).unwrap_or_default();
-            let contacts = list(entry, "Contacts").unwrap_or_default();
-            rows.extend(contacts.iter().filter_map(|contact| row(aor, contact, &NAMES)));
-        };
-        for domain in list(value, "Domains").unwrap_or_default() {
-            list(&domain, "AORs").unwrap_or_default().iter().for_each(&mut take);
-        }
-        take(value);
-        rows
-    }
+fn listing(dump: &Value) -> Option<Listing> {
+    let domains = list(dump, "Domains")?;
+    let names = domains.iter().filter_map(|domain| domain.get("name")?.as_str().map(str::to_owned));
+    let aors = domains.iter().filter_map(|domain| list(domain, "AORs")).flatten();
+    Some(Listing { tables: names.collect(), rows: aors.filter_map(rows_of).flatten().collect() })
+}
+
+/// Of one address of record.
+fn rows_of(entry: &Value) -> Option<Vec<Row>> {
+    let aor = entry.get("AOR")?.as_str()?;
+    let contacts = list(entry, "Contacts")?;
+    Some(contacts.iter().filter_map(|contact| row(aor, contact, &NAMES)).collect())
 }
 
 /// By the name that most versions have, or else by the newer one.

@@ -29,23 +29,54 @@ const DUMP_INTERVAL: Duration = Duration::from_secs(60);
 const DUMP_SHARE: u32 = 20;
 /// Changes that come together are looked at together.
 const SETTLING: Duration = Duration::from_millis(50);
-/// Beyond so many changed rows the whole table is asked for.
+/// Beyond so many look-ups for what changed together, everything is asked for instead.
 const LOOKUPS_MAX: usize = 64;
+/// How both servers begin to say that an address of record is not there, or has no contact any more.
+const NOBODY: [&str; 2] = ["AOR not found", "AOR has no contact"];
 /// More than any event of these servers, which the rest of a longer one is cut off from.
 const EVENT_BYTES_MAX: usize = 64 * 1024;
 
 /// What differs between the servers.
 pub(super) trait Dialect {
-    /// Everything that is registered, as `rows` reads it.
-    async fn dump(&mut self, rpc: &mut Rpc) -> Result<Value, Fault>;
-    /// One address of record's row, as `rows` reads it; none where it has none.
-    async fn lookup(&mut self, rpc: &mut Rpc, aor: &str) -> Result<Option<Value>, Fault>;
+    /// Everything that is registered.
+    async fn dump(&mut self, rpc: &mut Rpc) -> Result<Listing, Fault>;
+    /// One address of record's contacts in a table.
+    async fn lookup(&mut self, rpc: &mut Rpc, table: &str, aor: &str) -> Result<Found, Fault>;
     /// Has events sent there, anew each time; what is missing for it, if anything is.
     async fn subscribe(&mut self, rpc: &mut Rpc, to: SocketAddr) -> Result<Option<&'static str>, Fault>;
     /// Whose row an event is about.
     fn event(&self, datagram: &[u8]) -> Option<String>;
-    /// The rows in a dump or a look-up.
-    fn rows(&self, value: &Value) -> Vec<Row>;
+}
+
+/// Everything that a server has.
+pub(super) struct Listing {
+    /// The names of its tables, the empty ones too.
+    pub(super) tables: Vec<String>,
+    pub(super) rows: Vec<Row>,
+}
+
+/// What a look-up came to.
+pub(super) enum Found {
+    Rows(Vec<Row>),
+    /// The server knows the table, and has nobody of that name there.
+    Nobody,
+    /// It says anything else, which is no word about who is registered.
+    Unclear,
+}
+
+impl Found {
+    /// What an answer means; `rows` reads a result, and finds none in one that is no row of a table.
+    pub(super) fn of(answer: Result<Value, Objection>, rows: fn(&Value) -> Option<Vec<Row>>) -> Self {
+        match answer {
+            Ok(value) => rows(&value).map_or(Found::Unclear, Found::Rows),
+            // The code is 500 for this and for anything else, or 404 for this and for a table that is not there.
+            Err(objection) if NOBODY.iter().any(|text| objection.message.starts_with(text)) => Found::Nobody,
+            Err(objection) => {
+                tracing::debug!("a look-up was answered: {} ({})", objection.message, objection.code);
+                Found::Unclear
+            }
+        }
+    }
 }
 
 /// Follows a server until that ends.
@@ -65,6 +96,7 @@ pub(super) async fn session(
         rpc,
         outlet,
         ledger: Ledger::default(),
+        tables: Vec::new(),
         changed: BTreeSet::new(),
         look_at: None,
         dumps: Dumps { at: now, not_before: now },
@@ -96,6 +128,8 @@ struct Session<'a, D> {
     rpc: Rpc,
     outlet: &'a Outlet,
     ledger: Ledger,
+    /// As of the last dump.
+    tables: Vec<String>,
     changed: BTreeSet<String>,
     look_at: Option<Instant>,
     dumps: Dumps,
@@ -124,7 +158,7 @@ impl<D: Dialect> Session<'_, D> {
         let Some(aor) = self.dialect.event(datagram) else { return };
         self.outlet.count_event();
         let soon = Instant::now() + SETTLING;
-        if self.changed.len() < LOOKUPS_MAX {
+        if (self.changed.len() + 1) * self.tables.len().max(1) <= LOOKUPS_MAX {
             self.changed.insert(aor);
             self.look_at.get_or_insert(soon);
         } else {
@@ -149,9 +183,9 @@ impl<D: Dialect> Session<'_, D> {
 
     async fn dump(&mut self) -> Result<(), Fault> {
         let began = Instant::now();
-        let value = self.dialect.dump(&mut self.rpc).await?;
+        let Listing { tables, rows } = self.dialect.dump(&mut self.rpc).await?;
         let now = Instant::now();
-        let rows = self.dialect.rows(&value);
+        self.tables = tables;
         self.dumps = Dumps::after(began, now);
         self.look_at = None;
         self.changed.clear();
@@ -165,8 +199,10 @@ impl<D: Dialect> Session<'_, D> {
     }
 
     async fn look(&mut self, aor: &str) -> Result<(), Fault> {
-        let value = self.dialect.lookup(&mut self.rpc, aor).await?;
-        let rows = value.map(|value| self.dialect.rows(&value)).unwrap_or_default();
+        let Some(rows) = self.look_up(aor).await? else {
+            self.dumps.bring_forward(Instant::now());
+            return Ok(());
+        };
         let now = Instant::now();
         // The server's own word for it where it has a row, which may lack the domain.
         let Some(row) = rows.first() else {
@@ -176,6 +212,19 @@ impl<D: Dialect> Session<'_, D> {
         };
         let name = row.aor.clone();
         self.report(Scope::Aor(&name), &rows, now).await
+    }
+
+    /// What all tables have of an address of record; none where that is not certain.
+    async fn look_up(&mut self, aor: &str) -> Result<Option<Vec<Row>>, Fault> {
+        let mut rows = Vec::new();
+        for table in &self.tables {
+            match self.dialect.lookup(&mut self.rpc, table, aor).await? {
+                Found::Rows(found) => rows.extend(found),
+                Found::Nobody => {}
+                Found::Unclear => return Ok(None),
+            }
+        }
+        Ok((!self.tables.is_empty()).then_some(rows))
     }
 
     async fn report(&mut self, scope: Scope<'_>, rows: &[Row], now: Instant) -> Result<(), Fault> {
@@ -211,6 +260,11 @@ pub(super) struct Names {
     pub(super) contact: &'static str,
 }
 
+/// A list in an answer; none where there is no such list.
+pub(super) fn list<'a>(value: &'a Value, name: &str) -> Option<&'a [Value]> {
+    value.get(name)?.as_array().map(Vec::as_slice)
+}
+
 /// One row of a contact; none where nobody registered it, or it no longer stands.
 pub(super) fn row(aor: &str, contact: &Value, names: &Names) -> Option<Row> {
     let text = |name: &str| contact.get(name).and_then(Value::as_str).filter(|text| *text != "[not set]");
@@ -237,6 +291,11 @@ fn received_flow(received: &str, socket: &str) -> Option<Flow> {
         other => other,
     };
     flow(address, port, by)
+}
+
+/// An answer to a dump that is none: to take it for an empty table would take everybody's trust.
+pub(super) fn no_dump(asked: &'static str) -> Fault {
+    Fault::Foreign { protocol: "JSON-RPC", what: format!("it answers {asked} without a list of domains") }
 }
 
 /// Turns an objection into the end of the link.
@@ -297,6 +356,26 @@ mod tests {
                 assert_eq!(dumps.at, now + at_after * second, "{took} {heard_after}");
             }
         }
+    }
+
+    #[test]
+    fn only_one_objection_says_that_nobody_is_there() {
+        for (code, message, says_nobody) in [
+            (500, "AOR not found in location table", true),
+            (500, "AOR has no contacts", true),
+            (404, "AOR has no contact", true),
+            (404, "AOR not found", true),
+            (404, "Table not found", false),
+            (500, "Domain table not found", false),
+            (500, "Domain missing in AOR", false),
+            (500, "Internal error creating aor struct", false),
+            (-32601, "Method not found", false),
+        ] {
+            let objection = Objection { code, message: message.to_owned() };
+            let found = Found::of(Err(objection), |_| panic!("there is no result"));
+            assert_eq!(matches!(found, Found::Nobody), says_nobody, "{message}");
+        }
+        assert!(matches!(Found::of(Ok(json!({})), |_| None), Found::Unclear));
     }
 
     #[test]
