@@ -38,8 +38,8 @@ struct Kamailio {
 impl Dialect for Kamailio {
     async fn dump(&mut self, rpc: &mut Rpc) -> Result<Listing, Fault> {
         let is_by_datagrams = rpc.is_by_datagrams();
-        match rpc.call("ul.dump", json!([])).await {
-            Ok(Ok(value)) => listing(&value).ok_or_else(|| no_dump("ul.dump")),
+        match rpc.read("ul.dump", json!([]), |dump| listing(&dump)).await {
+            Ok(Ok(listing)) => listing.ok_or_else(|| no_dump("ul.dump")),
             Ok(Err(objection)) => Err(unanswered("ul.dump", objection, "load usrloc.so")),
             Err(Fault::Silent { .. }) if is_by_datagrams => Err(Fault::Unanswered {
                 asked: "ul.dump",
@@ -53,7 +53,7 @@ impl Dialect for Kamailio {
 
     /// Without `use_domain` Kamailio takes the domain off by itself.
     async fn lookup(&mut self, rpc: &mut Rpc, table: &str, aor: &str) -> Result<Found, Fault> {
-        Ok(Found::of(rpc.call("ul.lookup", json!([table, aor])).await?, rows_of))
+        Ok(Found::of(rpc.read("ul.lookup", json!([table, aor]), |info| rows_of(&info)).await?))
     }
 
     async fn subscribe(&mut self, rpc: &mut Rpc, to: SocketAddr) -> Result<Option<&'static str>, Fault> {

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use super::Fault;
 use super::ledger::Row;
 use super::link::Outlet;
-use super::rpc::{Objection, Rpc};
+use super::rpc::{Answer, Rpc};
 use super::usrloc::{self, Dialect, Found, Listing, Names, list, no_dump, row, unanswered};
 use crate::policy::Pbx;
 
@@ -41,15 +41,15 @@ struct Opensips;
 
 impl Dialect for Opensips {
     async fn dump(&mut self, rpc: &mut Rpc) -> Result<Listing, Fault> {
-        let answer = call(rpc, ["ul_dump", "usrloc:dump"], json!({})).await?;
-        let value = answer.map_err(|objection| unanswered("ul_dump", objection, "load usrloc.so"))?;
-        listing(&value).ok_or_else(|| no_dump("ul_dump"))
+        let answer = read(rpc, ["ul_dump", "usrloc:dump"], json!({}), |dump| listing(&dump)).await?;
+        let listing = answer.map_err(|objection| unanswered("ul_dump", objection, "load usrloc.so"))?;
+        listing.ok_or_else(|| no_dump("ul_dump"))
     }
 
     async fn lookup(&mut self, rpc: &mut Rpc, table: &str, aor: &str) -> Result<Found, Fault> {
         let parameters = json!({"table_name": table, "aor": aor});
-        let answer = call(rpc, ["ul_show_contact", "usrloc:show_contact"], parameters).await?;
-        Ok(Found::of(answer, rows_of))
+        let names = ["ul_show_contact", "usrloc:show_contact"];
+        Ok(Found::of(read(rpc, names, parameters, |entry| rows_of(&entry)).await?))
     }
 
     async fn subscribe(&mut self, rpc: &mut Rpc, to: SocketAddr) -> Result<Option<&'static str>, Fault> {
@@ -57,7 +57,8 @@ impl Dialect for Opensips {
         for event in EVENTS {
             let parameters = json!({"event": event, "socket": format!("udp:{to}"), "expire": SUBSCRIPTION_S});
             // Older ones lack some of the events.
-            taken += u32::from(call(rpc, ["event_subscribe", "evi:subscribe"], parameters).await?.is_ok());
+            let names = ["event_subscribe", "evi:subscribe"];
+            taken += u32::from(read(rpc, names, parameters, drop).await?.is_ok());
         }
         Ok((taken == 0).then_some(NO_EVENTS))
     }
@@ -84,13 +85,14 @@ fn rows_of(entry: &Value) -> Option<Vec<Row>> {
 }
 
 /// By the name that most versions have, or else by the newer one.
-async fn call(
+async fn read<T: Send + 'static>(
     rpc: &mut Rpc,
     names: [&'static str; 2],
     parameters: Value,
-) -> Result<Result<Value, Objection>, Fault> {
-    match rpc.call(names[0], parameters.clone()).await? {
-        Err(objection) if objection.code == METHOD_NOT_FOUND => rpc.call(names[1], parameters).await,
+    reader: fn(Value) -> T,
+) -> Answer<T> {
+    match rpc.read(names[0], parameters.clone(), reader).await? {
+        Err(objection) if objection.code == METHOD_NOT_FOUND => rpc.read(names[1], parameters, reader).await,
         answer => Ok(answer),
     }
 }

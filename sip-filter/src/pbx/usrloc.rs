@@ -10,7 +10,6 @@ use std::convert::Infallible;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
-use serde_json::Value;
 use tokio::net::{UdpSocket, lookup_host};
 use tokio::time::{Instant, sleep_until};
 
@@ -66,10 +65,10 @@ pub(super) enum Found {
 }
 
 impl Found {
-    /// What an answer means; `rows` reads a result, and finds none in one that is no row of a table.
-    pub(super) fn of(answer: Result<Value, Objection>, rows: fn(&Value) -> Option<Vec<Row>>) -> Self {
+    /// What an answer means; none: it is no row of a table.
+    pub(super) fn of(answer: Result<Option<Vec<Row>>, Objection>) -> Self {
         match answer {
-            Ok(value) => rows(&value).map_or(Found::Unclear, Found::Rows),
+            Ok(rows) => rows.map_or(Found::Unclear, Found::Rows),
             // The code is 500 for this and for anything else, or 404 for this and for a table that is not there.
             Err(objection) if NOBODY.iter().any(|text| objection.message.starts_with(text)) => Found::Nobody,
             Err(objection) => {
@@ -190,13 +189,7 @@ impl<D: Dialect> Session<'_, D> {
         self.dumps = Dumps::after(began, now);
         self.look_at = None;
         self.changed.clear();
-        if self.outlet.is_connected() {
-            return self.report(Scope::Everything, &rows, now).await;
-        }
-        let snapshot = self.ledger.snapshot(rows, now)?;
-        self.outlet.report(snapshot).await?;
-        self.outlet.connected();
-        Ok(())
+        self.outlet.listed(&mut self.ledger, rows, now).await
     }
 
     async fn look(&mut self, aor: &str) -> Result<(), Fault> {
@@ -268,8 +261,6 @@ pub(super) fn unanswered(asked: &'static str, objection: Objection, remedy: &'st
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
 
     #[test]
@@ -302,9 +293,9 @@ mod tests {
             (-32601, "Method not found", false),
         ] {
             let objection = Objection { code, message: message.to_owned() };
-            let found = Found::of(Err(objection), |_| panic!("there is no result"));
+            let found = Found::of(Err(objection));
             assert_eq!(matches!(found, Found::Nobody), says_nobody, "{message}");
         }
-        assert!(matches!(Found::of(Ok(json!({})), |_| None), Found::Unclear));
+        assert!(matches!(Found::of(Ok(None)), Found::Unclear));
     }
 }
