@@ -100,7 +100,7 @@ fn end_of_long_text(rest: &str) -> usize {
     while let Some(found) = rest[at..].find(quotes) {
         let before = &rest[..at + found];
         let escapes = before.len() - before.trim_end_matches('\\').len();
-        if quotes.starts_with('\'') || escapes % 2 == 0 {
+        if quotes.starts_with('\'') || escapes.is_multiple_of(2) {
             return at + found + quotes.len();
         }
         at += found + 1;
