@@ -123,6 +123,10 @@ impl Ledger {
 
     /// What is to be told of a row; nothing where nobody says where from, and then a place that is known stays.
     fn enter(&mut self, row: &Row, now: Instant) -> Option<Binding> {
+        // To say that it went would be to say that all went.
+        if row.flow.is_none() && row.contact.is_empty() {
+            return None;
+        }
         let standing = Standing { flow: row.flow, expires: now + row.lifetime };
         match self.standing.entry(row.aor.clone()).or_default().entry(row.contact.clone()) {
             Entry::Occupied(mut entry) if row.flow.is_some() => drop(entry.insert(standing)),
@@ -247,6 +251,14 @@ mod tests {
         ledger.changes(Scope::Everything, &[bob], now).unwrap();
         let reports = ledger.changes(Scope::Everything, slice::from_ref(&placed), now).unwrap();
         assert_eq!(reports, [Report::Registered(binding(&placed))]);
+    }
+
+    #[test]
+    fn the_departure_of_a_contact_without_a_name_or_a_place_is_no_word_about_others() {
+        let unnamed = Row { contact: String::new(), ..row("bob", None, 60) };
+        let mut ledger = Ledger::default();
+        ledger.snapshot(vec![unnamed], Instant::now()).unwrap();
+        assert_eq!(ledger.changes(Scope::Everything, &[], Instant::now()).unwrap(), []);
     }
 
     #[test]

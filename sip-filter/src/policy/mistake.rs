@@ -167,8 +167,9 @@ impl<'a> Report<'a> {
 
     /// Takes over what was found in another file; its text is not needed any more.
     pub(super) fn attach(&mut self, other: Report<'_>) {
-        let mistakes = located(other.text, other.mistakes, Severity::Error);
-        let warnings = located(other.text, other.warnings, Severity::Warning);
+        // A list has no keys, and may be too long to look for some.
+        let mistakes = located(other.text, other.mistakes, Severity::Error, &[]);
+        let warnings = located(other.text, other.warnings, Severity::Warning, &[]);
         let file = other.file;
         let named = |mistake| Mistake { file: Some(file.to_owned()), ..mistake };
         self.elsewhere.extend(mistakes.into_iter().chain(warnings).map(named));
@@ -182,7 +183,8 @@ impl<'a> Report<'a> {
             true => (Severity::Warning, self.warnings),
             false => (Severity::Error, self.mistakes),
         };
-        let mut mistakes = located(self.text, notes, severity);
+        let hidden = if notes.is_empty() { Vec::new() } else { secrets(self.text) };
+        let mut mistakes = located(self.text, notes, severity, &hidden);
         mistakes.extend(self.elsewhere.into_iter().filter(|mistake| mistake.severity == severity));
         let mistakes = Mistakes { file: self.file.to_owned(), mistakes };
         if severity == Severity::Warning { Ok(mistakes) } else { Err(mistakes) }
@@ -190,9 +192,8 @@ impl<'a> Report<'a> {
 }
 
 /// Works out lines and columns, by place, in one pass over the text: a line can hold a hundred thousand mistakes.
-fn located(text: &str, mut notes: Vec<Note>, severity: Severity) -> Vec<Mistake> {
+fn located(text: &str, mut notes: Vec<Note>, severity: Severity, hidden: &[Range<usize>]) -> Vec<Mistake> {
     notes.sort_by_key(|note| note.span.start);
-    let hidden = if notes.is_empty() { Vec::new() } else { secrets(text) };
     let (mut line, mut line_start, mut column, mut reached) = (1, 0, 1, 0);
     let mut mistakes = Vec::with_capacity(notes.len());
     for Note { span, message, remedy } in notes {
@@ -208,7 +209,7 @@ fn located(text: &str, mut notes: Vec<Note>, severity: Severity) -> Vec<Mistake>
             }
         }
         reached = reached.max(start);
-        let excerpt = Excerpt::of(text, line_start, start..span.end, &hidden);
+        let excerpt = Excerpt::of(text, line_start, start..span.end, hidden);
         mistakes.push(Mistake { file: None, line, column, message, remedy, severity, excerpt });
     }
     mistakes
