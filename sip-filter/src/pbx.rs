@@ -5,6 +5,7 @@
 //!
 //! While a link is down nothing is reported but [`Report::Lost`]: what was said stands until its own expiry.
 
+mod aside;
 mod asterisk;
 mod backoff;
 mod fault;

@@ -13,6 +13,7 @@ pub mod mistake;
 pub mod overlap;
 pub mod prefix;
 pub mod registered;
+mod secrecy;
 pub mod sources;
 mod suggestion;
 pub mod tables;

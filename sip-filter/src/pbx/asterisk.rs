@@ -13,13 +13,15 @@ mod contacts;
 mod login;
 
 use std::convert::Infallible;
+use std::mem::take;
 use std::time::{Duration, SystemTime};
 
 use tokio::time::{Instant, sleep_until, timeout};
 
 use self::contacts::{Expiries, Listing};
 use super::Fault;
-use super::ledger::{Ledger, Scope};
+use super::aside::aside;
+use super::ledger::Ledger;
 use super::link::Outlet;
 use super::messages::{Bodies, Connection, Message};
 use super::sources::{Sources, flow, is_proved, transport};
@@ -179,17 +181,14 @@ impl Session<'_> {
         let Some(listing) = self.listing.take() else { return Ok(()) };
         let now = Instant::now();
         self.list_not_before = now + (now - listing.began) * LISTING_SHARE;
-        let rows = listing.rows(&mut self.expiries, self.sources, SystemTime::now());
-        if self.outlet.is_connected() {
-            for report in self.ledger.changes(Scope::Everything, &rows, now)? {
-                self.outlet.report(report).await?;
-            }
-        } else {
-            let snapshot = self.ledger.snapshot(rows, now)?;
-            self.outlet.report(snapshot).await?;
-            self.outlet.connected();
-        }
-        Ok(())
+        let (mut expiries, mut sources) = (take(&mut self.expiries), take(self.sources));
+        let work = move || {
+            let rows = listing.rows(&mut expiries, &mut sources, SystemTime::now());
+            (rows, expiries, sources)
+        };
+        let rows;
+        (rows, self.expiries, *self.sources) = aside(work).await?;
+        self.outlet.listed(&mut self.ledger, rows, now).await
     }
 
     async fn contact_status(&mut self, message: &Message) -> Result<(), Fault> {

@@ -12,11 +12,13 @@ use serde::Deserialize;
 use tokio::time::{Instant, sleep_until, timeout};
 
 use super::Fault;
-use super::ledger::{Ledger, Row, Scope};
+use super::aside::aside;
+use super::ledger::{Ledger, Row};
 use super::link::{Outlet, login_of};
 use super::messages::{Bodies, Connection, Message};
 use super::sources::{flow, transport};
 use crate::policy::Pbx;
+use crate::trust::SipTransport;
 
 const PROTOCOL: &str = "ESL";
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
@@ -27,6 +29,9 @@ const LIST_INTERVAL: Duration = Duration::from_secs(20);
 const SETTLING: Duration = Duration::from_millis(200);
 /// Listing is to take no more than this part of the time.
 const LISTING_SHARE: u32 = 20;
+
+/// How much of an answer that makes no sense is told.
+const SAID_BYTES_MAX: usize = 60;
 
 const SUBSCRIBE: &str = "event plain CUSTOM sofia::register sofia::unregister sofia::expire\n\n";
 const LIST: &str = "api show registrations as json\n\n";
@@ -129,33 +134,28 @@ impl Session<'_> {
                 }
                 Ok(())
             }
-            Some("api/response") => self.listed(&message.body, now).await,
+            Some("api/response") => self.listed(message.body, now).await,
             Some("text/disconnect-notice") => Err(Fault::Closed),
             _ => Ok(()),
         }
     }
 
-    async fn listed(&mut self, body: &[u8], now: Instant) -> Result<(), Fault> {
+    async fn listed(&mut self, body: Vec<u8>, now: Instant) -> Result<(), Fault> {
         let Some(since) = self.listing_since.take() else { return Ok(()) };
         self.list_not_before = now + (now - since) * LISTING_SHARE;
-        let table: Table = serde_json::from_slice(body).map_err(|_| Fault::Unanswered {
-            asked: "show registrations",
-            said: String::from_utf8_lossy(body).chars().take(60).collect(),
-            remedy: "is this a FreeSWITCH of 1.4 or newer with mod_commands loaded?",
-        })?;
-        let clock = SystemTime::now();
-        let rows: Vec<Row> = table.rows.iter().filter_map(|entry| entry.row(clock)).collect();
-        if self.outlet.is_connected() {
-            for report in self.ledger.changes(Scope::Everything, &rows, now)? {
-                self.outlet.report(report).await?;
-            }
-            return Ok(());
-        }
-        let snapshot = self.ledger.snapshot(rows, now)?;
-        self.outlet.report(snapshot).await?;
-        self.outlet.connected();
-        Ok(())
+        let rows = aside(move || rows(&body)).await??;
+        self.outlet.listed(&mut self.ledger, rows, now).await
     }
+}
+
+fn rows(body: &[u8]) -> Result<Vec<Row>, Fault> {
+    let table: Table = serde_json::from_slice(body).map_err(|_| Fault::Unanswered {
+        asked: "show registrations",
+        said: String::from_utf8_lossy(&body[..body.len().min(SAID_BYTES_MAX)]).into_owned(),
+        remedy: "is this a FreeSWITCH of 1.4 or newer with mod_commands loaded?",
+    })?;
+    let clock = SystemTime::now();
+    Ok(table.rows.into_iter().filter_map(|entry| entry.row(clock)).collect())
 }
 
 /// What `show registrations as json` prints; without rows it leaves them out.
@@ -178,21 +178,25 @@ struct Entry {
 }
 
 impl Entry {
-    fn row(&self, now: SystemTime) -> Option<Row> {
+    fn row(self, now: SystemTime) -> Option<Row> {
         let expires = SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(self.expires.parse().ok()?))?;
         let lifetime = expires.duration_since(now).ok().filter(|left| !left.is_zero())?;
-        // `network_proto` says "udp" of WebSockets too; FreeSWITCH's own `fs_path` in the URL knows better.
-        let last = self.url.rfind("transport").map(|at| &self.url[at + "transport".len()..]);
-        let named = last.and_then(|rest| rest.strip_prefix("%3D").or_else(|| rest.strip_prefix('=')));
-        let named =
-            named.map(|rest| rest.split(|end: char| !end.is_ascii_alphabetic()).next().unwrap_or(rest));
-        let by = named.and_then(transport).or_else(|| transport(&self.network_proto))?;
+        let by = self.websocket().or_else(|| transport(&self.network_proto))?;
         Some(Row {
             aor: format!("{}@{}", self.reg_user, self.realm),
-            contact: self.url.clone(),
             flow: flow(&self.network_ip, &self.network_port, by),
+            contact: self.url,
             lifetime,
         })
+    }
+
+    /// `network_proto` says "udp" of WebSockets too; FreeSWITCH's own `fs_path`, behind what the phone wrote, knows better.
+    fn websocket(&self) -> Option<SipTransport> {
+        let (_, path) = self.url.rsplit_once(";fs_path=")?;
+        let path = path.split([';', '>']).next()?;
+        let (_, named) = path.rsplit_once("transport%3D").or_else(|| path.rsplit_once("transport%3d"))?;
+        let named = named.split(|end: char| !end.is_ascii_alphabetic()).next()?;
+        transport(named).filter(|by| matches!(by, SipTransport::Ws | SipTransport::Wss))
     }
 }
 

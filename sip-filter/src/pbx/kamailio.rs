@@ -14,13 +14,12 @@ use super::Fault;
 use super::ledger::Row;
 use super::link::Outlet;
 use super::rpc::Rpc;
-use super::usrloc::{self, Dialect, Names, row, unanswered};
+use super::usrloc::{self, Dialect, Found, Listing, Names, list, no_dump, row, unanswered};
 use crate::policy::Pbx;
 
 /// Where `event_route[xhttp:request]` dispatches JSON-RPC, by the words of Kamailio's own examples.
 const PATH: &str = "/RPC";
 const VARIABLE: &str = "sip_filter";
-const TABLE: &str = "location";
 const NAMES: Names = Names { contact: "Address" };
 
 const NO_SNIPPET: &str = "connected, but Kamailio sends no events, so that changes are seen once a minute: put \
@@ -37,11 +36,11 @@ struct Kamailio {
 }
 
 impl Dialect for Kamailio {
-    async fn dump(&mut self, rpc: &mut Rpc) -> Result<Value, Fault> {
+    async fn dump(&mut self, rpc: &mut Rpc) -> Result<Listing, Fault> {
         let is_by_datagrams = rpc.is_by_datagrams();
-        let remedy = "load usrloc.so";
-        match rpc.call("ul.dump", json!([])).await {
-            Ok(answer) => answer.map_err(|objection| unanswered("ul.dump", objection, remedy)),
+        match rpc.read("ul.dump", json!([]), |dump| listing(&dump)).await {
+            Ok(Ok(listing)) => listing.ok_or_else(|| no_dump("ul.dump")),
+            Ok(Err(objection)) => Err(unanswered("ul.dump", objection, "load usrloc.so")),
             Err(Fault::Silent { .. }) if is_by_datagrams => Err(Fault::Unanswered {
                 asked: "ul.dump",
                 said: "nothing came".to_owned(),
@@ -52,15 +51,9 @@ impl Dialect for Kamailio {
         }
     }
 
-    async fn lookup(&mut self, rpc: &mut Rpc, aor: &str) -> Result<Option<Value>, Fault> {
-        let user = aor.split('@').next().unwrap_or(aor);
-        // Without `use_domain` the table knows users only.
-        for name in [aor, user] {
-            if let Ok(value) = rpc.call("ul.lookup", json!([TABLE, name])).await? {
-                return Ok(Some(value));
-            }
-        }
-        Ok(None)
+    /// Without `use_domain` Kamailio takes the domain off by itself.
+    async fn lookup(&mut self, rpc: &mut Rpc, table: &str, aor: &str) -> Result<Found, Fault> {
+        Ok(Found::of(rpc.read("ul.lookup", json!([table, aor]), |info| rows_of(&info)).await?))
     }
 
     async fn subscribe(&mut self, rpc: &mut Rpc, to: SocketAddr) -> Result<Option<&'static str>, Fault> {
@@ -84,23 +77,19 @@ impl Dialect for Kamailio {
         let aor = std::str::from_utf8(datagram).ok()?.trim();
         (!aor.is_empty()).then(|| aor.to_owned())
     }
+}
 
-    fn rows(&self, value: &Value) -> Vec<Row> {
-        let list = |value: &Value, name: &str| value.get(name).and_then(Value::as_array).cloned();
-        let mut rows = Vec::new();
-        let mut take = |info: &Value| {
-            let aor = info.get("AoR").and_then(Value::as_str).unwrap_or_default();
-            for contact in list(info, "Contacts").unwrap_or_default() {
-                rows.extend(contact.get("Contact").and_then(|contact| row(aor, contact, &NAMES)));
-            }
-        };
-        let domains = list(value, "Domains").unwrap_or_default();
-        let domains = domains.iter().filter_map(|domain| domain.get("Domain"));
-        for aor in domains.flat_map(|domain| list(domain, "AoRs").unwrap_or_default()) {
-            aor.get("Info").map(&mut take);
-        }
-        // A look-up has the row itself.
-        take(value);
-        rows
-    }
+fn listing(dump: &Value) -> Option<Listing> {
+    let domains = || list(dump, "Domains").map(|list| list.iter().filter_map(|entry| entry.get("Domain")));
+    let names = domains()?.filter_map(|domain| domain.get("Domain")?.as_str().map(str::to_owned));
+    let aors = domains()?.filter_map(|domain| list(domain, "AoRs")).flatten();
+    let rows = aors.filter_map(|aor| rows_of(aor.get("Info")?)).flatten();
+    Some(Listing { tables: names.collect(), rows: rows.collect() })
+}
+
+/// Of one address of record: a look-up has what a dump has as its `Info`.
+fn rows_of(info: &Value) -> Option<Vec<Row>> {
+    let aor = info.get("AoR")?.as_str()?;
+    let contacts = list(info, "Contacts")?;
+    Some(contacts.iter().filter_map(|entry| row(aor, entry.get("Contact")?, &NAMES)).collect())
 }

@@ -2,7 +2,8 @@
 //!
 //! Pure but for the clock that it is given.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::hash_map::Entry;
+use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -29,15 +30,18 @@ pub(super) struct Row {
     pub(super) lifetime: Duration,
 }
 
-/// What stands, by address of record and contact.
+/// What stands, by address of record and contact, so that one address of record costs no more than it has.
 #[derive(Debug, Default)]
 pub(super) struct Ledger {
-    standing: HashMap<(String, String), Standing>,
+    standing: HashMap<String, HashMap<String, Standing>>,
+    /// Of contacts.
+    count: usize,
 }
 
 #[derive(Debug)]
 struct Standing {
-    flow: Flow,
+    /// None where the PBX has not said it since we asked first: what it said before may stand elsewhere.
+    flow: Option<Flow>,
     expires: Instant,
 }
 
@@ -52,7 +56,7 @@ impl Ledger {
     /// Takes a listing of everything as the new state.
     pub(super) fn snapshot(&mut self, rows: Vec<Row>, now: Instant) -> Result<Report, Fault> {
         check(rows.len())?;
-        self.standing.clear();
+        *self = Ledger::default();
         let (mut bindings, mut unplaced) = (Vec::new(), Vec::new());
         for row in rows {
             match self.enter(&row, now) {
@@ -70,51 +74,91 @@ impl Ledger {
         rows: &[Row],
         now: Instant,
     ) -> Result<Vec<Report>, Fault> {
-        check(self.standing.len() + rows.len())?;
-        let listed: BTreeSet<(&str, &str)> =
+        check(rows.len())?;
+        let listed: HashSet<(&str, &str)> =
             rows.iter().map(|row| (row.aor.as_str(), row.contact.as_str())).collect();
         let mut reports = Vec::new();
-        self.standing.retain(|(aor, contact), standing| {
-            let is_meant = match scope {
-                Scope::Everything => true,
-                Scope::Aor(meant) => aor == meant,
-            };
-            let stays = !is_meant || listed.contains(&(aor.as_str(), contact.as_str()));
-            if !stays {
-                let (aor, contact) = (aor.clone(), Some(contact.clone()));
-                reports.push(Report::Unregistered { aor, contact, flow: Some(standing.flow) });
+        match scope {
+            Scope::Everything => self.standing.retain(|aor, contacts| {
+                retain(aor, contacts, &listed, &mut reports);
+                !contacts.is_empty()
+            }),
+            Scope::Aor(aor) => {
+                if let Some(contacts) = self.standing.get_mut(aor) {
+                    retain(aor, contacts, &listed, &mut reports);
+                    if contacts.is_empty() {
+                        self.standing.remove(aor);
+                    }
+                }
             }
-            stays
-        });
+        }
+        self.count -= reports.len();
         for row in rows {
             if self.is_new(row, now) {
                 reports.extend(self.enter(row, now).map(Report::Registered));
             }
         }
+        check(self.count)?;
         Ok(reports)
     }
 
     /// Forgets a contact; the report, if it stood here.
     pub(super) fn remove(&mut self, aor: &str, contact: &str) -> Option<Report> {
-        let (aor, contact) = (aor.to_owned(), contact.to_owned());
-        let (key, standing) = self.standing.remove_entry(&(aor, contact))?;
-        Some(Report::Unregistered { aor: key.0, contact: Some(key.1), flow: Some(standing.flow) })
+        let contacts = self.standing.get_mut(aor)?;
+        let standing = contacts.remove(contact)?;
+        if contacts.is_empty() {
+            self.standing.remove(aor);
+        }
+        self.count -= 1;
+        Some(gone(aor, contact, &standing))
     }
 
     fn is_new(&self, row: &Row, now: Instant) -> bool {
-        let Some(standing) = self.standing.get(&(row.aor.clone(), row.contact.clone())) else { return true };
+        let contacts = self.standing.get(&row.aor);
+        let Some(standing) = contacts.and_then(|contacts| contacts.get(&row.contact)) else { return true };
         let expires = now + row.lifetime;
         let apart = expires.max(standing.expires) - expires.min(standing.expires);
-        apart > SAME_EXPIRY || row.flow.is_some_and(|flow| flow != standing.flow)
+        apart > SAME_EXPIRY || row.flow.is_some_and(|flow| Some(flow) != standing.flow)
     }
 
+    /// What is to be told of a row; nothing where nobody says where from, and then a place that is known stays.
     fn enter(&mut self, row: &Row, now: Instant) -> Option<Binding> {
+        // To say that it went would be to say that all went.
+        if row.flow.is_none() && row.contact.is_empty() {
+            return None;
+        }
+        let standing = Standing { flow: row.flow, expires: now + row.lifetime };
+        match self.standing.entry(row.aor.clone()).or_default().entry(row.contact.clone()) {
+            Entry::Occupied(mut entry) if row.flow.is_some() => drop(entry.insert(standing)),
+            Entry::Occupied(_) => {}
+            Entry::Vacant(entry) => {
+                entry.insert(standing);
+                self.count += 1;
+            }
+        }
         let flow = row.flow?;
-        let standing = Standing { flow, expires: now + row.lifetime };
-        self.standing.insert((row.aor.clone(), row.contact.clone()), standing);
-        let (aor, contact) = (row.aor.clone(), row.contact.clone());
-        Some(Binding { aor, contact, flow, lifetime: row.lifetime })
+        Some(Binding { aor: row.aor.clone(), contact: row.contact.clone(), flow, lifetime: row.lifetime })
     }
+}
+
+/// Keeps the contacts of an address of record that are listed, and reports the others.
+fn retain(
+    aor: &str,
+    contacts: &mut HashMap<String, Standing>,
+    listed: &HashSet<(&str, &str)>,
+    reports: &mut Vec<Report>,
+) {
+    contacts.retain(|contact, standing| {
+        let stays = listed.contains(&(aor, contact.as_str()));
+        if !stays {
+            reports.push(gone(aor, contact, standing));
+        }
+        stays
+    });
+}
+
+fn gone(aor: &str, contact: &str, standing: &Standing) -> Report {
+    Report::Unregistered { aor: aor.to_owned(), contact: Some(contact.to_owned()), flow: standing.flow }
 }
 
 fn check(count: usize) -> Result<(), Fault> {
@@ -126,6 +170,8 @@ fn check(count: usize) -> Result<(), Fault> {
 
 #[cfg(test)]
 mod tests {
+    use std::slice;
+
     use super::*;
     use crate::pbx::sources::flow;
     use crate::trust::SipTransport;
@@ -187,5 +233,40 @@ mod tests {
         let mut ledger = Ledger::default();
         ledger.snapshot(vec![row("alice", Some("192.0.2.1"), 60)], now).unwrap();
         assert_eq!(ledger.changes(Scope::Everything, &[row("alice", None, 600)], now).unwrap(), []);
+    }
+
+    #[test]
+    fn the_departure_of_a_contact_from_nowhere_known_is_reported_by_its_name() {
+        let (now, bob) = (Instant::now(), row("bob", None, 60));
+        let mut ledger = Ledger::default();
+        ledger.snapshot(vec![bob.clone()], now).unwrap();
+        assert_eq!(ledger.changes(Scope::Everything, slice::from_ref(&bob), now).unwrap(), []);
+        let gone =
+            Report::Unregistered { aor: bob.aor.clone(), contact: Some(bob.contact.clone()), flow: None };
+        assert_eq!(ledger.changes(Scope::Everything, &[], now).unwrap(), slice::from_ref(&gone));
+        // One that came while the link was up is no different.
+        assert_eq!(ledger.changes(Scope::Aor("bob"), slice::from_ref(&bob), now).unwrap(), []);
+        assert_eq!(ledger.remove(&bob.aor, &bob.contact), Some(gone));
+        let placed = row("bob", Some("192.0.2.1"), 60);
+        ledger.changes(Scope::Everything, &[bob], now).unwrap();
+        let reports = ledger.changes(Scope::Everything, slice::from_ref(&placed), now).unwrap();
+        assert_eq!(reports, [Report::Registered(binding(&placed))]);
+    }
+
+    #[test]
+    fn the_departure_of_a_contact_without_a_name_or_a_place_is_no_word_about_others() {
+        let unnamed = Row { contact: String::new(), ..row("bob", None, 60) };
+        let mut ledger = Ledger::default();
+        ledger.snapshot(vec![unnamed], Instant::now()).unwrap();
+        assert_eq!(ledger.changes(Scope::Everything, &[], Instant::now()).unwrap(), []);
+    }
+
+    #[test]
+    fn a_list_that_was_short_enough_once_is_so_again() {
+        let rows: Vec<Row> =
+            (0..=BINDINGS_MAX / 2).map(|user| row(&user.to_string(), Some("192.0.2.1"), 60)).collect();
+        let mut ledger = Ledger::default();
+        ledger.snapshot(rows.clone(), Instant::now()).unwrap();
+        assert_eq!(ledger.changes(Scope::Everything, &rows, Instant::now()).unwrap(), []);
     }
 }

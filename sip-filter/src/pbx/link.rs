@@ -8,8 +8,11 @@ use std::time::SystemTime;
 use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
 
 use super::Fault;
+use super::aside::aside;
+use super::ledger::{Ledger, Row, Scope};
 use crate::policy::{Pbx, Secret};
 use crate::trust::Report;
 
@@ -79,13 +82,40 @@ impl Outlet {
         sent.map_err(|_| Fault::Unwanted)
     }
 
+    /// Reports everything that is registered: the first time as it is, and then what changed in the ledger by it.
+    pub(super) async fn listed(
+        &self,
+        ledger: &mut Ledger,
+        rows: Vec<Row>,
+        now: Instant,
+    ) -> Result<(), Fault> {
+        let is_first = !self.is_connected();
+        let mut taken = std::mem::take(ledger);
+        let work = move || {
+            let reports = match is_first {
+                true => taken.snapshot(rows, now).map(|snapshot| vec![snapshot]),
+                false => taken.changes(Scope::Everything, &rows, now),
+            };
+            (taken, reports)
+        };
+        let (taken, reports) = aside(work).await?;
+        *ledger = taken;
+        for report in reports? {
+            self.report(report).await?;
+        }
+        if is_first {
+            self.connected();
+        }
+        Ok(())
+    }
+
     /// The PBX said something about a peer.
     pub(super) fn count_event(&self) {
         self.state.send_modify(|state| state.events += 1);
     }
 
     /// The PBX answers, and its snapshot was reported.
-    pub(super) fn connected(&self) {
+    fn connected(&self) {
         tracing::info!("pbx {}: connected, and knows who is registered", self.name);
         self.state.send_modify(|state| {
             state.connected_since = Some(SystemTime::now());

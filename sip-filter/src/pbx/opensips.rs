@@ -11,13 +11,12 @@ use serde_json::{Value, json};
 use super::Fault;
 use super::ledger::Row;
 use super::link::Outlet;
-use super::rpc::{Objection, Rpc};
-use super::usrloc::{self, Dialect, Names, row, unanswered};
+use super::rpc::{Answer, Rpc};
+use super::usrloc::{self, Dialect, Found, Listing, Names, list, no_dump, row, unanswered};
 use crate::policy::Pbx;
 
 /// `mi_http`'s own default for `root`.
 const PATH: &str = "/mi";
-const TABLE: &str = "location";
 const NAMES: Names = Names { contact: "Contact" };
 /// Longer than between two subscriptions.
 const SUBSCRIPTION_S: u32 = 60;
@@ -41,14 +40,16 @@ pub(super) async fn session(pbx: &Pbx, outlet: &Outlet) -> Result<Infallible, Fa
 struct Opensips;
 
 impl Dialect for Opensips {
-    async fn dump(&mut self, rpc: &mut Rpc) -> Result<Value, Fault> {
-        let answer = call(rpc, ["ul_dump", "usrloc:dump"], json!({})).await?;
-        answer.map_err(|objection| unanswered("ul_dump", objection, "load usrloc.so"))
+    async fn dump(&mut self, rpc: &mut Rpc) -> Result<Listing, Fault> {
+        let answer = read(rpc, ["ul_dump", "usrloc:dump"], json!({}), |dump| listing(&dump)).await?;
+        let listing = answer.map_err(|objection| unanswered("ul_dump", objection, "load usrloc.so"))?;
+        listing.ok_or_else(|| no_dump("ul_dump"))
     }
 
-    async fn lookup(&mut self, rpc: &mut Rpc, aor: &str) -> Result<Option<Value>, Fault> {
-        let parameters = json!({"table_name": TABLE, "aor": aor});
-        Ok(call(rpc, ["ul_show_contact", "usrloc:show_contact"], parameters).await?.ok())
+    async fn lookup(&mut self, rpc: &mut Rpc, table: &str, aor: &str) -> Result<Found, Fault> {
+        let parameters = json!({"table_name": table, "aor": aor});
+        let names = ["ul_show_contact", "usrloc:show_contact"];
+        Ok(Found::of(read(rpc, names, parameters, |entry| rows_of(&entry)).await?))
     }
 
     async fn subscribe(&mut self, rpc: &mut Rpc, to: SocketAddr) -> Result<Option<&'static str>, Fault> {
@@ -56,7 +57,8 @@ impl Dialect for Opensips {
         for event in EVENTS {
             let parameters = json!({"event": event, "socket": format!("udp:{to}"), "expire": SUBSCRIPTION_S});
             // Older ones lack some of the events.
-            taken += u32::from(call(rpc, ["event_subscribe", "evi:subscribe"], parameters).await?.is_ok());
+            let names = ["event_subscribe", "evi:subscribe"];
+            taken += u32::from(read(rpc, names, parameters, drop).await?.is_ok());
         }
         Ok((taken == 0).then_some(NO_EVENTS))
     }
@@ -66,31 +68,31 @@ impl Dialect for Opensips {
         event.get("method")?.as_str()?.strip_prefix("E_UL_")?;
         Some(event.get("params")?.get("aor")?.as_str()?.to_owned())
     }
+}
 
-    fn rows(&self, value: &Value) -> Vec<Row> {
-        let list = |value: &Value, name: &str| value.get(name).and_then(Value::as_array).cloned();
-        let mut rows = Vec::new();
-        let mut take = |entry: &Value| {
-            let aor = entry.get("AOR").and_then(Value::as_str).unwrap_or_default();
-            let contacts = list(entry, "Contacts").unwrap_or_default();
-            rows.extend(contacts.iter().filter_map(|contact| row(aor, contact, &NAMES)));
-        };
-        for domain in list(value, "Domains").unwrap_or_default() {
-            list(&domain, "AORs").unwrap_or_default().iter().for_each(&mut take);
-        }
-        take(value);
-        rows
-    }
+fn listing(dump: &Value) -> Option<Listing> {
+    let domains = list(dump, "Domains")?;
+    let names = domains.iter().filter_map(|domain| domain.get("name")?.as_str().map(str::to_owned));
+    let aors = domains.iter().filter_map(|domain| list(domain, "AORs")).flatten();
+    Some(Listing { tables: names.collect(), rows: aors.filter_map(rows_of).flatten().collect() })
+}
+
+/// Of one address of record.
+fn rows_of(entry: &Value) -> Option<Vec<Row>> {
+    let aor = entry.get("AOR")?.as_str()?;
+    let contacts = list(entry, "Contacts")?;
+    Some(contacts.iter().filter_map(|contact| row(aor, contact, &NAMES)).collect())
 }
 
 /// By the name that most versions have, or else by the newer one.
-async fn call(
+async fn read<T: Send + 'static>(
     rpc: &mut Rpc,
     names: [&'static str; 2],
     parameters: Value,
-) -> Result<Result<Value, Objection>, Fault> {
-    match rpc.call(names[0], parameters.clone()).await? {
-        Err(objection) if objection.code == METHOD_NOT_FOUND => rpc.call(names[1], parameters).await,
+    reader: fn(Value) -> T,
+) -> Answer<T> {
+    match rpc.read(names[0], parameters.clone(), reader).await? {
+        Err(objection) if objection.code == METHOD_NOT_FOUND => rpc.read(names[1], parameters, reader).await,
         answer => Ok(answer),
     }
 }

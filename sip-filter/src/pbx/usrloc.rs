@@ -2,50 +2,81 @@
 //! that say whose row changed.
 //!
 //! A datagram is only a reason to look: it is never believed, so that who forges one gains a look-up.
-//! Where a contact came from is its `Received`, which the server writes from the packet; its URI is never asked.
+
+mod contact;
 
 use std::collections::BTreeSet;
 use std::convert::Infallible;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
-use serde_json::Value;
 use tokio::net::{UdpSocket, lookup_host};
 use tokio::time::{Instant, sleep_until};
+
+pub(super) use self::contact::{Names, list, row};
 
 use super::Fault;
 use super::ledger::{Ledger, Row, Scope};
 use super::link::Outlet;
 use super::rpc::{Objection, Rpc};
-use super::sources::{flow, transport};
 use crate::policy::Pbx;
-use crate::trust::{Flow, SipTransport};
 
 /// How often the server is asked whether it is still the one that we know.
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
 /// How often the whole table is compared, so that a lost datagram does no lasting harm.
 const DUMP_INTERVAL: Duration = Duration::from_secs(60);
-/// Dumping is to take no more than this part of the time.
+/// Dumping is to take no more than this part of the time, whatever was heard.
 const DUMP_SHARE: u32 = 20;
 /// Changes that come together are looked at together.
 const SETTLING: Duration = Duration::from_millis(50);
-/// Beyond so many changed rows the whole table is asked for.
+/// Beyond so many look-ups for what changed together, everything is asked for instead.
 const LOOKUPS_MAX: usize = 64;
+/// How both servers begin to say that an address of record is not there, or has no contact any more.
+const NOBODY: [&str; 2] = ["AOR not found", "AOR has no contact"];
 /// More than any event of these servers, which the rest of a longer one is cut off from.
 const EVENT_BYTES_MAX: usize = 64 * 1024;
 
 /// What differs between the servers.
 pub(super) trait Dialect {
-    /// Everything that is registered, as `rows` reads it.
-    async fn dump(&mut self, rpc: &mut Rpc) -> Result<Value, Fault>;
-    /// One address of record's row, as `rows` reads it; none where it has none.
-    async fn lookup(&mut self, rpc: &mut Rpc, aor: &str) -> Result<Option<Value>, Fault>;
+    /// Everything that is registered.
+    async fn dump(&mut self, rpc: &mut Rpc) -> Result<Listing, Fault>;
+    /// One address of record's contacts in a table.
+    async fn lookup(&mut self, rpc: &mut Rpc, table: &str, aor: &str) -> Result<Found, Fault>;
     /// Has events sent there, anew each time; what is missing for it, if anything is.
     async fn subscribe(&mut self, rpc: &mut Rpc, to: SocketAddr) -> Result<Option<&'static str>, Fault>;
     /// Whose row an event is about.
     fn event(&self, datagram: &[u8]) -> Option<String>;
-    /// The rows in a dump or a look-up.
-    fn rows(&self, value: &Value) -> Vec<Row>;
+}
+
+/// Everything that a server has.
+pub(super) struct Listing {
+    /// The names of its tables, the empty ones too.
+    pub(super) tables: Vec<String>,
+    pub(super) rows: Vec<Row>,
+}
+
+/// What a look-up came to.
+pub(super) enum Found {
+    Rows(Vec<Row>),
+    /// The server knows the table, and has nobody of that name there.
+    Nobody,
+    /// It says anything else, which is no word about who is registered.
+    Unclear,
+}
+
+impl Found {
+    /// What an answer means; none: it is no row of a table.
+    pub(super) fn of(answer: Result<Option<Vec<Row>>, Objection>) -> Self {
+        match answer {
+            Ok(rows) => rows.map_or(Found::Unclear, Found::Rows),
+            // The code is 500 for this and for anything else, or 404 for this and for a table that is not there.
+            Err(objection) if NOBODY.iter().any(|text| objection.message.starts_with(text)) => Found::Nobody,
+            Err(objection) => {
+                tracing::debug!("a look-up was answered: {} ({})", objection.message, objection.code);
+                Found::Unclear
+            }
+        }
+    }
 }
 
 /// Follows a server until that ends.
@@ -65,9 +96,10 @@ pub(super) async fn session(
         rpc,
         outlet,
         ledger: Ledger::default(),
+        tables: Vec::new(),
         changed: BTreeSet::new(),
         look_at: None,
-        dump_at: now,
+        dumps: Dumps { at: now, not_before: now },
         keepalive_at: now + KEEPALIVE_INTERVAL,
         to,
     };
@@ -96,9 +128,11 @@ struct Session<'a, D> {
     rpc: Rpc,
     outlet: &'a Outlet,
     ledger: Ledger,
+    /// As of the last dump.
+    tables: Vec<String>,
     changed: BTreeSet<String>,
     look_at: Option<Instant>,
-    dump_at: Instant,
+    dumps: Dumps,
     keepalive_at: Instant,
     to: SocketAddr,
 }
@@ -107,8 +141,8 @@ impl<D: Dialect> Session<'_, D> {
     async fn run(mut self, events: UdpSocket) -> Result<Infallible, Fault> {
         let mut buffer = vec![0; EVENT_BYTES_MAX];
         loop {
-            let look_at = self.look_at.unwrap_or(self.dump_at);
-            let wake = look_at.min(self.dump_at).min(self.keepalive_at);
+            let look_at = self.look_at.unwrap_or(self.dumps.at);
+            let wake = look_at.min(self.dumps.at).min(self.keepalive_at);
             tokio::select! {
                 received = events.recv(&mut buffer) => {
                     // A socket error is about one datagram.
@@ -124,11 +158,11 @@ impl<D: Dialect> Session<'_, D> {
         let Some(aor) = self.dialect.event(datagram) else { return };
         self.outlet.count_event();
         let soon = Instant::now() + SETTLING;
-        if self.changed.len() < LOOKUPS_MAX {
+        if (self.changed.len() + 1) * self.tables.len().max(1) <= LOOKUPS_MAX {
             self.changed.insert(aor);
             self.look_at.get_or_insert(soon);
         } else {
-            self.dump_at = self.dump_at.min(soon);
+            self.dumps.bring_forward(soon);
         }
     }
 
@@ -136,7 +170,7 @@ impl<D: Dialect> Session<'_, D> {
         if now >= self.keepalive_at {
             self.keepalive_at = now + KEEPALIVE_INTERVAL;
             self.outlet.complain(self.dialect.subscribe(&mut self.rpc, self.to).await?);
-        } else if now >= self.dump_at {
+        } else if now >= self.dumps.at {
             self.dump().await?;
         } else {
             self.look_at = None;
@@ -149,23 +183,20 @@ impl<D: Dialect> Session<'_, D> {
 
     async fn dump(&mut self) -> Result<(), Fault> {
         let began = Instant::now();
-        let value = self.dialect.dump(&mut self.rpc).await?;
+        let Listing { tables, rows } = self.dialect.dump(&mut self.rpc).await?;
         let now = Instant::now();
-        let rows = self.dialect.rows(&value);
-        (self.look_at, self.dump_at) = (None, now + DUMP_INTERVAL.max((now - began) * DUMP_SHARE));
+        self.tables = tables;
+        self.dumps = Dumps::after(began, now);
+        self.look_at = None;
         self.changed.clear();
-        if self.outlet.is_connected() {
-            return self.report(Scope::Everything, &rows, now).await;
-        }
-        let snapshot = self.ledger.snapshot(rows, now)?;
-        self.outlet.report(snapshot).await?;
-        self.outlet.connected();
-        Ok(())
+        self.outlet.listed(&mut self.ledger, rows, now).await
     }
 
     async fn look(&mut self, aor: &str) -> Result<(), Fault> {
-        let value = self.dialect.lookup(&mut self.rpc, aor).await?;
-        let rows = value.map(|value| self.dialect.rows(&value)).unwrap_or_default();
+        let Some(rows) = self.look_up(aor).await? else {
+            self.dumps.bring_forward(Instant::now());
+            return Ok(());
+        };
         let now = Instant::now();
         // The server's own word for it where it has a row, which may lack the domain.
         let Some(row) = rows.first() else {
@@ -177,6 +208,19 @@ impl<D: Dialect> Session<'_, D> {
         self.report(Scope::Aor(&name), &rows, now).await
     }
 
+    /// What all tables have of an address of record; none where that is not certain.
+    async fn look_up(&mut self, aor: &str) -> Result<Option<Vec<Row>>, Fault> {
+        let mut rows = Vec::new();
+        for table in &self.tables {
+            match self.dialect.lookup(&mut self.rpc, table, aor).await? {
+                Found::Rows(found) => rows.extend(found),
+                Found::Nobody => {}
+                Found::Unclear => return Ok(None),
+            }
+        }
+        Ok((!self.tables.is_empty()).then_some(rows))
+    }
+
     async fn report(&mut self, scope: Scope<'_>, rows: &[Row], now: Instant) -> Result<(), Fault> {
         for report in self.ledger.changes(scope, rows, now)? {
             self.outlet.report(report).await?;
@@ -185,37 +229,29 @@ impl<D: Dialect> Session<'_, D> {
     }
 }
 
-/// The names of a contact's members.
-pub(super) struct Names {
-    pub(super) contact: &'static str,
+/// When the whole table is asked for.
+#[derive(Debug, Clone, Copy)]
+struct Dumps {
+    at: Instant,
+    not_before: Instant,
 }
 
-/// One row of a contact; none where nobody registered it, or it no longer stands.
-pub(super) fn row(aor: &str, contact: &Value, names: &Names) -> Option<Row> {
-    let text = |name: &str| contact.get(name).and_then(Value::as_str).filter(|text| *text != "[not set]");
-    let lifetime = Duration::from_secs(contact.get("Expires").and_then(Value::as_u64)?);
-    let socket = text("Socket").unwrap_or_default();
-    // Through a proxy it is the proxy that we would trust, or, with `path_use_received`, what it says.
-    let flow = match text("Path") {
-        Some(_) => None,
-        None => text("Received").and_then(|received| received_flow(received, socket)),
-    };
-    (!lifetime.is_zero()).then_some(())?;
-    Some(Row { aor: aor.to_owned(), contact: text(names.contact)?.to_owned(), flow, lifetime })
+impl Dumps {
+    /// Behind one that took from `began` to `now`.
+    fn after(began: Instant, now: Instant) -> Self {
+        let not_before = now + (now - began) * DUMP_SHARE;
+        Self { at: not_before.max(now + DUMP_INTERVAL), not_before }
+    }
+
+    /// To then, or as soon afterwards as is affordable.
+    fn bring_forward(&mut self, to: Instant) {
+        self.at = self.at.min(to.max(self.not_before));
+    }
 }
 
-/// `sip:198.51.100.3:57231;transport=tcp`, on a socket `tcp:198.51.100.1:5060`.
-fn received_flow(received: &str, socket: &str) -> Option<Flow> {
-    let uri = received.strip_prefix("sip:").or_else(|| received.strip_prefix("sips:"))?;
-    let (place, parameters) = uri.split_once(';').unwrap_or((uri, ""));
-    let (address, port) = place.rsplit_once(':')?;
-    let named = parameters.split(';').find_map(|parameter| parameter.strip_prefix("transport="));
-    let by = match transport(named.unwrap_or("udp"))? {
-        // Over TLS too it says only `ws`.
-        SipTransport::Ws if socket.starts_with("tls:") || socket.starts_with("wss:") => SipTransport::Wss,
-        other => other,
-    };
-    flow(address, port, by)
+/// An answer to a dump that is none: to take it for an empty table would take everybody's trust.
+pub(super) fn no_dump(asked: &'static str) -> Fault {
+    Fault::Foreign { protocol: "JSON-RPC", what: format!("it answers {asked} without a list of domains") }
 }
 
 /// Turns an objection into the end of the link.
@@ -225,60 +261,41 @@ pub(super) fn unanswered(asked: &'static str, objection: Objection, remedy: &'st
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
 
     #[test]
-    fn the_source_is_read_from_what_the_server_received() {
-        for (received, socket, expected) in [
-            (
-                "sip:198.51.100.2:60795",
-                "udp:198.51.100.1:5060",
-                Some(("198.51.100.2", 60795, SipTransport::Udp)),
-            ),
-            (
-                "sip:192.0.2.9:1;transport=TLS",
-                "tls:192.0.2.1:5061",
-                Some(("192.0.2.9", 1, SipTransport::Tls)),
-            ),
-            (
-                "sip:[2001:db8::9]:5;transport=ws",
-                "tls:[::1]:443",
-                Some(("2001:db8::9", 5, SipTransport::Wss)),
-            ),
-            ("sip:[2001:db8::9]:5;transport=ws", "tcp:[::1]:80", Some(("2001:db8::9", 5, SipTransport::Ws))),
-            ("sip:phone.example:5060", "", None),
-            ("sip:198.51.100.2", "", None),
-            ("sip:198.51.100.2:5060;transport=carrier-pigeon", "", None),
-            ("", "", None),
-        ] {
-            let expected = expected.map(|(address, port, transport)| Flow {
-                address: address.parse().unwrap(),
-                port,
-                transport,
-            });
-            assert_eq!(received_flow(received, socket), expected, "{received}");
+    fn the_table_is_asked_for_within_its_share_of_the_time_whatever_is_heard() {
+        let (began, second) = (Instant::now(), Duration::from_secs(1));
+        for (took, heard_after, at_after) in
+            [(1, 0, 20), (1, 5, 20), (1, 30, 30), (1, 70, 60), (4, 0, 80), (4, 100, 80)]
+        {
+            let now = began + took * second;
+            let mut dumps = Dumps::after(began, now);
+            assert_eq!(dumps.at, now + second * 60.max(took * DUMP_SHARE));
+            for _ in 0..2 {
+                dumps.bring_forward(now + heard_after * second);
+                assert_eq!(dumps.at, now + at_after * second, "{took} {heard_after}");
+            }
         }
     }
 
     #[test]
-    fn a_contact_is_placed_by_received_alone_and_not_through_a_proxy() {
-        let names = Names { contact: "Address" };
-        let contact = |received: &str, path: &str, expires: Value| {
-            let uri = "sip:alice@10.0.0.5:5060";
-            json!({"Address": uri, "Expires": expires, "Received": received, "Path": path, "Socket": "udp:192.0.2.1:5060"})
-        };
-        let here = "sip:198.51.100.9:5060";
-        let placed = |contact: Value| row("alice", &contact, &names).map(|row| row.flow.is_some());
-        assert_eq!(placed(contact(here, "[not set]", json!(60))), Some(true));
-        assert_eq!(placed(contact("[not set]", "[not set]", json!(60))), Some(false));
-        assert_eq!(
-            placed(contact(here, "<sip:192.0.2.7;lr;received=sip:203.0.113.9>", json!(60))),
-            Some(false)
-        );
-        for over in [json!(0), json!(-5), json!("permanent"), json!("expired"), json!("deleted")] {
-            assert_eq!(placed(contact(here, "[not set]", over)), None);
+    fn only_one_objection_says_that_nobody_is_there() {
+        for (code, message, says_nobody) in [
+            (500, "AOR not found in location table", true),
+            (500, "AOR has no contacts", true),
+            (404, "AOR has no contact", true),
+            (404, "AOR not found", true),
+            (404, "Table not found", false),
+            (500, "Domain table not found", false),
+            (500, "Domain missing in AOR", false),
+            (500, "Internal error creating aor struct", false),
+            (-32601, "Method not found", false),
+        ] {
+            let objection = Objection { code, message: message.to_owned() };
+            let found = Found::of(Err(objection));
+            assert_eq!(matches!(found, Found::Nobody), says_nobody, "{message}");
         }
+        assert!(matches!(Found::of(Ok(None)), Found::Unclear));
     }
 }

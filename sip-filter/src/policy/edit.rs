@@ -17,7 +17,8 @@ const INDENT: &str = "    ";
 ///
 /// An [`EditError`] when the text is no policy file, or the file says so already.
 pub fn edit(text: &str, change: &ListChange) -> Result<String, EditError> {
-    let mut document: DocumentMut = text.parse()?;
+    // What the reader says would show the line, and any password in it.
+    let mut document: DocumentMut = text.parse().map_err(|_: toml_edit::TomlError| EditError::Syntax)?;
     let root = document.as_table_mut();
     let changed = match &change.list {
         List::Deny => change_sources(root, "deny", change),
@@ -36,7 +37,7 @@ pub fn edit(text: &str, change: &ListChange) -> Result<String, EditError> {
 pub enum EditError {
     /// The text is no TOML.
     #[error("the file is not valid; `check` says where")]
-    Syntax(#[from] toml_edit::TomlError),
+    Syntax,
     /// A key has another type than it must have.
     #[error("`{key}` in the file is not what it should be; `check` says why")]
     Shape {

@@ -1,6 +1,6 @@
 //! Mistakes in a policy file and the list files that it names, each with its place, the text it is about and the remedy.
 //!
-//! Knows lines and columns, but neither TOML nor what a policy is.
+//! Knows lines and columns, but neither TOML nor what a policy is; what is secret in a text `secrecy` says.
 
 use std::fmt;
 use std::ops::Range;
@@ -8,8 +8,13 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
+use super::secrecy::secrets;
+
 /// How much of a long source line is shown around a mistake, in characters.
 const EXCERPT_WIDTH: usize = 120;
+
+/// What is shown of a secret, however long it is.
+const VEIL: char = '…';
 
 /// One mistake, or one thing that is valid but hardly meant.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -162,8 +167,9 @@ impl<'a> Report<'a> {
 
     /// Takes over what was found in another file; its text is not needed any more.
     pub(super) fn attach(&mut self, other: Report<'_>) {
-        let mistakes = located(other.text, other.mistakes, Severity::Error);
-        let warnings = located(other.text, other.warnings, Severity::Warning);
+        // A list has no keys, and may be too long to look for some.
+        let mistakes = located(other.text, other.mistakes, Severity::Error, &[]);
+        let warnings = located(other.text, other.warnings, Severity::Warning, &[]);
         let file = other.file;
         let named = |mistake| Mistake { file: Some(file.to_owned()), ..mistake };
         self.elsewhere.extend(mistakes.into_iter().chain(warnings).map(named));
@@ -177,7 +183,8 @@ impl<'a> Report<'a> {
             true => (Severity::Warning, self.warnings),
             false => (Severity::Error, self.mistakes),
         };
-        let mut mistakes = located(self.text, notes, severity);
+        let hidden = if notes.is_empty() { Vec::new() } else { secrets(self.text) };
+        let mut mistakes = located(self.text, notes, severity, &hidden);
         mistakes.extend(self.elsewhere.into_iter().filter(|mistake| mistake.severity == severity));
         let mistakes = Mistakes { file: self.file.to_owned(), mistakes };
         if severity == Severity::Warning { Ok(mistakes) } else { Err(mistakes) }
@@ -185,7 +192,7 @@ impl<'a> Report<'a> {
 }
 
 /// Works out lines and columns, by place, in one pass over the text: a line can hold a hundred thousand mistakes.
-fn located(text: &str, mut notes: Vec<Note>, severity: Severity) -> Vec<Mistake> {
+fn located(text: &str, mut notes: Vec<Note>, severity: Severity, hidden: &[Range<usize>]) -> Vec<Mistake> {
     notes.sort_by_key(|note| note.span.start);
     let (mut line, mut line_start, mut column, mut reached) = (1, 0, 1, 0);
     let mut mistakes = Vec::with_capacity(notes.len());
@@ -202,28 +209,37 @@ fn located(text: &str, mut notes: Vec<Note>, severity: Severity) -> Vec<Mistake>
             }
         }
         reached = reached.max(start);
-        let excerpt = Excerpt::of(text, line_start, start..span.end);
+        let excerpt = Excerpt::of(text, line_start, start..span.end, hidden);
         mistakes.push(Mistake { file: None, line, column, message, remedy, severity, excerpt });
     }
     mistakes
 }
 
 impl Excerpt {
-    /// Looks no further than the excerpt is wide.
-    fn of(text: &str, line_start: usize, span: Range<usize>) -> Self {
-        // Tabs would shift the underline, and a control character must not reach the terminal.
-        let printable = |letter: char| if letter.is_control() { ' ' } else { letter };
-        let before: Vec<char> = text[line_start..span.start].chars().rev().take(EXCERPT_WIDTH / 2).collect();
-        let behind: Vec<char> = text[span.start..]
-            .chars()
-            .take_while(|letter| !"\r\n".contains(*letter))
-            .take(EXCERPT_WIDTH / 2)
-            .collect();
-        let offending = text.get(span.clone()).unwrap_or_default();
-        let width = offending.chars().take(behind.len()).count().max(1);
+    /// Looks no further than the excerpt is wide, but for what is `hidden`, of which only the place is shown.
+    fn of(text: &str, line_start: usize, span: Range<usize>, hidden: &[Range<usize>]) -> Self {
+        let hidden_at = |at: usize| {
+            let next = hidden.partition_point(|secret| secret.end <= at);
+            hidden.get(next).filter(|secret| secret.start <= at)
+        };
+        let under = hidden_at(span.start);
+        let shown = |(at, letter): (usize, char)| match hidden_at(at) {
+            // Tabs would shift the underline, and a control character must not reach the terminal.
+            None => Some((at, if letter.is_control() { ' ' } else { letter })),
+            // One that the mistake is about, or in, is told where it is underlined.
+            secret if secret == under => (at == span.start).then_some((at, VEIL)),
+            Some(secret) => (at == secret.start.max(line_start)).then_some((at, VEIL)),
+        };
+        let before = text[line_start..span.start].char_indices().rev();
+        let before = before.map(|(at, letter)| (line_start + at, letter));
+        let before: Vec<_> = before.filter_map(shown).take(EXCERPT_WIDTH / 2).collect();
+        let behind = text[span.start..].char_indices().take_while(|(_, letter)| !"\r\n".contains(*letter));
+        let behind = behind.map(|(at, letter)| (span.start + at, letter));
+        let behind: Vec<_> = behind.filter_map(shown).take(EXCERPT_WIDTH / 2).collect();
+        let width = behind.iter().filter(|(at, _)| *at < span.end).count().max(1);
         let letters = before.iter().rev().chain(&behind);
         Excerpt {
-            text: letters.copied().map(printable).collect(),
+            text: letters.map(|(_, letter)| letter).collect(),
             underlined: before.len()..before.len() + width,
         }
     }

@@ -86,6 +86,18 @@ async fn registrations_are_where_freeswitch_saw_them_by_the_transport_that_its_u
             600,
         ),
         registration("1002", websocket, ("198.51.100.9", 65403, "udp"), 600),
+        registration(
+            "1003",
+            "sofia/internal/sip:1003@10.0.0.7;transport=tls",
+            ("198.51.100.7", 5, "udp"),
+            600,
+        ),
+        registration(
+            "1004",
+            "sofia/internal/sip:1004@10.0.0.8;fs_path=sip%3A1004%40198.51.100.7%3Btransport%3Dtls",
+            ("198.51.100.7", 6, "udp"),
+            600,
+        ),
     ];
     let (fault, reports, state) = freeswitch(vec![response(&table(&rows))]).await;
     assert!(matches!(fault, Fault::Closed), "{fault}");
@@ -95,6 +107,9 @@ async fn registrations_are_where_freeswitch_saw_them_by_the_transport_that_its_u
         ("1000@pbx.example", flow_of("198.51.100.7", 31000, SipTransport::Udp)),
         ("1001@pbx.example", flow_of("2001:db8::7", 31001, SipTransport::Tls)),
         ("1002@pbx.example", flow_of("198.51.100.9", 65403, SipTransport::Wss)),
+        // What the phone writes proves nothing.
+        ("1003@pbx.example", flow_of("198.51.100.7", 5, SipTransport::Udp)),
+        ("1004@pbx.example", flow_of("198.51.100.7", 6, SipTransport::Udp)),
     ];
     assert_eq!(found, expected);
     assert!(bindings(&reports[0]).iter().all(|binding| (590..=600).contains(&binding.lifetime.as_secs())));

@@ -135,12 +135,15 @@ async fn answers_that_break_lie_or_make_no_sense_end_the_link_and_report_nothing
         format!("HTTP/1.1 200 OK\r\nContent-Length: 99999999999999999999999\r\n\r\n{body}"),
         format!("HTTP/1.1 200 OK\r\nX: {}\r\n\r\n{body}", "x".repeat(1 << 20)),
         ok("[]"),
+        result(&json!({})),
+        result(&json!({"Domains": null})),
         ok(&"[".repeat(1 << 20)),
         error(500, "Internal Error"),
     ]);
     for answer in wrong {
         let start: String = answer.chars().take(60).collect();
-        let (fault, reports) = dumped(move || answer.clone()).await;
+        let ended = tokio::time::timeout(Duration::from_secs(10), dumped(move || answer.clone())).await;
+        let (fault, reports) = ended.unwrap_or_else(|_| panic!("{start}: the link lasts"));
         assert_eq!(reports, [], "{start}: {fault}");
     }
 }
@@ -151,4 +154,74 @@ async fn an_answer_that_stops_halfway_is_given_up() {
     let (fault, reports) = dumped(move || format!("{}{STALL}", &whole[..whole.len() - 9])).await;
     assert!(matches!(fault, Fault::Silent { awaited: "ul_dump", .. }), "{fault}");
     assert_eq!(reports, []);
+}
+
+/// A server followed until its first dump came; where it is told events, and what is reported.
+async fn followed(
+    script: impl Fn(&str, &Value) -> String + Send + 'static,
+) -> (HttpPeer, crate::pbx::Link, mpsc::Receiver<(String, Report)>, String) {
+    let (told, mut subscribed) = mpsc::unbounded_channel();
+    let peer = HttpPeer::new(move |method, parameters| match method {
+        "event_subscribe" => {
+            told.send(parameters["socket"].as_str().unwrap().to_owned()).unwrap();
+            result(&json!("OK"))
+        }
+        _ => script(method, parameters),
+    })
+    .await;
+    let (sender, mut received) = mpsc::channel(8);
+    let link = start(pbx(PbxKind::Opensips, &peer.address()), sender);
+    assert!(matches!(next(&mut received).await, Report::Snapshot { .. }));
+    let to = subscribed.recv().await.unwrap().strip_prefix("udp:").unwrap().to_owned();
+    (peer, link, received, to)
+}
+
+async fn tell_of_alice(to: &str) {
+    let event = json!({"method": "E_UL_CONTACT_DELETE", "params": {"aor": "alice"}}).to_string();
+    let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    socket.send_to(event.as_bytes(), to).await.unwrap();
+}
+
+#[tokio::test]
+async fn an_objection_that_does_not_say_that_nobody_is_there_takes_nothing_back_but_has_the_table_asked() {
+    for (code, message) in
+        [(500, "Internal Error"), (404, "Table not found"), (-32000, "busy"), (METHOD_NOT_FOUND, "gone")]
+    {
+        let dumps = std::sync::atomic::AtomicU32::new(0);
+        let (_peer, _link, mut received, to) = followed(move |method, _| match method {
+            "ul_dump" => {
+                let earlier = dumps.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+                result(&dump(&[alice(600 * (1 + earlier.min(1)))]))
+            }
+            _ => error(code, message),
+        })
+        .await;
+        tell_of_alice(&to).await;
+        let report = next(&mut received).await;
+        assert!(
+            matches!(&report, Report::Registered(binding) if binding.lifetime.as_secs() == 1200),
+            "{report:?}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn an_address_of_record_is_looked_up_in_every_table_there_is() {
+    for remains in [true, false] {
+        let (_peer, _link, mut received, to) = followed(move |method, parameters| match method {
+            "ul_dump" => result(&json!({"Domains": [
+                {"name": "location", "hash_size": 512, "AORs": []},
+                {"name": "phones", "hash_size": 512, "AORs": [alice(600)]},
+            ]})),
+            _ if remains && parameters["table_name"] == "phones" => result(&alice(1200)),
+            _ => error(404, "AOR not found"),
+        })
+        .await;
+        tell_of_alice(&to).await;
+        match next(&mut received).await {
+            Report::Registered(binding) => assert!(remains && binding.lifetime.as_secs() == 1200),
+            Report::Unregistered { aor, .. } => assert!(!remains && aor == "alice"),
+            other => panic!("{other:?}"),
+        }
+    }
 }

@@ -41,7 +41,7 @@ fn pbx(file: &PbxFile, directory: &Path, report: &mut Report) -> Option<Pbx> {
         ("freeswitch", PbxKind::Freeswitch),
     ];
     let kind = word("kind", &file.kind, &kinds, &[], report);
-    check_address(&file.address, report);
+    check_address(kind, &file.address, report);
     let secret = secret(file, directory, report);
     let kind = kind?;
     check_login(kind, file, report);
@@ -54,10 +54,19 @@ fn pbx(file: &PbxFile, directory: &Path, report: &mut Report) -> Option<Pbx> {
     })
 }
 
-/// "host:port", "[v6]:port" or an absolute path.
-fn check_address(given: &Spanned<String>, report: &mut Report) {
+/// "host:port", "[v6]:port" or, where that kind of PBX has one, the absolute path of a Unix socket.
+fn check_address(kind: Option<PbxKind>, given: &Spanned<String>, report: &mut Report) {
     let text = given.get_ref();
+    let by_tcp = match kind {
+        Some(PbxKind::Asterisk) => Some("Asterisk's manager interface"),
+        Some(PbxKind::Freeswitch) => Some("FreeSWITCH's event socket"),
+        Some(PbxKind::Kamailio | PbxKind::Opensips) | None => None,
+    };
     if Path::new(text).is_absolute() {
+        if let Some(whose) = by_tcp {
+            let message = format!("\"{text}\" is a path, but {whose} is reached by TCP");
+            report.mistake(given.span(), message, "write host and port".to_owned());
+        }
         return;
     }
     let is_address = match text.parse::<SocketAddr>() {
@@ -70,9 +79,11 @@ fn check_address(given: &Spanned<String>, report: &mut Report) {
     };
     if !is_address {
         let message = format!("\"{text}\" is no address of a PBX");
-        let remedy =
-            "write host and port, such as \"127.0.0.1:5038\", or the path of a Unix socket".to_owned();
-        report.mistake(given.span(), message, remedy);
+        let remedy = match by_tcp {
+            Some(_) => "write host and port, such as \"127.0.0.1:5038\"",
+            None => "write host and port, such as \"127.0.0.1:8060\", or the path of a Unix socket",
+        };
+        report.mistake(given.span(), message, remedy.to_owned());
     }
 }
 

@@ -3,12 +3,13 @@
 use toml::de::Error;
 
 use crate::policy::mistake::Report;
-use crate::policy::suggestion;
+use crate::policy::{secrecy, suggestion};
 
 /// Notes an error in the syntax, a key or a type.
 pub(super) fn report(error: &Error, text: &str, report: &mut Report) {
     let span = error.span().unwrap_or(0..0);
-    let said = error.message();
+    let without_value = secrecy::without_value(error.message(), &span, text);
+    let said = without_value.as_deref().unwrap_or(error.message());
     // serde's wording is stable for these; anything else is passed on as it is.
     if let Some(rest) = said.strip_prefix("unknown field `") {
         let key = rest.split('`').next().unwrap_or_default();
@@ -24,7 +25,9 @@ pub(super) fn report(error: &Error, text: &str, report: &mut Report) {
     } else if said.starts_with("invalid type") && said.contains("expected a sequence") {
         let offending = text.get(span.clone()).unwrap_or_default();
         let one_line = !offending.is_empty() && !offending.contains('\n') && !offending.starts_with('[');
-        let remedy = one_line.then(|| format!("write a list: [{offending}]"));
+        let hides = !secrecy::secrets(offending).is_empty() || without_value.is_some();
+        let shown = if hides { "…" } else { offending };
+        let remedy = one_line.then(|| format!("write a list: [{shown}]"));
         report.mistake(span, said.replace("a sequence", "a list"), remedy);
     } else {
         report.mistake(span, said.trim_end().replace('\n', ", "), None);

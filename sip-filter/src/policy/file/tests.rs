@@ -1,6 +1,7 @@
 //! Files and what is said about them.
 
 mod proving;
+mod secrecy;
 
 use super::*;
 use crate::policy::{Listener, ListenerKind};

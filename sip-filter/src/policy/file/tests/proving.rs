@@ -187,6 +187,13 @@ fn mistakes_about_a_pbx_name_their_place() {
     {
         check(&at(wrong), &[&format!("4:11 \"{wrong}\" is no address of a PBX")]);
     }
+    for (kind, whose) in
+        [("asterisk", "Asterisk's manager interface"), ("freeswitch", "FreeSWITCH's event socket")]
+    {
+        let lines = format!("kind = \"{kind}\"\naddress = \"/run/k\"\nuser = \"a\"\nsecret = \"b\"");
+        check(&lines, &[&format!("4:11 \"/run/k\" is a path, but {whose} is reached by TCP")]);
+    }
+    check("kind = \"opensips\"\naddress = \"/run/k\"", &[]);
     check("kind = \"3cx\"\naddress = \"k:80\"", &["3:8 kind cannot be \"3cx\""]);
     check(
         &format!("{}\n[[pbx]]\nname = \"a\"\n{}", at("k:80"), at("k:81")),
