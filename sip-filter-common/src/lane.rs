@@ -55,6 +55,8 @@ pub struct Payload {
 
 /// What a stranger's packet asks for.
 enum Wish {
+    /// Nothing but to keep something open.
+    KeepAlive,
     /// Nothing that SIP has a word for, over a connection.
     Garbage(Payload),
     /// So many units.
@@ -86,6 +88,7 @@ pub fn judge<F: Frame + ?Sized, T: Tables>(
     };
     match wish {
         Wish::Nothing(reason) => reason,
+        Wish::KeepAlive => Reason::Stranger,
         Wish::Call(payload) => {
             tell(SightingKind::Blocked, frame, datagram, source, payload, tables);
             Reason::Stranger
@@ -123,7 +126,7 @@ fn tell<F: Frame + ?Sized, T: Tables>(
     payload: Payload,
     tables: &T,
 ) {
-    if tables.may_tell(kind) {
+    if tables.may_tell(kind, datagram.is_tcp) {
         tables.read_text(frame, payload);
         tables.report(kind, frame, datagram, source);
     }
@@ -175,6 +178,8 @@ pub struct Segment {
     pub opens: bool,
     /// SYN with ACK: one is granted.
     pub accepts: bool,
+    /// URG: the receiver may leave a byte out.
+    pub is_urgent: bool,
     /// What it carries.
     pub payload: Payload,
 }
@@ -191,19 +196,24 @@ pub fn tcp_header<F: Frame + ?Sized>(frame: &F, datagram: &Datagram) -> Option<S
     }
     const SYN: u8 = 0x02;
     const ACK: u8 = 0x10;
+    const URG: u8 = 0x20;
     Some(Segment {
         sequence: u32::from_be_bytes([s0, s1, s2, s3]),
         opens: flags & (SYN | ACK) == SYN,
         accepts: flags & (SYN | ACK) == SYN | ACK,
+        is_urgent: flags & URG != 0,
         payload: Payload { at, len: end - at },
     })
 }
 
 #[inline(always)]
 fn segment<F: Frame + ?Sized, T: Tables>(frame: &F, datagram: &Datagram, bounds: Bounds, tables: &T) -> Wish {
-    let Some(Segment { opens, payload, .. }) = tcp_header(frame, datagram) else {
+    let Some(Segment { opens, payload, is_urgent, .. }) = tcp_header(frame, datagram) else {
         return Wish::Nothing(Reason::Stranger);
     };
+    if is_urgent {
+        return Wish::Nothing(Reason::Stranger);
+    }
     if opens {
         // What comes along (TCP Fast Open) would be read before the address is proved.
         return if payload.len == 0 {
@@ -215,20 +225,39 @@ fn segment<F: Frame + ?Sized, T: Tables>(frame: &F, datagram: &Datagram, bounds:
     if !tables.has_connection(frame, datagram) {
         return Wish::Nothing(Reason::Stranger);
     }
-    if payload.len == 0 || bounds.is_encrypted {
+    if bounds.is_encrypted {
         return Wish::Spend(1);
     }
+    let payload = behind_empty_lines(frame, payload);
     match request(frame, payload, bounds, tables) {
+        // All that follows an empty line in the stream would have to wait until it arrives.
+        Wish::KeepAlive if payload.len <= 4 => Wish::Spend(1),
         Wish::Nothing(Reason::NotSip) => Wish::Garbage(payload),
         other => other,
     }
+}
+
+/// What follows keep-alives that are sent once more, together with a request.
+#[inline(always)]
+fn behind_empty_lines<F: Frame + ?Sized>(frame: &F, payload: Payload) -> Payload {
+    const EMPTY_LINES: u32 = u32::from_be_bytes(*b"\r\n\r\n");
+    let start = frame.read_words(payload.at).map_or(0, |[start]: [u32; 1]| u32::from_be(start));
+    let start = core::hint::black_box(start);
+    let len = match (start == EMPTY_LINES, start >> 16 == EMPTY_LINES >> 16) {
+        (true, _) => 4,
+        (_, true) => 2,
+        _ => 0,
+    };
+    // One place to the verifier, not one for each length.
+    let len = core::hint::black_box(len) & 7;
+    Payload { at: (payload.at + len) & OFFSET_MASK as usize, len: payload.len - len }
 }
 
 /// A request of a listed method, a keep-alive, or nothing that a stranger may send.
 #[inline(always)]
 fn request<F: Frame + ?Sized, T: Tables>(frame: &F, payload: Payload, bounds: Bounds, tables: &T) -> Wish {
     if is_keep_alive(frame, payload) {
-        return Wish::Nothing(Reason::Stranger);
+        return Wish::KeepAlive;
     }
     let Some(method) = sip::method_at(frame, payload.at, payload.len) else {
         let is_reply = sip::status_at(frame, payload.at, payload.len).is_some();
@@ -274,7 +303,7 @@ fn look(
     let is_one = marks.cseqs == 1 && marks.spaces == 2 && marks.method() == Some(method);
     // Behind a blank line within a segment, another request may follow.
     let is_alone = !is_tcp || marks.blank_line as usize == payload.len;
-    if !is_whole || !is_one || !is_alone {
+    if !is_whole || !is_one || !is_alone || marks.is_ambiguous != 0 {
         return Reason::Malformed;
     }
     // A scanner that may register is challenged: so it proves its address, and can be banned for what it answers.
@@ -286,30 +315,30 @@ fn look(
     Reason::Probation
 }
 
-/// Spends from the source's own budget and from that of all strangers.
+/// What a packet comes to that a stranger has to pay for.
 #[inline(always)]
 fn spend<T: Tables>(source: &Address, units: u64, bounds: Bounds, tables: &T) -> Reason {
     // A trunk is known, and never limited: strangers who take its address cannot use up what it has.
-    if bounds.is_trunk {
-        return Reason::Probation;
-    }
+    if bounds.is_trunk || tables.charge(source, units) { Reason::Probation } else { Reason::RateExceeded }
+}
+
+/// Spends from the source's own budget and from that of all strangers, if both have as much.
+#[inline(always)]
+pub fn charge<T: Tables>(source: &Address, units: u64, tables: &T) -> bool {
     let LaneLimits { unit_ns, burst_ns, .. } = tables.index().lane;
     let now_ns = tables.now_ns();
     let lane = tables.lane(source);
-    let is_open = lane.open_until_ns > now_ns;
+    // An open lane is no debt. Where others who were challenged have used up what there is, it has its own budget.
+    if lane.open_until_ns > now_ns && tables.spend_total(true, units) {
+        return true;
+    }
     let from_ns = if lane.spent_until_ns > now_ns { lane.spent_until_ns } else { now_ns };
     let spent_until_ns = from_ns + units * unit_ns;
-    if !is_open && spent_until_ns - now_ns > burst_ns {
-        return Reason::RateExceeded;
+    if spent_until_ns - now_ns > burst_ns || !tables.spend_total(false, units) {
+        return false;
     }
-    if !tables.spend_total(is_open, units) {
-        return Reason::RateExceeded;
-    }
-    // An open lane is no debt.
-    if !is_open {
-        tables.spend(source, spent_until_ns);
-    }
-    Reason::Probation
+    tables.spend(source, spent_until_ns);
+    true
 }
 
 /// What a total is after `units` more are spent, and whether they may be: `None` where the window's are used up.

@@ -40,10 +40,12 @@ pub trait Tables: Lines + Sized {
     fn lane(&self, source: &Address) -> Lane;
     /// Notes until when a stranger has spent.
     fn spend(&self, source: &Address, spent_until_ns: u64);
+    /// [`lane::charge`](crate::lane::charge), which the kernel calls as a function of its own.
+    fn charge(&self, source: &Address, units: u64) -> bool;
     /// Spends from what all strangers may, or all that are challenged; false where that is used up.
     fn spend_total(&self, is_challenged: bool, units: u64) -> bool;
     /// Whether the controller is to be told of one more request that is refused.
-    fn may_tell(&self, kind: SightingKind) -> bool;
+    fn may_tell(&self, kind: SightingKind, is_tcp: bool) -> bool;
     /// Whether this host has a connection, or is opening one, for a segment of TCP.
     fn has_connection<F: Frame + ?Sized>(&self, frame: &F, datagram: &Datagram) -> bool;
     /// Looks at the text of a message, and keeps a copy for [`report`](Self::report).

@@ -138,13 +138,27 @@ pub fn part(
                     header(text, at + 1, marks, found);
                 }
             }
+            b'\r' if at + 1 < len && text[at + 1] != b'\n' => marks.is_ambiguous = 1,
             b' ' if marks.start_line == 0 => marks.spaces += 1,
+            b's' | b'S' if marks.start_line != 0 && at + WORD_LEN <= len && is_version(text, at) => {
+                marks.is_ambiguous = 1;
+            }
             b'@' | b'"' if at + 1 + WORD_LEN <= len => name(text, at + 1, marks),
             _ => {}
         }
         step += 1;
     }
     false
+}
+
+/// Whether SIP's version stands there as in a start line: in a Via header a slash follows (RFC 3261 section 20.42).
+///
+/// In a stream of TCP nobody but the receiver knows where it goes on to read: behind a body, say, or behind what it
+/// had before. Where no other start line stands, there is none to be read.
+#[inline(always)]
+fn is_version(text: &[u8; SIGHTING_TEXT_LEN], at: usize) -> bool {
+    let word = lower_word(text, at);
+    begins_with!(word, b"sip/2.0") && word as u8 != b'/'
 }
 
 /// Looks at the header that begins at `at`.
@@ -304,6 +318,28 @@ mod tests {
         ] {
             assert_eq!(marks(&std::format!("{REGISTER}{line}\r\n\r\n")).is_scanner, 0, "{line}");
         }
+    }
+
+    #[test]
+    fn what_servers_may_read_otherwise_is_ambiguous() {
+        for line in [
+            "Subject: x\rAuthorization: Digest x",
+            "Subject: x\r\r",
+            "X: SIP/2.0 200 OK",
+            "sip/2.0 200 OK",
+            "INVITE sip:x SIP/2.0",
+            "X: y SIP/2.0\t",
+        ] {
+            assert_eq!(marks(&std::format!("{REGISTER}{line}\r\n\r\n")).is_ambiguous, 1, "{line:?}");
+        }
+        for line in
+            ["Via: SIP/2.0/TCP x", "v: sip/2.0/udp x", "Reason: SIP;cause=200", "X: <sip:2.0>", "Y: SIP/2.0"]
+        {
+            let rest = if line == "Y: SIP/2.0" { "/" } else { "\r\n\r\n" };
+            assert_eq!(marks(&std::format!("{REGISTER}{line}{rest}")).is_ambiguous, 0, "{line:?}");
+        }
+        // Behind the headers stands what a datagram carries.
+        assert_eq!(marks(&std::format!("{REGISTER}\r\nSIP/2.0 200 OK\r\n")).is_ambiguous, 0);
     }
 
     #[test]

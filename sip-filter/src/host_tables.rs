@@ -6,7 +6,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::{BTreeSet, HashMap};
 use std::net::{IpAddr, SocketAddr};
 
-use sip_filter_common::lane::{Datagram, Payload, TotalChange, total_after};
+use sip_filter_common::lane::{self, Datagram, Payload, TotalChange, total_after};
 use sip_filter_common::maps::{
     FRAGMENT_LIFETIME_NS, FRAGMENTS_MAX, Filter6, FlowKey, Known, LANE_TOTALS, LINE_WORDS, Lane,
     SIGHTING_TEXT_LEN, SightingKind, SourceIndex, TextMarks,
@@ -157,7 +157,11 @@ impl Tables for HostTables {
         true
     }
 
-    fn may_tell(&self, _: SightingKind) -> bool {
+    fn charge(&self, source: &Address, units: u64) -> bool {
+        lane::charge(source, units, self)
+    }
+
+    fn may_tell(&self, _: SightingKind, _: bool) -> bool {
         // Nobody is to be told.
         false
     }

@@ -4,9 +4,9 @@ use super::Address;
 
 /// How many sources have a budget of their own; beyond that, some share one.
 pub const LANE_BUCKETS: u32 = 131_072;
-/// A budget for strangers that nobody has challenged, one for those that the SIP server has, and two for what is told of
-/// those that are refused: calls, and what scanners give themselves away by.
-pub const LANE_TOTALS: u32 = 4;
+/// A budget for strangers that nobody has challenged, one for those that the SIP server has, and three for what is told
+/// of those that are refused: calls, and what scanners give themselves away by, over UDP and over TCP.
+pub const LANE_TOTALS: u32 = 5;
 /// How many of each are told in a second: a log can be read.
 pub const TOLD_MAX: u64 = 5;
 /// How many flows are let in at most.

@@ -46,9 +46,11 @@ shared! {
         /// How many spaces the start line has.
         pub spaces: u16,
         /// 1 where there are credentials.
-        pub has_credentials: u16,
+        pub has_credentials: u8,
         /// 1 where a header names a scanner.
-        pub is_scanner: u16,
+        pub is_scanner: u8,
+        /// 1 where servers differ in where a line ends (a lone CR), or where what could be another start line follows.
+        pub is_ambiguous: u16,
         /// How many bytes were looked at; no more than `text::LOOKED_AT_MAX`.
         pub looked_at: u16,
         /// How many bytes the start line has; 0 where its end was not seen.
@@ -106,6 +108,7 @@ impl TextMarks {
         spaces: 0,
         has_credentials: 0,
         is_scanner: 0,
+        is_ambiguous: 0,
         looked_at: 0,
         start_line: 0,
     };

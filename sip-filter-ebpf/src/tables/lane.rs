@@ -68,7 +68,7 @@ pub(super) fn spend_total(
 
 /// Whether one more packet that is refused is to be told of.
 #[inline(always)]
-pub(super) fn may_tell(kind: SightingKind, now_ns: u64) -> bool {
+pub(super) fn may_tell(kind: SightingKind, is_tcp: bool, now_ns: u64) -> bool {
     let limits = LaneLimits {
         window_ns: 1_000_000_000,
         window_units: TOLD_MAX,
@@ -77,7 +77,11 @@ pub(super) fn may_tell(kind: SightingKind, now_ns: u64) -> bool {
         methods: 0,
         drops_scanners: 0,
     };
-    let budget = if matches!(kind, SightingKind::Marked) { 3 } else { 2 };
+    // What anybody can make up uses up nothing of what is said over connections.
+    let budget = match kind {
+        SightingKind::Marked => 3 + is_tcp as u32,
+        _ => 2,
+    };
     spend_from(budget, 1, now_ns, &limits, true)
 }
 

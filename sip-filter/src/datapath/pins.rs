@@ -193,7 +193,13 @@ impl Pins {
         for name in name::ALL.iter().chain(&program::PINNED) {
             self.remove(&self.path(name))?;
         }
+        self.remove_directory();
         Ok(())
+    }
+
+    /// Only an empty directory goes: one with pins is in use by the kernel, and what is not ours stays.
+    fn remove_directory(&self) {
+        let _: io::Result<()> = fs::remove_dir(&self.directory);
     }
 
     /// Where the link is pinned that looks at what an interface sends.
@@ -212,8 +218,7 @@ impl Pins {
 
 impl Drop for Pins {
     fn drop(&mut self) {
-        // Only an empty directory goes: one with pins is in use by the kernel, and what is not ours stays.
-        let _: io::Result<()> = fs::remove_dir(&self.directory);
+        self.remove_directory();
     }
 }
 

@@ -28,6 +28,7 @@ pub(crate) const SHIM6: u8 = 140;
 /// Flags of TCP (RFC 9293 section 3.1).
 pub(crate) const SYN: u8 = 0x02;
 pub(crate) const ACK: u8 = 0x10;
+pub(crate) const URG: u8 = 0x20;
 
 /// A request that is longer than the shortest Ethernet frame.
 const PAYLOAD: &[u8] =

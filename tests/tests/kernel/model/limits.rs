@@ -20,19 +20,20 @@ pub(super) struct Spent {
 impl Spent {
     /// Counts another request, if there may be one.
     pub(super) fn one_more(&mut self, prove: &Prove, source: IpAddr, is_challenged: bool) -> bool {
-        let own = self.by_network.entry(network(source)).or_default();
-        if !is_challenged && *own >= prove.burst {
-            return false;
-        }
-        let together = if is_challenged { &mut self.by_challenged } else { &mut self.by_strangers };
         let seconds = prove.total_rate.per.as_secs_f64();
         let in_window = f64::from(prove.total_rate.count) / seconds * WINDOW_SECONDS_MIN;
-        if f64::from(*together) + 1.0 > in_window.max(1.0) {
+        let has_room = |together: u32| f64::from(together) + 1.0 <= in_window.max(1.0);
+        if is_challenged && has_room(self.by_challenged) {
+            // Who was challenged has nothing to pay back later.
+            self.by_challenged += 1;
+            return true;
+        }
+        let own = self.by_network.entry(network(source)).or_default();
+        if *own >= prove.burst || !has_room(self.by_strangers) {
             return false;
         }
-        *together += 1;
-        // Who was challenged has nothing to pay back later.
-        *own += u32::from(!is_challenged);
+        self.by_strangers += 1;
+        *own += 1;
         true
     }
 }

@@ -120,6 +120,12 @@ fn request(method: &str, text: &str, allowed: &Allowed) -> Reason {
             }
         }
     }
+    let head = &text[..text.len() - rest_of(text).len()];
+    let is_lone = |(at, _): (usize, &str)| at + 1 < text.len() && !text[at + 1..].starts_with('\n');
+    let starts_again = head.to_lowercase().split("sip/2.0").skip(2).any(|behind| !behind.starts_with('/'));
+    if head.match_indices('\r').any(is_lone) || starts_again {
+        return Reason::Malformed;
+    }
     let cseqs: Vec<&String> =
         headers.iter().filter(|(name, _)| name == "cseq").map(|(_, value)| value).collect();
     let [cseq] = cseqs[..] else { return Reason::Malformed };
@@ -135,6 +141,12 @@ fn request(method: &str, text: &str, allowed: &Allowed) -> Reason {
         return Reason::Scanner;
     }
     Reason::Probation
+}
+
+/// What stands behind the headers.
+fn rest_of(text: &str) -> &str {
+    let ends = ["\n\n", "\n\r\n"].map(|end| text.find(end).map(|at| at + end.len()));
+    ends.into_iter().flatten().min().map_or("", |end| &text[end..])
 }
 
 #[test]

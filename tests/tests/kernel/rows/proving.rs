@@ -154,6 +154,13 @@ fn a_request_is_what_its_first_line_promises() {
     let mut rows = Vec::new();
     for (name, payload, reason) in [
         ("folded and in small letters", register(&["cseq :\r\n 1 REGISTER"]), Reason::Probation),
+        (
+            "a line that ends by CR alone",
+            register(&["Subject: x\rY: z", "CSeq: 1 REGISTER"]),
+            Reason::Malformed,
+        ),
+        ("another start line", register(&["CSeq: 1 REGISTER", "INVITE sip:x SIP/2.0"]), Reason::Malformed),
+        ("another version in Via", register(&["CSeq: 1 REGISTER", "v: sip/2.0/TLS x"]), Reason::Probation),
         ("CSeq of another method", register(&["CSeq: 1 INVITE"]), Reason::Malformed),
         ("CSeq of a method that goes on", register(&["CSeq: 1 REGISTERED"]), Reason::Malformed),
         ("two CSeqs", register(&["CSeq: 1 REGISTER", "CSeq: 1 REGISTER"]), Reason::Malformed),

@@ -15,7 +15,7 @@ use sip_filter_common::{Mode, Reason, judge};
 
 use super::PROVING;
 use crate::kernel::loaded::{Loaded, may_use_the_kernel, now_ns};
-use crate::kernel::packet::{ACK, Packet, SYN, tcp};
+use crate::kernel::packet::{ACK, Packet, SYN, URG, tcp};
 use crate::kernel::request::{reply, request, with_header, with_headers};
 use crate::kernel::rows::{action, parsed};
 
@@ -74,7 +74,14 @@ fn segments() -> Vec<(&'static str, Vec<u8>, Reason)> {
         ("OPTIONS", request("OPTIONS"), Reason::Probation),
         ("INVITE", request("INVITE"), Reason::Stranger),
         ("a reply", reply("200 OK"), Reason::Stranger),
-        ("a keep-alive", b"\r\n\r\n".to_vec(), Reason::Stranger),
+        ("a keep-alive", b"\r\n\r\n".to_vec(), Reason::Probation),
+        ("half a keep-alive", b"\r\n".to_vec(), Reason::Probation),
+        ("a keep-alive and REGISTER", [b"\r\n\r\n", &*whole].concat(), Reason::Probation),
+        ("half a keep-alive and REGISTER", [b"\r\n", &*whole].concat(), Reason::Probation),
+        ("a keep-alive and INVITE", [b"\r\n\r\n", &*request("INVITE")].concat(), Reason::Stranger),
+        ("STUN", [0, 1, 0, 0, 0x21, 0x12, 0xa4, 0x42].into_iter().chain([0; 12]).collect(), Reason::Stranger),
+        ("a reply that a header hides", with_header("REGISTER", "X: SIP/2.0 200 OK"), Reason::Malformed),
+        ("a call that a header hides", with_header("REGISTER", "INVITE sip:x SIP/2.0"), Reason::Malformed),
         ("garbage", vec![0x16; 40], Reason::NotSip),
         ("a scanner's OPTIONS", scanner, Reason::Scanner),
         ("no CSeq", with_headers("REGISTER", &[]), Reason::Malformed),
@@ -112,6 +119,8 @@ fn in_a_connection_a_segment_is_one_request_that_proves_something() {
             }
             let syn = plain.segment(&request("REGISTER")).flags(SYN);
             check(&host, &mut kernel, "SYN with data", &syn, Reason::Stranger);
+            let urgent = plain.segment(&request("REGISTER")).flags(ACK | URG);
+            check(&host, &mut kernel, "urgent data", &urgent, Reason::Stranger);
             // A listening socket is no connection.
             host.set_has_connections(false);
             let other_port = plain.from.port() ^ 1;

@@ -109,3 +109,17 @@ fn strangers_together_have_a_budget_and_the_challenged_their_own() {
     let row = last_of("all strangers", &packets).challenged(of(SPENDERS[2]));
     check("the row of all strangers", &[row.under(limited(ONE_OF_ALL))]);
 }
+
+#[test]
+fn who_is_challenged_has_its_own_budget_where_others_used_up_theirs() {
+    let of = FAMILIES[0];
+    let [other, challenged, ..] = SPENDERS.map(|peer| registers(of, peer, 5060));
+    let packets = [
+        (challenged.clone(), Reason::Probation),
+        (challenged.clone(), Reason::Probation),
+        (challenged, Reason::RateExceeded),
+        (other, Reason::RateExceeded),
+    ];
+    let row = last_of("the challenged", &packets).challenged(of(SPENDERS[1]));
+    check("the row of the challenged", &[row.under(limited(ONE_OF_ALL))]);
+}
