@@ -221,15 +221,6 @@ extern "C" fn sip_prove(ctx: *mut xdp_md, flags: u32) -> u32 {
     sip_filter_common::lane::judge(&frame, &datagram, &source, bounds, &tables) as u32
 }
 
-/// [`lane::charge`](sip_filter_common::lane::charge) as a global function: verified once, for any arguments.
-#[unsafe(no_mangle)]
-#[inline(never)]
-extern "C" fn sip_charge(high: u64, low: u64, units: u32, slot: u32, follows: u32) -> u32 {
-    let (Some(live), Some(slot)) = (LIVE.get(0), Slot::new(slot)) else { return 0 };
-    let tables: KernelTables = KernelTables { ctx: core::ptr::null_mut(), live, slot, follows: follows != 0 };
-    sip_filter_common::lane::charge(&Address { halves: [high, low] }, units as u64, &tables) as u32
-}
-
 /// Where the datagram stands that was judged: read once more, so that nobody else has to carry it along.
 #[unsafe(no_mangle)]
 #[inline(never)]
@@ -313,7 +304,7 @@ impl<const LANE: bool> Tables for KernelTables<LANE> {
     #[inline(always)]
     fn charge(&self, source: &Address, units: u64) -> bool {
         let [high, low] = source.halves;
-        sip_charge(high, low, units as u32, self.slot.number, self.follows as u32) != 0
+        lane::sip_charge(high, low, units as u32, self.slot.number, self.follows as u32) != 0
     }
 
     #[inline(always)]

@@ -5,6 +5,7 @@
 mod banning;
 mod listing;
 mod memory;
+mod operator;
 mod registered;
 mod requests;
 mod save;
@@ -29,7 +30,7 @@ use crate::{
     datapath::{AttachMode, Datapath, Seen, is_in_own_mount_namespace},
     interfaces::{Interface, Interfaces},
     policy::{OnExit, Policy, change::ListChange, registered::RegisteredTrunks},
-    trust::Report,
+    trust::{Report, Witness},
 };
 use sip_filter_common::Mode;
 
@@ -139,7 +140,7 @@ impl Daemon {
                 self.reattach(&name).await;
             }
             Event::Reload => self.reload().await,
-            Event::Report(pbx, report) => self.reported(pbx, report),
+            Event::Report(pbx, report) => self.reported(&Witness::Pbx(pbx), report),
             Event::Seen(seen) => self.seen(seen),
             Event::Saved(saved) => self.trusting.saved(saved),
             Event::Compiled(compiled) => self.settle(*compiled),

@@ -26,7 +26,7 @@ use aya::{
 };
 use sip_filter_common::{
     Counter, Reason,
-    maps::{BANS_MAX, REGISTERED_MAX, name, program},
+    maps::{BANS_MAX, FlowKey, REGISTERED_MAX, name, program},
 };
 
 pub use attach::{AttachError, AttachMode, program_name};
@@ -43,6 +43,8 @@ pub struct Datapath {
     maps_are_pinned: bool,
     links: Vec<Attachment>,
     watches: Vec<watching::Watch>,
+    /// What an earlier daemon let in, each with the end that it was given then.
+    flows_left: Vec<(FlowKey, u64)>,
     tables: tables::InForce,
     peers: peers::Placed,
 }
@@ -182,6 +184,7 @@ impl Datapath {
             maps_are_pinned: reused,
             links: Vec::new(),
             watches: Vec::new(),
+            flows_left: Vec::new(),
             tables: tables::InForce::default(),
             peers: peers::Placed::default(),
         };

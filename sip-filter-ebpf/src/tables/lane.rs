@@ -10,12 +10,14 @@ use aya_ebpf::{
 };
 use sip_filter_common::{
     Address, Frame,
-    lane::{Datagram, TotalChange, total_after},
+    lane::{Datagram, TotalChange, charge, total_after},
     maps::{
         CHALLENGE_NS, FLOWS_MAX, FlowKey, LANE_BUCKETS, LANE_TOTALS as TOTALS, Lane, LaneLimits, LaneTotal,
         SightingKind, TOLD_MAX,
     },
 };
+
+use super::{KernelTables, Slot};
 
 #[btf_map]
 static LANES: Array<Lane, { LANE_BUCKETS as usize }> = Array::new();
@@ -34,6 +36,15 @@ pub(super) fn of(source: &Address, salt: u64) -> Lane {
         Some(lane) => *lane,
         None => Lane { spent_until_ns: u64::MAX, open_until_ns: 0 },
     }
+}
+
+/// [`charge`] as a global function: verified once, for any arguments.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(super) extern "C" fn sip_charge(high: u64, low: u64, units: u32, slot: u32, follows: u32) -> u32 {
+    let (Some(live), Some(slot)) = (super::LIVE.get(0), Slot::new(slot)) else { return 0 };
+    let tables: KernelTables = KernelTables { ctx: core::ptr::null_mut(), live, slot, follows: follows != 0 };
+    charge(&Address { halves: [high, low] }, units as u64, &tables) as u32
 }
 
 /// Notes until when a source has spent. Two CPUs that do so at once lose the one or the other: a little is given away.

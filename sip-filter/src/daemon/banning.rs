@@ -74,6 +74,9 @@ impl Daemon {
                 tracing::warn!("the ended registration of {address} stays in the map: {error}");
             }
         }
+        if let Err(error) = self.datapath.tidy_flows(now_ns) {
+            tracing::warn!("flows whose registrations have ended stay in the map: {error}");
+        }
         if let Err(error) = self.datapath.tidy_peers() {
             tracing::warn!("the bits of those who left stay in the map: {error}");
         }

@@ -16,6 +16,7 @@ use crate::{
     interfaces::{Attached, Interface, InterfaceError, Interfaces},
     list_files::OnDisk,
     policy::{OnExit, Policy, file, registered::RegisteredTrunks, tables::Tables},
+    trust::Effect,
 };
 
 /// What loading, pinning and attaching need (capabilities(7)).
@@ -23,6 +24,17 @@ const CAPABILITIES: [Capability; 3] =
     [Capability::CAP_BPF, Capability::CAP_PERFMON, Capability::CAP_NET_ADMIN];
 const LOCAL_PORT_RANGE: &str = "/proc/sys/net/ipv4/ip_local_port_range";
 const RESERVED_PORTS: &str = "/proc/sys/net/ipv4/ip_local_reserved_ports";
+
+/// Which trunks are registered by what an earlier daemon left.
+fn registered_trunks(effects: &[Effect]) -> RegisteredTrunks {
+    let mut registered = RegisteredTrunks::default();
+    for effect in effects {
+        if let Effect::TrunkAt { trunk, addresses } = effect {
+            registered.set(trunk, addresses.clone());
+        }
+    }
+    registered
+}
 
 impl Daemon {
     /// Reads the policy, loads the program, attaches it and opens the control socket.
@@ -41,13 +53,15 @@ impl Daemon {
         let (listener, socket) = server::bind(&options.socket)?;
         let wanted =
             describe_all(&interfaces, &policy, &[], |interface| pins.has_link(&interface.name)).await?;
-        let registered = RegisteredTrunks::default();
+        let (sender, events) = mpsc::channel(EVENTS_MAX);
+        let (report_sender, reports) = mpsc::channel(EVENTS_MAX);
+        let mut trusting = Trusting::new(&policy, &options.state, report_sender, sender.clone());
+        // The first tables know already which trunks are registered: none loses its media by a restart.
+        let restored = trusting.restore();
+        let registered = registered_trunks(&restored);
         let mut tables = Tables::compile(&policy, &registered)?;
 
         let datapath = Datapath::load(pins, options.is_verbose)?;
-        let (sender, events) = mpsc::channel(EVENTS_MAX);
-        let (report_sender, reports) = mpsc::channel(EVENTS_MAX);
-        let trusting = Trusting::new(&policy, &options.state, report_sender, sender.clone());
         let mut daemon = Self {
             options,
             datapath,
@@ -89,7 +103,7 @@ impl Daemon {
             daemon.policy.listeners.len(),
             daemon.policy.trunks.len()
         );
-        daemon.trust_as_before()?;
+        daemon.trust_as_before(restored)?;
         daemon.trusting.follow(&daemon.policy);
         daemon.watch_all();
         for ring in daemon.datapath.rings()? {

@@ -5,22 +5,17 @@
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant, SystemTime};
 
-use anyhow::Context as _;
 use sip_filter_common::Ban;
 use tokio::sync::mpsc;
 
-use super::{
-    Daemon, Event,
-    requests::{Misuse, boot_time_ns},
-};
+use super::{Daemon, Event, requests::boot_time_ns};
 use crate::{
-    control::{Cause, LinkStatus, RegistrationEntry, RegistrationPlace},
+    control::{Cause, LinkStatus, RegistrationEntry},
     pbx::{self, Link},
-    policy::{Pbx, Policy, TrustScope},
-    sip::{Message, canonical_aor},
+    policy::{Pbx, Policy},
+    sip::Message,
     trust::{
-        Binding, Effect, Entry, Flow, LIFETIME_MAX, Notice, Now, Reply, Report, Request, SipTransport, Trust,
-        What, Witness,
+        Effect, Entry, Flow, Notice, Now, Reply, Report, Request, Trust, What, Witness,
         settings::Settings,
         state::{Loaded, Pace, Store},
     },
@@ -80,8 +75,8 @@ impl Trusting {
         }
     }
 
-    /// What an earlier daemon left, to be carried out before anything else.
-    fn restore(&mut self) -> Vec<Effect> {
+    /// What an earlier daemon left in its state file, to be carried out before anything else.
+    pub(super) fn restore(&mut self) -> Vec<Effect> {
         let Some(store) = &self.store else { return Vec::new() };
         match store.load(now()) {
             Ok(Loaded { stored, damaged }) => {
@@ -169,11 +164,11 @@ impl Trusting {
 }
 
 impl Daemon {
-    /// Takes over what an earlier daemon left: in its state file, and in the kernel.
-    pub(super) fn trust_as_before(&mut self) -> anyhow::Result<()> {
-        let effects = self.trusting.restore();
-        self.carry_out(effects);
+    /// Takes over what an earlier daemon left: by its state file, and in the kernel.
+    pub(super) fn trust_as_before(&mut self, restored: Vec<Effect>) -> anyhow::Result<()> {
+        self.carry_out(restored);
         let now_ns = boot_time_ns();
+        self.datapath.take_over_flows()?;
         self.datapath.tidy_flows(now_ns)?;
         let is_unlisted = |(address, until_ns): &(IpAddr, u64)| {
             *until_ns > now_ns && !self.trusting.trust.is_registered(*address)
@@ -212,9 +207,9 @@ impl Daemon {
         request.is_some_and(|request| self.trusting.trust.is_proof(from, &request, when))
     }
 
-    /// A PBX reports something.
-    pub(super) fn reported(&mut self, pbx: String, report: Report) {
-        let effects = self.trusting.trust.report(&self.policy, &Witness::Pbx(pbx), report, now());
+    /// A PBX, or the operator, reports something.
+    pub(super) fn reported(&mut self, witness: &Witness, report: Report) {
+        let effects = self.trusting.trust.report(&self.policy, witness, report, now());
         self.carry_out(effects);
     }
 
@@ -272,49 +267,6 @@ impl Daemon {
         self.carry_out(vec![Effect::Notify(notice)]);
     }
 
-    /// Takes what the operator says for registered.
-    pub(super) fn registration_add(
-        &mut self,
-        aor: String,
-        from: RegistrationPlace,
-        transport: SipTransport,
-        for_ms: u64,
-    ) -> anyhow::Result<RegistrationEntry> {
-        if for_ms == 0 {
-            return Err(Misuse::new("a registration lasts longer than 0 s").into());
-        }
-        let lifetime = Duration::from_millis(for_ms);
-        if lifetime > LIFETIME_MAX {
-            let max = humantime::format_duration(LIFETIME_MAX);
-            let message = format!("a registration lasts {max} at most; put who is to stay on an allow list");
-            return Err(Misuse::new(message).into());
-        }
-        let prove = self.policy.strangers.prove.as_ref();
-        if from.port == 0 && prove.is_some_and(|prove| prove.trust == TrustScope::Flow) {
-            let message = "with trust = \"flow\" a registration lets in a port: give --from ADDRESS:PORT";
-            return Err(Misuse::new(message).into());
-        }
-        let refused = format!(
-            "{aor} cannot be registered there: it is no address of record, or too many are registered, or its trunk's \
-             allow list does not hold the address"
-        );
-        self.register(aor, from, transport, lifetime).context(refused)
-    }
-
-    /// Takes what the operator says for registered no more.
-    pub(super) fn registration_remove(
-        &mut self,
-        aor: &str,
-        from: Option<RegistrationPlace>,
-    ) -> anyhow::Result<Vec<RegistrationEntry>> {
-        let removed = self.unregister(aor, from);
-        if removed.is_empty() {
-            let place = if from.is_some() { " there" } else { "" };
-            return Err(Misuse::new(format!("{aor} is not registered{place}")).into());
-        }
-        Ok(removed)
-    }
-
     /// The registration for which an address is let in for longest.
     pub(super) fn registration_at(&self, from: SocketAddr) -> Option<Cause> {
         let address = from.ip().to_canonical();
@@ -333,56 +285,6 @@ impl Daemon {
     pub(super) fn registrations(&self) -> Vec<RegistrationEntry> {
         self.trusting.trust.listing(now()).into_iter().map(registration).collect()
     }
-
-    /// What the operator says is registered; none where it is refused, for a reason in the log.
-    fn register(
-        &mut self,
-        aor: String,
-        from: RegistrationPlace,
-        transport: SipTransport,
-        lifetime: Duration,
-    ) -> Option<RegistrationEntry> {
-        let flow = Flow { address: from.address.to_canonical(), port: from.port, transport };
-        let binding = Binding { aor: aor.clone(), contact: String::new(), flow, lifetime };
-        let report = Report::Registered(binding);
-        let effects = self.trusting.trust.report(&self.policy, &Witness::Operator, report, now());
-        self.carry_out(effects);
-        let aor = canonical_aor(&aor);
-        let is_it = |entry: &RegistrationEntry| {
-            entry.witness == Witness::Operator && entry.aor == aor && flow_of(entry) == flow
-        };
-        self.registrations().into_iter().find(is_it)
-    }
-
-    /// Takes what the operator says for registered no more; what was registered.
-    fn unregister(&mut self, aor: &str, from: Option<RegistrationPlace>) -> Vec<RegistrationEntry> {
-        let before = self.registrations();
-        let is_there = |entry: &&RegistrationEntry| {
-            let fits = |from: &RegistrationPlace| {
-                from.address.to_canonical() == entry.address && (from.port == 0 || from.port == entry.port)
-            };
-            from.as_ref().is_none_or(fits)
-        };
-        let flows = match from {
-            None => vec![None],
-            Some(_) => before.iter().filter(is_there).map(|entry| Some(flow_of(entry))).collect(),
-        };
-        for flow in flows {
-            let report = Report::Unregistered { aor: aor.to_owned(), contact: None, flow };
-            let effects = self.trusting.trust.report(&self.policy, &Witness::Operator, report, now());
-            self.carry_out(effects);
-        }
-        let after = self.registrations();
-        let key = |entry: &RegistrationEntry| {
-            (entry.aor.clone(), entry.contact.clone(), flow_of(entry), entry.witness.clone())
-        };
-        let stands = |entry: &RegistrationEntry| after.iter().any(|other| key(other) == key(entry));
-        before.into_iter().filter(|entry| !stands(entry)).collect()
-    }
-}
-
-fn flow_of(entry: &RegistrationEntry) -> Flow {
-    Flow { address: entry.address, port: entry.port, transport: entry.transport }
 }
 
 fn registration(entry: Entry) -> RegistrationEntry {

@@ -43,6 +43,19 @@ pub(super) fn follow(mut ring: Ring, events: mpsc::Sender<Event>) {
     });
 }
 
+/// How many bytes of a segment have to be text.
+const FOREIGN_LEN: usize = 64;
+/// What stands in the first line of a request of a web client.
+const HTTP: &[u8] = b" HTTP/1.";
+
+/// Whether no SIP message goes on like that: a segment may begin anywhere in one, and an honest phone's does where its
+/// request is too long for one segment.
+fn is_foreign(text: &[u8]) -> bool {
+    let is_binary = |byte: &u8| byte.is_ascii_control() && !b"\t\r\n".contains(byte);
+    let line = text.split(|byte| *byte == b'\n').next().unwrap_or_default();
+    text.iter().take(FOREIGN_LEN).any(is_binary) || line.windows(HTTP.len()).any(|part| part == HTTP)
+}
+
 impl Daemon {
     /// The kernel program has seen messages.
     pub(super) fn seen(&mut self, batch: Vec<Seen>) {
@@ -96,6 +109,10 @@ impl Daemon {
             _ => self.watching.streams.expected((from, seen.local_port)) == Some(seen.sequence),
         };
         let Some(prove) = self.policy.strangers.prove.as_ref().filter(|_| proved) else { return };
+        let is_request = Message::parse(&seen.text).is_some_and(|message| message.method().is_some());
+        if !is_request && !is_foreign(&seen.text) {
+            return;
+        }
         if is_spared(&self.policy, from.address) || self.trusting.is_registered(from.address) {
             return;
         }

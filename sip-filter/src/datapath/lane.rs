@@ -53,16 +53,33 @@ impl Datapath {
         Ok(lanes.set(place, Lane { open_until_ns: now_ns + CHALLENGE_NS, ..lane }, 0)?)
     }
 
-    /// Takes out the flows whose time is over, which an earlier daemon left.
+    /// Remembers the flows that an earlier daemon left, for [`tidy_flows`](Self::tidy_flows).
+    ///
+    /// # Errors
+    ///
+    /// The map cannot be read.
+    pub fn take_over_flows(&mut self) -> Result<(), DatapathError> {
+        self.flows_left = self.flows_mut()?.iter().collect::<Result<_, _>>()?;
+        Ok(())
+    }
+
+    /// Takes out those of the flows that an earlier daemon left whose time is over.
     ///
     /// # Errors
     ///
     /// The map cannot be read or written.
     pub fn tidy_flows(&mut self, now_ns: u64) -> Result<(), DatapathError> {
+        let mut left = std::mem::take(&mut self.flows_left);
+        let over: Vec<_> = left.extract_if(.., |(_, until_ns)| *until_ns <= now_ns).collect();
+        self.flows_left = left;
         let mut flows = self.flows_mut()?;
-        let all: Vec<_> = flows.iter().collect::<Result<_, _>>()?;
-        for (key, _) in all.into_iter().filter(|(_, until_ns)| *until_ns <= now_ns) {
-            flows.remove(&key)?;
+        for (key, _) in over {
+            // It may have been let in once more since.
+            match flows.get(&key, 0) {
+                Ok(until_ns) if until_ns <= now_ns => flows.remove(&key)?,
+                Ok(_) | Err(MapError::KeyNotFound) => {}
+                Err(error) => return Err(error.into()),
+            }
         }
         Ok(())
     }

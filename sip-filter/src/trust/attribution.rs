@@ -1,7 +1,7 @@
 //! Whose contact a reply to a REGISTER is about: pure, over one address of record.
 //!
 //! A reply lists all contacts of an address of record, those of other devices too (RFC 3261 section 10.3), and does
-//! not say which is the receiver's; the request is not seen, since it may have come fragmented, or from a known peer.
+//! not say which is the receiver's; the request is not seen, since those of known peers are not copied.
 //! What follows from the list and from what was known before:
 //!
 //! - A contact that was not known is the receiver's. Where several are new at once (the filter has just started) and
@@ -18,7 +18,7 @@
 //!   beside whoever had the contact.
 //! - An empty list says that nobody is bound (section 10.2.2), unless this server was seen to leave others' contacts
 //!   out: then, and where it echoes what was taken away with `expires=0`, only what it names or the receiver had is
-//!   gone.
+//!   gone. To one who had nothing it says nothing: a server that answers any request by 200 may have copied its CSeq.
 //! - A list that was cut off adds, and takes nothing away.
 
 use std::{net::IpAddr, time::Duration};
@@ -194,8 +194,9 @@ fn has_left(heard: &Heard<'_>, known: &[Known<'_>], matches: &[Option<Known<'_>>
 
 /// The list is empty.
 fn emptied(heard: &Heard<'_>, known: &[Known<'_>]) -> Vec<Change> {
-    let says_nobody = heard.ended.is_empty() && !heard.lists_one;
     let is_there = |known: &&Known<'_>| known.flow.address == heard.to.address;
+    let says_nobody =
+        heard.ended.is_empty() && !heard.lists_one && known.iter().any(|known| is_there(&known));
     // Several devices behind one NAT differ by port; a TCP client has a new one with each connection.
     let is_exact = known.iter().any(|known| known.flow == heard.to);
     let is_gone =

@@ -20,8 +20,8 @@ use lru::LruCache;
 
 use super::Request;
 
-/// How long a challenge can be answered for the answer to count.
-const CHALLENGE_NS: u64 = 60 * NS_PER_S;
+/// How long a challenge can be answered for the answer to count: as long as servers take a nonce (Kamailio's default).
+const CHALLENGE_NS: u64 = 300 * NS_PER_S;
 /// How many challenges are remembered.
 pub(super) const CHALLENGES_MAX: NonZeroUsize = NonZeroUsize::new(65_536).unwrap();
 /// How many of them for one address.

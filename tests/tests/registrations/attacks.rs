@@ -1,9 +1,9 @@
 //! Phones register and call while others attack.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, UdpSocket};
 
 use tests::attack::{Flood, crack, forged, war};
-use tests::{Capture, Family, Handset, Packet, Process, Transport, wait_until};
+use tests::{Capture, Family, Handset, Packet, Process, Transport, options, wait_until};
 
 use super::{Scene, WITHIN, prove, requests};
 
@@ -147,6 +147,25 @@ fn one_wrong_password_and_then_the_right_one_is_no_reason_for_a_ban() {
         assert!(phone.register(AN_HOUR_S).unwrap().complete);
         scene.assert_let_in(place);
     }
+}
+
+#[test]
+fn a_reply_that_somebody_made_up_registers_nobody() {
+    let Some(scene) = Scene::or_skip(&prove("")) else { return };
+    let (peer, pbx) = (scene.lab.trunk(), scene.lab.pbx().sip(Family::V4));
+    let forger = scene.lab.stranger().address(Family::V4);
+    let reply = format!(
+        "SIP/2.0 200 OK\r\nVia: SIP/2.0/UDP {pbx};branch=z9hG4bK-1\r\nVia: SIP/2.0/UDP {forger}:5060;branch=z9hG4bK-2\r\n\
+         From: <sip:mallory@lab>;tag=1\r\nTo: <sip:mallory@lab>;tag=2\r\nCall-ID: made-up\r\nCSeq: 1 REGISTER\r\n\
+         Contact: <sip:mallory@{forger}>;expires=3600\r\nContent-Length: 0\r\n\r\n"
+    );
+    let sent =
+        peer.in_namespace(|| UdpSocket::bind((peer.address(Family::V4), 0))?.send_to(reply.as_bytes(), pbx));
+    assert_eq!(sent.unwrap().unwrap(), reply.len());
+    // The registrar has one process, which answers what came later.
+    assert_eq!(options(peer, pbx, Transport::Udp, WITHIN).unwrap(), Some(200));
+    assert!(scene.filter.registrations().unwrap().is_empty());
+    assert!(!scene.may_call(forger));
 }
 
 #[test]

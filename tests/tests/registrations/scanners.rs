@@ -37,6 +37,25 @@ fn what_only_scanners_send_over_a_connection_bans_at_once() {
 }
 
 #[test]
+fn a_request_that_takes_two_segments_bans_nobody() {
+    let Some(scene) = Scene::or_skip(&prove("")) else { return };
+    let (to, address) = (scene.lab.pbx().sip(Family::V4), scene.somewhere(60, Family::V4));
+    let rest = "X: y\r\nCSeq: 1 REGISTER\r\nCall-ID: x\r\nContent-Length: 0\r\n\r\n";
+    let mut connection = connect(scene.phones(), address, to);
+    connection.write_all(rest.as_bytes()).unwrap();
+    let is_counted = || Ok((scene.filter.counter("not_sip")? > 0).then_some(()));
+    wait_until(WITHIN, "the rest of a request to be dropped", is_counted).unwrap();
+    // What comes later is told later.
+    let mut scanner = connect(scene.phones(), scene.somewhere(61, Family::V4), to);
+    scanner.write_all(GARBAGE).unwrap();
+    let is_banned = || {
+        Ok((scene.filter.json(&["ban", "list"])?.as_array().is_some_and(|all| !all.is_empty())).then_some(()))
+    };
+    wait_until(WITHIN, "the scanner to be banned", is_banned).unwrap();
+    assert!(scene.filter.bans_of(address).unwrap().is_empty());
+}
+
+#[test]
 fn what_somebody_else_sends_in_a_connections_name_bans_nobody() {
     let Some(scene) = Scene::or_skip(&prove("")) else { return };
     let (to, victim) = (scene.lab.pbx().sip(Family::V4), scene.somewhere(60, Family::V4));

@@ -266,7 +266,7 @@ fn bans_by_history(history: &[(u8, u8, u8, u32, u64)], address: u8) -> usize {
     for (index, &(what, _, nonce, cseq, now_s)) in
         history.iter().enumerate().filter(|(_, event)| event.1 == address)
     {
-        answers.retain(|(.., at_s, _)| now_s - at_s <= 60);
+        answers.retain(|(.., at_s, _)| now_s - at_s <= 300);
         if what == 1 && was_proof(&history[..index], address, nonce, now_s) {
             let again = answers.iter().any(|(number, other, ..)| (*number, *other) == (cseq, nonce));
             answers.extend((!again).then_some((cseq, nonce, now_s, false)));
@@ -286,15 +286,15 @@ fn bans_by_history(history: &[(u8, u8, u8, u32, u64)], address: u8) -> usize {
     bans
 }
 
-/// Whether a nonce had been sent to that address within the minute, and to nobody else since it was last forgotten.
+/// Whether a nonce had been sent to that address within five minutes, and to nobody else since it was last forgotten.
 fn was_proof(before: &[(u8, u8, u8, u32, u64)], address: u8, nonce: u8, now_s: u64) -> bool {
     let mut sent: Vec<(u8, u64)> = Vec::new();
     for &(_, to, _, _, at_s) in before.iter().filter(|event| event.0 == 0 && event.2 == nonce) {
-        if sent.last().is_some_and(|(_, last_s)| at_s - last_s > 60) {
+        if sent.last().is_some_and(|(_, last_s)| at_s - last_s > 300) {
             sent.clear();
         }
         sent.push((to, at_s));
     }
-    let recent = sent.last().is_some_and(|(_, last_s)| now_s - last_s <= 60);
+    let recent = sent.last().is_some_and(|(_, last_s)| now_s - last_s <= 300);
     recent && sent.iter().all(|(to, _)| *to == address)
 }

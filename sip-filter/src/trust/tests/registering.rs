@@ -196,6 +196,15 @@ fn an_empty_list_takes_all_devices_out() {
 }
 
 #[test]
+fn an_empty_list_to_one_who_had_nothing_takes_nobody_out() {
+    let mut world = World::new();
+    world.accept(x(), &[(PHONE, 3600)]);
+    world.pass(10);
+    assert_eq!(world.accept(y(), &[]), 0);
+    world.check(&[(X, 3590)]);
+}
+
+#[test]
 fn an_empty_list_of_a_server_that_lists_one_takes_only_the_receiver_out() {
     let mut world = World::new();
     world.accept(x(), &[(PHONE, 3600)]);
