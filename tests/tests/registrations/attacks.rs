@@ -3,9 +3,9 @@
 use std::net::{IpAddr, UdpSocket};
 
 use tests::attack::{Flood, crack, forged, war};
-use tests::{Capture, Family, Handset, Packet, Process, Transport, options, wait_until};
+use tests::{Capture, Family, Handset, Packet, Process, Transport, ask_from, options, wait_until};
 
-use super::{Scene, WITHIN, prove, requests};
+use super::{PROBE, Scene, WITHIN, prove, requests};
 
 const AN_HOUR_S: u32 = 3_600;
 const FAILURES: usize = 5;
@@ -165,7 +165,7 @@ fn a_reply_that_somebody_made_up_registers_nobody() {
     // The registrar has one process, which answers what came later.
     assert_eq!(options(peer, pbx, Transport::Udp, WITHIN).unwrap(), Some(200));
     assert!(scene.filter.registrations().unwrap().is_empty());
-    assert!(!scene.may_call(forger));
+    assert_eq!(ask_from(scene.lab.stranger(), forger, "INVITE", pbx, PROBE).unwrap(), None);
 }
 
 #[test]
