@@ -157,7 +157,7 @@ pub fn part(
 /// had before. Where no other start line stands, there is none to be read.
 #[inline(always)]
 fn is_version(text: &[u8; SIGHTING_TEXT_LEN], at: usize) -> bool {
-    let word = lower_word(text, at);
+    let word = u64::from_be_bytes(bytes(text, at)) | 0x2020_2000_0000_0000;
     begins_with!(word, b"sip/2.0") && word as u8 != b'/'
 }
 

@@ -122,7 +122,12 @@ fn request(method: &str, text: &str, allowed: &Allowed) -> Reason {
     }
     let head = &text[..text.len() - rest_of(text).len()];
     let is_lone = |(at, _): (usize, &str)| at + 1 < text.len() && !text[at + 1..].starts_with('\n');
-    let starts_again = head.to_lowercase().split("sip/2.0").skip(2).any(|behind| !behind.starts_with('/'));
+    // At the very end nothing follows.
+    let behind_start = text.split_once('\n').map_or(text.len(), |(start, _)| start.len() + 1);
+    let small = text.to_ascii_lowercase();
+    let versions = small.match_indices("sip/2.0").map(|(at, version)| (at, at + version.len()));
+    let mut later = versions.filter(|(at, end)| (behind_start..head.len()).contains(at) && *end < text.len());
+    let starts_again = later.any(|(_, end)| !text[end..].starts_with('/'));
     if head.match_indices('\r').any(is_lone) || starts_again {
         return Reason::Malformed;
     }
