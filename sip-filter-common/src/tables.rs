@@ -40,7 +40,7 @@ pub trait Tables: Lines + Sized {
     fn lane(&self, source: &Address) -> Lane;
     /// Notes until when a stranger has spent.
     fn spend(&self, source: &Address, spent_until_ns: u64);
-    /// [`lane::charge`](crate::lane::charge), which the kernel calls as a function of its own.
+    /// [`lane::charge`], which the kernel calls as a function of its own.
     fn charge(&self, source: &Address, units: u64) -> bool;
     /// Spends from what all strangers may, or all that are challenged; false where that is used up.
     fn spend_total(&self, is_challenged: bool, units: u64) -> bool;
