@@ -179,6 +179,10 @@ impl Asterisk {
         let mut process = host.spawn("asterisk", command)?;
         wait_until(START, "asterisk to listen", || {
             process.still_runs()?;
+            // It listens before it knows what to do with what it gets.
+            if !process.stdout().contains("Asterisk Ready") {
+                return Ok(None);
+            }
             let tables = host.in_namespace(|| fs::read_to_string("/proc/thread-self/net/tcp"))?;
             // AMI and TLS, as the kernel writes their ports.
             Ok([":13AE", ":13C5"]
