@@ -46,6 +46,28 @@ pub struct Bounds {
 impl Bounds {
     /// A stranger whose payload can be read.
     pub const STRANGER: Self = Self { is_encrypted: false, is_trunk: false, is_registered: false };
+
+    /// What a peer within these bounds comes to, given what [`judge`] says.
+    #[inline(always)]
+    pub const fn conclude(self, judged: Reason) -> Reason {
+        match (self.is_trunk, judged) {
+            (true, Reason::Probation) => Reason::Trunk,
+            (true, Reason::Registered) | (false, _) => judged,
+            (true, _) => Reason::NotRegistered,
+        }
+    }
+
+    /// As many bits as there are bounds, from the lowest one on.
+    #[inline(always)]
+    pub const fn to_bits(self) -> u32 {
+        self.is_encrypted as u32 | (self.is_trunk as u32) << 1 | (self.is_registered as u32) << 2
+    }
+
+    /// Back from [`to_bits`](Self::to_bits); other bits do not count.
+    #[inline(always)]
+    pub const fn from_bits(bits: u32) -> Self {
+        Self { is_encrypted: bits & 1 != 0, is_trunk: bits & 2 != 0, is_registered: bits & 4 != 0 }
+    }
 }
 
 /// The payload of a datagram.

@@ -58,6 +58,8 @@ pub const GROUPS4: usize = 1 << 18;
 pub const LENGTHS6_MAX: usize = 128;
 /// How many words the filter of IPv4 blocks has at most.
 pub const FILTER4_WORDS_MAX: usize = 1 << 15;
+/// How many leaves of IPv4 blocks stand in the index.
+pub const NEAR_LEAVES4: usize = 1 << 15;
 /// How many words the filter of IPv6 prefixes has at most.
 pub const FILTER6_WORDS_MAX: usize = 1 << 18;
 /// How many prefixes of live changes wait to be compiled into the tables at most.
@@ -75,13 +77,15 @@ pub const PEER_BITS_WORDS: usize = 8_192;
 /// How long a fragment waits for its datagram: `net.ipv6.ip6frag_time`, the longer of the kernel's two limits.
 pub const FRAGMENT_LIFETIME_NS: u64 = 60_000_000_000;
 
-/// The maps of the kernel program, by the names they are pinned under.
+/// The maps of the kernel program, by the names that they have in the object; [`pin`](name::pin) says under which they are pinned.
 pub mod name {
     /// One [`Live`](super::Live): which policy is in force, and what tells the packet path to look at `CHANGES` and
     /// `PEERS`.
-    pub const LIVE: &str = "LIVE";
-    /// A [`PolicyIndex`](super::PolicyIndex) for each slot.
-    pub const POLICIES: &str = "POLICIES";
+    pub const LIVE: &str = ".bss.LIVE";
+    /// A [`PolicyIndex`](super::PolicyIndex) for each slot, in one value.
+    pub const POLICIES: &str = ".bss.POLICIES";
+    /// A [`Blocks4`](super::Blocks4) for each slot.
+    pub const BLOCKS4: &str = "BLOCKS4";
     /// A [`Filter6`](super::Filter6) for each slot.
     pub const FILTERS6: &str = "FILTERS6";
     /// Table memory: [`CHUNKS_MAX`](super::CHUNKS_MAX) chunks a slot.
@@ -121,10 +125,16 @@ pub mod name {
     /// The [`Clock`](super::Clock) of each CPU.
     pub const CLOCKS: &str = "CLOCKS";
 
+    /// The name under which a map is pinned: that of its section, without what makes it one.
+    pub fn pin(map: &str) -> &str {
+        map.trim_start_matches(".bss.")
+    }
+
     /// All of them.
     pub const ALL: &[&str] = &[
         LIVE,
         POLICIES,
+        BLOCKS4,
         FILTERS6,
         TABLES,
         CHANGES,
@@ -188,8 +198,8 @@ shared! {
         pub link: u64,
     }
 
-    /// What a policy says about sources, but for the table memory that it points into, by lines.
-    pub struct SourceIndex: 3_412_040 {
+    /// Where the tables of a policy's sources stand, and how they are asked.
+    pub struct SourceIndex: 4_168 {
         /// IPv4: where the records of wide groups begin.
         pub wide4_at: u32,
         /// IPv4: where the parts of blocks begin.
@@ -198,40 +208,49 @@ shared! {
         pub leaves4_at: u32,
         /// IPv4: where the details of leaves begin.
         pub details4_at: u32,
-        /// IPv6: how many bits of a hash are left out to get the number of a word of the filter.
-        pub filter6_shift: u32,
-        /// IPv4: how many bits of a hash are left out to get the number of a word of the filter.
-        pub filter4_shift: u32,
+        /// IPv4: the bits of a hash that are the number of a word of the filter.
+        pub filter4_mask: u32,
+        /// IPv6: the bits of a hash that are the number of a word of the filter.
+        pub filter6_mask: u32,
         /// IPv6: where the buckets begin, a line each.
         pub buckets6_at: u32,
         /// IPv6: how many buckets there are.
         pub buckets6: u32,
-        /// IPv6: the class of a source that no longer prefix holds.
-        pub class6: u64,
+        /// IPv4: 1 where so many blocks are named that a guess whether one is would often be wrong; else 0.
+        pub is_dense4: u32,
         /// IPv4: the bits of an address, as a number, by which the filter knows in which blocks anybody is named.
-        pub near4_mask: u64,
+        pub near4_mask: u32,
         /// IPv4: the salt for it; 0 where the filter knows nothing.
         pub near4_salt: u64,
+        /// IPv6: the class of a source that no longer prefix holds.
+        pub class6: u64,
         /// IPv6: the bits of an address's first half by which the filter knows in which blocks anybody is named.
         pub near6_mask: u64,
         /// IPv6: the salt for it; 0 where the filter knows no blocks.
         pub near6_salt: u64,
         /// IPv6: the search tree over lengths, from its root on.
         pub steps6: [Step6; LENGTHS6_MAX],
-        /// IPv4: presence bits of blocks, by hash; as many words as the shift says.
-        pub filter4: [u64; FILTER4_WORDS_MAX],
-        /// IPv4: for each group, which leaf is the first of its blocks.
-        pub groups4: [u32; GROUPS4],
-        /// IPv4: for each group, the blocks about which anything is said.
-        pub present4: [u64; GROUPS4],
     }
 
-    /// The part of a policy that is looked up by number.
-    pub struct PolicyIndex: 3_709_112 {
-        /// Listeners that are not tied to local addresses.
-        pub any_address: u64,
-        /// Listeners that are not tied to VLANs.
-        pub any_vlan: u64,
+    /// In which blocks of IPv4 addresses anybody is named, and who in the first of these.
+    ///
+    /// Apart from the index: Linux 5.10 takes no value of an array that is larger than 4 MiB.
+    pub struct Blocks4: 3_407_872 {
+        /// For each group, which leaf is the first of its blocks.
+        pub groups: [u32; GROUPS4],
+        /// For each group, the blocks about which anything is said.
+        pub present: [u64; GROUPS4],
+        /// The first leaves once more, which are thus found sooner.
+        pub leaves: [u64; NEAR_LEAVES4],
+    }
+
+    /// The part of a policy that is looked up by number. What is read for most packets stands first: an offset in an
+    /// instruction of the kernel program has 15 bits.
+    pub struct PolicyIndex: 563_384 {
+        /// Listeners that are tied to local addresses.
+        pub at_addresses: u64,
+        /// Listeners that are tied to VLANs.
+        pub at_vlans: u64,
         /// The listeners of each [`Transport`].
         pub transports: [u64; 2],
         /// The listeners of SIP.
@@ -248,21 +267,21 @@ shared! {
         pub mode: u32,
         /// 1 where a registration lets in a flow, and from its address only media; 0 where it lets in the address.
         pub trusts_flows: u32,
-        /// What the class numbers in the source tables stand for.
-        pub classes: [Class; CLASSES_MAX],
+        /// Who the sources are.
+        pub sources: SourceIndex,
         /// The listeners in each set of listeners that share a port.
         pub port_sets: [u64; PORT_SETS_MAX],
         /// The listeners that are tied to each VLAN.
         pub vlans: [u64; VLAN_IDS],
+        /// What the class numbers in the source tables stand for.
+        pub classes: [Class; CLASSES_MAX],
         /// The set of listeners at each local port, by [`Transport`].
         pub ports: [[u8; PORTS]; 2],
-        /// Who the sources are.
-        pub sources: SourceIndex,
+        /// Presence bits of blocks of IPv4, by hash; as many words as [`SourceIndex::filter4_mask`] says.
+        pub filter4: [u64; FILTER4_WORDS_MAX],
     }
 
-    /// Presence bits of IPv6 blocks and prefixes, by hash; as many words as [`SourceIndex::filter6_shift`] says.
-    ///
-    /// Apart from the index: Linux 5.10 takes no value of an array that is larger than 4 MiB.
+    /// Presence bits of IPv6 blocks and prefixes, by hash; as many words as [`SourceIndex::filter6_mask`] says.
     pub struct Filter6: 2_097_152 {
         /// The bits.
         pub words: [u64; FILTER6_WORDS_MAX],
@@ -364,4 +383,4 @@ shared! {
 }
 
 // What Linux 5.10 takes as a value of an array: `KMALLOC_MAX_SIZE`.
-const _: () = assert!(size_of::<PolicyIndex>() <= 4 << 20);
+const _: () = assert!(size_of::<Blocks4>() <= 4 << 20);

@@ -108,6 +108,58 @@ pub fn tagged<F: Frame + ?Sized>(frame: &F, kind: u16, offset: usize) -> Control
     packet(frame, tags(frame, kind, offset)?)
 }
 
+/// Reads what almost every packet is: a whole datagram of UDP or TCP over IPv4 without options, behind no tag.
+///
+/// `None` says nothing about a frame: [`ethernet`] reads it from its start.
+#[inline(always)]
+pub(crate) fn plain4<F: Frame + ?Sized>(frame: &F) -> Option<Packet> {
+    // From two bytes before the EtherType on, so that all of it is one look.
+    let header = frame.read_words::<7>(ETHERNET_HEADER_LEN - 4)?;
+    let [link, start, fragment, protocol, source, destination, ports] = header.map(u32::to_ne_bytes);
+    let is_whole = u16::from_be_bytes([fragment[2], fragment[3]]) & 0x3fff == 0;
+    if u16::from_be_bytes([link[2], link[3]]) != ethertype::IPV4 || start[0] != 0x45 || !is_whole {
+        return None;
+    }
+    plain(protocol[1], ports, Address::from_ipv4(source), Address::from_ipv4(destination), 20)
+}
+
+/// The same over IPv6 without extension headers.
+#[inline(always)]
+pub(crate) fn plain6<F: Frame + ?Sized>(frame: &F) -> Option<Packet> {
+    let header = frame.read_long_words::<5>(ETHERNET_HEADER_LEN)?;
+    let [start, source @ .., _, _] = header;
+    let [_, _, _, destination @ ..] = header;
+    let [source, destination] = [source, destination].map(|halves| Address { halves });
+    let start = start.to_ne_bytes();
+    let kind = frame.read(ETHERNET_TYPE_OFFSET).map(u16::from_be_bytes);
+    if kind != Some(ethertype::IPV6) || start[0] >> 4 != 6 || source.ipv4().is_some() {
+        return None;
+    }
+    let packet = plain(start[6], frame.read(ETHERNET_HEADER_LEN + 40)?, source, destination, 40)?;
+    Some(Packet { is_ipv6: true, ..packet })
+}
+
+#[inline(always)]
+fn plain(protocol: u8, ports: [u8; 4], source: Address, destination: Address, header: u32) -> Option<Packet> {
+    if protocol != protocol::UDP && protocol != protocol::TCP {
+        return None;
+    }
+    let [from_high, from_low, high, low] = ports;
+    Some(Packet {
+        source,
+        destination,
+        vlan: 0,
+        protocol,
+        port: u16::from_be_bytes([high, low]),
+        part: Part::Whole,
+        identification: 0,
+        is_ipv6: false,
+        source_port: u16::from_be_bytes([from_high, from_low]),
+        network_at: ETHERNET_HEADER_LEN as u32,
+        transport_at: ETHERNET_HEADER_LEN as u32 + header,
+    })
+}
+
 /// Reads an Ethernet header and the tags behind it.
 #[inline(always)]
 pub(crate) fn link<F: Frame + ?Sized>(frame: &F) -> ControlFlow<Reason, Network> {

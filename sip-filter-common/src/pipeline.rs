@@ -16,40 +16,35 @@ use crate::{
 };
 
 /// Judges a frame that begins with an Ethernet header.
+///
+/// Most are of one of two shapes, and have a copy each of all that follows, in which much is known beforehand.
 #[inline(always)]
-#[expect(clippy::if_same_then_else, reason = "each copy is compiled for one address family")]
 pub fn judge<F: Frame + ?Sized, T: Tables>(frame: &F, tables: &T) -> Reason {
-    let network = match parse::link(frame) {
-        Continue(network) => network,
-        Break(reason) => return reason,
-    };
-    // All that follows stands there twice, so that neither copy asks for the family again.
-    if network.is_ipv4() {
-        conclude(frame, parse::packet(frame, network), tables)
-    } else {
-        conclude(frame, parse::packet(frame, network), tables)
+    if let Some(packet) = parse::plain4(frame) {
+        return decide(frame, &packet, tables);
     }
-}
-
-#[inline(always)]
-fn conclude<F: Frame + ?Sized, T: Tables>(
-    frame: &F,
-    parsed: ControlFlow<Reason, Packet>,
-    tables: &T,
-) -> Reason {
-    match parsed {
-        Break(reason) => reason,
-        Continue(packet) => decide(frame, &packet, tables),
+    if let Some(packet) = parse::plain6(frame) {
+        return decide(frame, &packet, tables);
     }
+    tables.rest(frame)
 }
 
 /// Judges a packet of `frame` whose headers were already read.
 #[inline(always)]
 pub fn decide<F: Frame + ?Sized, T: Tables>(frame: &F, packet: &Packet, tables: &T) -> Reason {
+    match settled(packet, tables) {
+        Settled::By(reason) => reason,
+        Settled::Unless(bounds) => bounds.conclude(tables.prove(frame, packet, bounds)),
+    }
+}
+
+/// What becomes of a packet whose headers were already read.
+#[inline(always)]
+pub fn settled<T: Tables>(packet: &Packet, tables: &T) -> Settled {
     let is_first = matches!(packet.part, Part::First);
     let listeners = classify(packet, tables);
     if listeners == 0 && !is_first {
-        return Reason::NotProtected;
+        return Settled::By(Reason::NotProtected);
     }
     let class = class_of(packet, tables);
     // A stranger's packet is the commonest where this filter is needed most: it asks nothing about its rights.
@@ -57,31 +52,43 @@ pub fn decide<F: Frame + ?Sized, T: Tables>(frame: &F, packet: &Packet, tables: 
         (None, Part::Whole) => stranger(packet, listeners, tables),
         _ => settle(packet, listeners, class.unwrap_or(Class::NOBODY), tables),
     };
-    let reason = match settled {
-        Settled::By(reason) => reason,
-        Settled::Unless(bounds) => prove(frame, packet, bounds, tables),
-    };
-    if is_first {
-        lead(packet, reason, class.unwrap_or(Class::NOBODY), tables);
+    if let (true, Settled::By(reason)) = (is_first, &settled) {
+        lead(packet, *reason, class.unwrap_or(Class::NOBODY), tables);
     }
-    reason
+    settled
 }
 
 /// What is known of a packet without a look at what it carries.
-enum Settled {
+#[derive(Clone, Copy, Debug)]
+pub enum Settled {
     /// Its way ends.
     By(Reason),
-    /// It is dropped, unless it is one by which a peer may register.
+    /// It is dropped, unless it is a whole datagram by which a peer may register.
     Unless(Bounds),
 }
 
-/// Looks whether a peer that may not do everything does no more than register.
-#[inline(always)]
-fn prove<F: Frame + ?Sized, T: Tables>(frame: &F, packet: &Packet, bounds: Bounds, tables: &T) -> Reason {
-    match (bounds.is_trunk, tables.prove(frame, packet, bounds)) {
-        (true, Reason::Probation) => Reason::Trunk,
-        (true, reason) if !matches!(reason, Reason::Registered) => Reason::NotRegistered,
-        (_, reason) => reason,
+impl Settled {
+    const UNLESS: u32 = 1 << 8;
+
+    /// For a function of the kernel program, which returns numbers only.
+    #[inline(always)]
+    pub const fn to_bits(self) -> u32 {
+        match self {
+            Self::By(reason) => reason as u32,
+            Self::Unless(bounds) => Self::UNLESS | bounds.to_bits(),
+        }
+    }
+
+    /// Back from [`to_bits`](Self::to_bits); `None` for other numbers.
+    #[inline(always)]
+    pub const fn from_bits(bits: u32) -> Option<Self> {
+        if bits & Self::UNLESS != 0 {
+            return Some(Self::Unless(Bounds::from_bits(bits)));
+        }
+        match Reason::from_index(bits) {
+            Some(reason) => Some(Self::By(reason)),
+            None => None,
+        }
     }
 }
 
@@ -93,6 +100,9 @@ fn stranger<T: Tables>(packet: &Packet, listeners: u64, tables: &T) -> Settled {
         return Settled::By(Reason::WrongVlan);
     }
     let peer = tables.peer(&packet.source);
+    if peer.is_nothing() && listeners & tables.index().prove == 0 {
+        return Settled::By(Reason::Stranger);
+    }
     if is_ahead(peer.banned_until_ns, tables) {
         return Settled::By(Reason::Banned);
     }
@@ -184,8 +194,8 @@ fn classify<T: Tables>(packet: &Packet, tables: &T) -> u64 {
         Part::Whole | Part::First => at_port(packet, tables),
         Part::Later | Part::Hidden => at_any_port(packet, tables),
     };
-    if listeners & !index.any_address != 0 {
-        listeners &= index.any_address | tables.listeners_at(&packet.destination);
+    if listeners & index.at_addresses != 0 {
+        listeners &= !index.at_addresses | tables.listeners_at(&packet.destination);
     }
     listeners
 }
@@ -218,10 +228,10 @@ fn at_any_port<T: Tables>(packet: &Packet, tables: &T) -> u64 {
 #[inline(always)]
 fn on_its_vlan<T: Tables>(packet: &Packet, listeners: u64, tables: &T) -> u64 {
     let index = tables.index();
-    if listeners & !index.any_vlan == 0 {
+    if listeners & index.at_vlans == 0 {
         return listeners;
     }
-    listeners & (index.any_vlan | index.vlans[(packet.vlan & 0x0fff) as usize])
+    listeners & (!index.at_vlans | index.vlans[(packet.vlan & 0x0fff) as usize])
 }
 
 /// The README's precedence from VLAN on, for a packet whose listeners are known.

@@ -19,14 +19,36 @@ use crate::{
 /// The number of the class that no list names.
 pub const NOBODY: u32 = 0;
 
-/// Where a key stands in a filter: the word's number, which the caller bounds, and the two bits in it.
-///
-/// Cheaper than a hash that is any good: where keys meet, somebody is looked for in vain. Under a salt of 0 all do.
-#[inline(always)]
-#[expect(clippy::cast_possible_truncation, reason = "a few bits of the product are wanted")]
-pub const fn filter_place(key: u64, salt: u64, shift: u32) -> (usize, u64) {
-    let product = key.wrapping_mul(salt);
-    ((product >> (shift & 63)) as usize, 1 << (product >> 40 & 63) | 1 << (product >> 34 & 63))
+/// Where a key stands in a filter of two bits in one word for each.
+#[derive(Clone, Copy, Debug)]
+pub struct Place(u64);
+
+impl Place {
+    /// Cheaper than a hash that is any good: where keys meet, somebody is looked for in vain. Under a salt of 0 all do.
+    ///
+    /// Of the key, the lower bits count for more.
+    #[inline(always)]
+    pub const fn of(key: u64, salt: u64) -> Self {
+        Self(key.wrapping_mul(salt))
+    }
+
+    /// The number of the word, which the caller bounds.
+    #[inline(always)]
+    pub const fn word(self, mask: u32) -> usize {
+        (self.0 >> 32) as usize & mask as usize
+    }
+
+    /// Whether both bits are set in that word.
+    #[inline(always)]
+    pub const fn is_in(self, word: u64) -> bool {
+        word >> (self.0 >> 58) & word >> (self.0 >> 52 & 63) & 1 != 0
+    }
+
+    /// The bits.
+    #[inline(always)]
+    pub const fn bits(self) -> u64 {
+        1 << (self.0 >> 58) | 1 << (self.0 >> 52 & 63)
+    }
 }
 
 /// What the policy in force says about the source of a packet; `None` where no list names it.

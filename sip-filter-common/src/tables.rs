@@ -1,13 +1,16 @@
 //! What the pipeline asks: the tables of the policy and the state beside it.
 
+use core::ops::ControlFlow::{Break, Continue};
+
 use crate::{
     frame::Frame,
     lane::{self, Bounds, Datagram, Payload},
     maps::{
-        Address, Class, Filter6, FlowKey, FragmentKey, Known, LINE_WORDS, Lane, PolicyIndex, SightingKind,
-        SourceIndex, TextMarks,
+        Address, Blocks4, Class, Filter6, FlowKey, FragmentKey, Known, LINE_WORDS, Lane, PolicyIndex,
+        SightingKind, SourceIndex, TextMarks,
     },
-    parse::Packet,
+    parse::{self, Packet},
+    pipeline,
     reason::Reason,
     sources::ipv6,
 };
@@ -16,6 +19,8 @@ use crate::{
 pub trait Lines {
     /// What is looked up by number.
     fn sources(&self) -> &SourceIndex;
+    /// Where anybody is named in IPv4; `None` where that is unknown, which no policy in force has.
+    fn blocks4(&self) -> Option<&Blocks4>;
     /// Presence bits of IPv6; `None` where there are none, which no policy in force has.
     fn filter6(&self) -> Option<&Filter6>;
     /// A line of table memory; `None` behind its end.
@@ -65,9 +70,18 @@ pub trait Tables: Lines + Sized {
         lane::judge(frame, &Datagram::of(packet), &packet.source, bounds, self)
     }
 
-    /// See [`ipv6::find`]; the kernel calls it as a function that the verifier checks once.
+    /// Judges a frame of any shape; the kernel calls it as a function that the verifier checks once.
     #[inline(always)]
-    fn find6(&self, source: &Address, step: u32) -> u32 {
-        ipv6::find(self, source, step)
+    fn rest<F: Frame + ?Sized>(&self, frame: &F) -> Reason {
+        match parse::ethernet(frame) {
+            Continue(packet) => pipeline::decide(frame, &packet, self),
+            Break(reason) => reason,
+        }
+    }
+
+    /// See [`ipv6::search`]; the kernel calls it as a function that the verifier checks once.
+    #[inline(always)]
+    fn search6(&self, source: &Address) -> u32 {
+        ipv6::search(self, source)
     }
 }

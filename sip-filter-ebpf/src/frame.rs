@@ -65,12 +65,12 @@ impl<'a> LinearFrame<'a> {
     /// Whether a datagram right behind the Ethernet header says that it ends within `linear` bytes.
     #[inline(always)]
     fn holds_its_datagram(&self, linear: usize) -> bool {
-        let Some([kind_high, kind_low, _, _, v4_high, v4_low, v6_high, v6_low]) = self.read(12) else {
-            return false;
-        };
-        match u16::from_be_bytes([kind_high, kind_low]) {
-            0x0800 => 14 + u16::from_be_bytes([v4_high, v4_low]) as usize <= linear,
-            0x86dd => 14 + 40 + u16::from_be_bytes([v6_high, v6_low]) as usize <= linear,
+        // As the parser reads them, so that they are read once.
+        let Some(words) = self.get::<[u32; 7]>(10) else { return false };
+        let [link, v4, v6, ..] = words.map(u32::to_ne_bytes);
+        match u16::from_be_bytes([link[2], link[3]]) {
+            0x0800 => 14 + u16::from_be_bytes([v4[2], v4[3]]) as usize <= linear,
+            0x86dd => 14 + 40 + u16::from_be_bytes([v6[0], v6[1]]) as usize <= linear,
             _ => false,
         }
     }

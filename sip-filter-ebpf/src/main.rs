@@ -22,7 +22,10 @@ use aya_ebpf::{
     macros::{classifier, xdp},
     programs::{TcContext, XdpContext},
 };
-use sip_filter_common::{Mode, Reason, Tables as _, Verdict, judge, parse, pipeline::decide};
+use sip_filter_common::{
+    Reason, Tables as _, Verdict, judge, parse,
+    pipeline::{Settled, settled},
+};
 
 use crate::{
     copied::CopiedFrame,
@@ -40,27 +43,24 @@ const TC_ACT_UNSPEC: i32 = -1;
 #[xdp(frags)]
 #[inline(always)]
 pub fn sip_filter(ctx: XdpContext) -> u32 {
-    // No policy yet: there is no listener that could be protected.
-    let Some(tables) = KernelTables::<true>::in_force(ctx.ctx, true) else { return xdp_action::XDP_PASS };
-    let reason = reason_for(&ctx, &tables);
-    let len_bytes = LinearFrame::new(&ctx).len_bytes();
+    let tables = KernelTables::in_force(ctx.ctx, true);
+    let frame = LinearFrame::new(&ctx);
+    // Before anything else, while what it takes is at hand.
+    let len_bytes = frame.len_bytes();
+    let reason = judge(&frame, &tables);
     tables::count(reason, len_bytes);
     #[cfg(feature = "log")]
     aya_log_ebpf::debug!(&ctx, "{} {} bytes", reason.name(), len_bytes);
-    match (reason.verdict(), Mode::from_number(tables.index().mode)) {
-        (Verdict::Drop, Mode::Enforce) => xdp_action::XDP_DROP,
-        _ => xdp_action::XDP_PASS,
-    }
+    // Without a branch: passing is one more than dropping.
+    let is_dropped = matches!(reason.verdict(), Verdict::Drop) as u32 & tables.index().mode;
+    xdp_action::XDP_PASS - is_dropped
 }
 
 /// Judges a frame as [`sip_filter`] does and returns the reason's index; neither counts nor remembers anything.
 #[xdp(frags)]
 #[inline(always)]
 pub fn sip_explain(ctx: XdpContext) -> u32 {
-    match KernelTables::<true>::in_force(ctx.ctx, false) {
-        Some(tables) => reason_for(&ctx, &tables) as u32,
-        None => Reason::NotProtected as u32,
-    }
+    judge(&LinearFrame::new(&ctx), &KernelTables::in_force(ctx.ctx, false)) as u32
 }
 
 /// Looks at what leaves for replies of the SIP server; changes nothing and decides nothing.
@@ -71,20 +71,22 @@ pub fn sip_watch(ctx: TcContext) -> i32 {
     TC_ACT_UNSPEC
 }
 
-/// Judges a frame in one piece, and once more where a header may lie in another.
-#[inline(always)]
-fn reason_for(ctx: &XdpContext, tables: &KernelTables) -> Reason {
-    let frame = LinearFrame::new(ctx);
-    let reason = judge(&frame, tables);
-    if matches!(reason, Reason::Truncated | Reason::Malformed) && frame.is_scattered() {
-        let place = tables.place() as u32;
-        let again = match sip_parse_scattered(ctx.ctx, place) {
-            0 => sip_decide_scattered(place, tables.follows() as u32),
-            settled => settled - 1,
-        };
-        return Reason::from_index(again).unwrap_or(reason);
-    }
-    reason
+/// What [`sip_rest`] returns where a header may lie in another piece of the frame; no [`Settled`] has the number.
+pub(crate) const SCATTERED: u32 = u32::MAX;
+
+/// Judges a frame of any shape; verified once, for any arguments. `flags` are those of [`KernelTables`].
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn sip_rest(ctx: *mut xdp_md, flags: u32) -> u32 {
+    let tables = KernelTables::from_flags(ctx, flags);
+    let context = XdpContext::new(ctx);
+    let frame = LinearFrame::new(&context);
+    let settled = match parse::ethernet(&frame) {
+        Continue(packet) => settled(&packet, &tables),
+        Break(reason) => Settled::By(reason),
+    };
+    let is_cut = matches!(settled, Settled::By(Reason::Truncated | Reason::Malformed));
+    if is_cut && frame.is_scattered() { SCATTERED } else { settled.to_bits() }
 }
 
 /// Reads the headers of a frame that lies in pieces; what they say is kept for [`sip_decide_scattered`].
@@ -93,7 +95,7 @@ fn reason_for(ctx: &XdpContext, tables: &KernelTables) -> Reason {
 /// In two steps: the stack of all functions that call one another has an end, and old kernels count in steps of 32.
 #[unsafe(no_mangle)]
 #[inline(never)]
-extern "C" fn sip_parse_scattered(ctx: *mut xdp_md, place: u32) -> u32 {
+pub(crate) extern "C" fn sip_parse_scattered(ctx: *mut xdp_md, place: u32) -> u32 {
     let ctx = XdpContext::new(ctx);
     let place = Place::from_number(place);
     match parse::ethernet(&CopiedFrame::new(&ctx, place)) {
@@ -105,19 +107,16 @@ extern "C" fn sip_parse_scattered(ctx: *mut xdp_md, place: u32) -> u32 {
     }
 }
 
-/// Judges what [`sip_parse_scattered`] has read.
-///
-/// May judge by the policy after the one that the caller picked: that one decided nothing.
+/// Judges what [`sip_parse_scattered`] has read; without a lane, which no request of a stranger's needs in pieces.
 #[unsafe(no_mangle)]
 #[inline(never)]
-extern "C" fn sip_decide_scattered(place: u32, follows: u32) -> u32 {
-    let place = Place::from_number(place);
-    let tables = KernelTables::<false>::in_force(core::ptr::null_mut(), follows != 0);
-    let (Some(tables), Some(packet)) = (tables, sightings::kept(place)) else {
-        return Reason::NotProtected as u32;
-    };
-    // No byte is asked for any more: without a lane only headers decide.
-    decide(&[][..], packet, &tables) as u32
+pub(crate) extern "C" fn sip_decide_scattered(flags: u32) -> u32 {
+    let tables = KernelTables::from_flags(core::ptr::null_mut(), flags);
+    let Some(packet) = sightings::kept(tables.place()) else { return Reason::NotProtected as u32 };
+    match settled(packet, &tables) {
+        Settled::By(reason) => reason as u32,
+        Settled::Unless(bounds) => bounds.conclude(Reason::Stranger) as u32,
+    }
 }
 
 #[cfg(not(test))]

@@ -4,6 +4,7 @@
 //! mispredicted on purpose on many CPUs, which is dear beside a few loads.
 
 mod fragments;
+mod in_place;
 pub(crate) mod lane;
 mod peers;
 pub(crate) mod sightings;
@@ -21,16 +22,20 @@ use sip_filter_common::{
     Address, Ban, Class, Counter, FragmentKey, Frame, Lines, PolicyIndex, Reason, Tables,
     lane::{Bounds, Datagram, Payload},
     maps::{
-        BANS_MAX, CHANGES_MAX, CHUNK_LINES, CHUNKS_MAX, COUNTERS_MAX, ChangeKey, ChangedClass, Clock,
-        Filter6, FlowKey, Known, LINE_WORDS, LOCAL_ADDRESSES_MAX, Lane, Live, POLICY_SLOTS, SightingKind,
-        SourceIndex, TextMarks,
+        BANS_MAX, Blocks4, CHANGES_MAX, CHUNK_LINES, CHUNKS_MAX, COUNTERS_MAX, ChangeKey, ChangedClass,
+        Clock, Filter6, FlowKey, Known, LINE_WORDS, LOCAL_ADDRESSES_MAX, Lane, Live, POLICY_SLOTS,
+        SightingKind, SourceIndex, TextMarks,
     },
     parse::{self, Packet, protocol},
+    pipeline::Settled,
     sources::ipv6,
     text::LOOKED_AT_MAX,
 };
 
-use self::sightings::{Place, Seen};
+use self::{
+    in_place::InPlace,
+    sightings::{Place, Seen},
+};
 use crate::frame::LinearFrame;
 
 const SLOTS: usize = POLICY_SLOTS as usize;
@@ -42,10 +47,14 @@ type Chunk = [[u64; LINE_WORDS]; CHUNK_LINES];
 
 const _: () = assert!(size_of::<ChunkWords>() == size_of::<Chunk>());
 
+#[unsafe(no_mangle)]
+#[unsafe(link_section = ".bss.LIVE")]
+static LIVE: InPlace<Live> = InPlace::new();
+#[unsafe(no_mangle)]
+#[unsafe(link_section = ".bss.POLICIES")]
+static POLICIES: InPlace<[PolicyIndex; SLOTS]> = InPlace::new();
 #[btf_map]
-static LIVE: Array<Live, 1> = Array::new();
-#[btf_map]
-static POLICIES: Array<PolicyIndex, SLOTS> = Array::new();
+static BLOCKS4: Array<Blocks4, SLOTS> = Array::new();
 #[btf_map]
 static FILTERS6: Array<Filter6, SLOTS> = Array::new();
 #[btf_map]
@@ -63,9 +72,7 @@ static COUNTERS: PerCpuArray<Counter, { COUNTERS_MAX as usize }> = PerCpuArray::
 static CLOCKS: PerCpuArray<Clock, 1> = PerCpuArray::new();
 
 /// The tables of one policy, picked once for each packet.
-///
-/// Without a `LANE` no stranger may prove itself: in frames that lie in pieces, which no request of theirs needs.
-pub(crate) struct KernelTables<const LANE: bool = true> {
+pub(crate) struct KernelTables {
     /// What the program was called with; null where it is not XDP.
     ctx: *mut xdp_md,
     live: &'static Live,
@@ -73,26 +80,32 @@ pub(crate) struct KernelTables<const LANE: bool = true> {
     follows: bool,
 }
 
-impl<const LANE: bool> KernelTables<LANE> {
+impl KernelTables {
     /// The policy in force now. Before the first one is written it is empty: it protects nothing.
     ///
     /// `follows` says whether anything is remembered: decisions on fragments, what strangers spend.
     #[inline(always)]
-    pub(crate) fn in_force(ctx: *mut xdp_md, follows: bool) -> Option<Self> {
-        let live = LIVE.get(0)?;
-        Some(Self { ctx, live, slot: Slot::new(live.slot as u32)?, follows })
+    pub(crate) fn in_force(ctx: *mut xdp_md, follows: bool) -> Self {
+        let live = LIVE.get();
+        Self { ctx, live, slot: Slot::new(live.slot as u32), follows }
+    }
+
+    /// The tables that another function of this program has picked for the same packet.
+    #[inline(always)]
+    pub(crate) fn from_flags(ctx: *mut xdp_md, flags: u32) -> Self {
+        Self { ctx, live: LIVE.get(), slot: Slot::new(flags >> 1), follows: flags & 1 != 0 }
+    }
+
+    /// Which tables these are, for [`from_flags`](Self::from_flags).
+    #[inline(always)]
+    fn flags(&self) -> u32 {
+        self.slot.number << 1 | self.follows as u32
     }
 
     /// Makes the hashes of this machine's peers unlike those of others.
     #[inline(always)]
     pub(crate) fn salt(&self) -> u64 {
         self.live.salt
-    }
-
-    /// Whether decisions on fragments are remembered.
-    #[inline(always)]
-    pub(crate) fn follows(&self) -> bool {
-        self.follows
     }
 }
 
@@ -130,8 +143,8 @@ struct Slot {
 
 impl Slot {
     #[inline(always)]
-    fn new(number: u32) -> Option<Self> {
-        Some(Self { number, index: POLICIES.get(number)? })
+    fn new(number: u32) -> Self {
+        Self { number, index: &POLICIES.get()[number as usize % SLOTS] }
     }
 }
 
@@ -154,9 +167,14 @@ impl Lines for Slot {
         let lines: &Chunk = unsafe { &*words.cast() };
         Some(&lines[at as usize % CHUNK_LINES])
     }
+
+    #[inline(always)]
+    fn blocks4(&self) -> Option<&Blocks4> {
+        BLOCKS4.get(self.number)
+    }
 }
 
-impl<const LANE: bool> Lines for KernelTables<LANE> {
+impl Lines for KernelTables {
     #[inline(always)]
     fn sources(&self) -> &SourceIndex {
         self.slot.sources()
@@ -171,48 +189,27 @@ impl<const LANE: bool> Lines for KernelTables<LANE> {
     fn line(&self, at: u32) -> Option<&[u64; LINE_WORDS]> {
         self.slot.line(at)
     }
+
+    #[inline(always)]
+    fn blocks4(&self) -> Option<&Blocks4> {
+        self.slot.blocks4()
+    }
 }
 
-/// [`ipv6::find`] as a global function: verified once, for any arguments.
+/// [`ipv6::search`] as a global function: verified once, for any arguments.
 ///
 /// The slot is the caller's: its tables stay as they are until every packet that may look at them is done with.
 #[unsafe(no_mangle)]
-extern "C" fn sip_find6(high: u64, low: u64, slot: u32, step: u32) -> u32 {
-    let source = Address { halves: [high, low] };
-    Slot::new(slot).map_or(ipv6::NONE, |slot| ipv6::find(&slot, &source, step))
-}
-
-/// What [`sip_prove`] needs to know beside the packet.
-struct Flags {
-    bounds: Bounds,
-    follows: bool,
-    slot: u32,
-}
-
-impl Flags {
-    #[inline(always)]
-    fn to_bits(&self) -> u32 {
-        self.bounds.is_encrypted as u32
-            | (self.follows as u32) << 1
-            | (self.bounds.is_trunk as u32) << 2
-            | (self.bounds.is_registered as u32) << 3
-            | self.slot << 4
-    }
-
-    #[inline(always)]
-    fn from_bits(bits: u32) -> Self {
-        let bounds =
-            Bounds { is_encrypted: bits & 1 != 0, is_trunk: bits & 4 != 0, is_registered: bits & 8 != 0 };
-        Self { bounds, follows: bits & 2 != 0, slot: bits >> 4 }
-    }
+#[inline(never)]
+extern "C" fn sip_search6(high: u64, low: u64, slot: u32) -> u32 {
+    ipv6::search(&Slot::new(slot), &Address { halves: [high, low] })
 }
 
 /// Judges a stranger's packet where strangers may prove themselves; verified once, for any arguments.
 #[unsafe(no_mangle)]
-extern "C" fn sip_prove(ctx: *mut xdp_md, flags: u32) -> u32 {
-    let Flags { bounds, follows, slot } = Flags::from_bits(flags);
-    let (Some(live), Some(slot)) = (LIVE.get(0), Slot::new(slot)) else { return Reason::Stranger as u32 };
-    let tables: KernelTables = KernelTables { ctx, live, slot, follows };
+extern "C" fn sip_prove(ctx: *mut xdp_md, bounds: u32, flags: u32) -> u32 {
+    let tables = KernelTables::from_flags(ctx, flags);
+    let bounds = Bounds::from_bits(bounds);
     let context = XdpContext::new(ctx);
     // Headers lie in the first piece of whatever a driver hands over.
     let frame = LinearFrame::new(&context);
@@ -242,7 +239,13 @@ extern "C" fn sip_has_connection(ctx: *mut xdp_md, datagram: u64) -> u32 {
     lane::has_connection(ctx, &frame, &Datagram::from_bits(datagram)) as u32
 }
 
-impl<const LANE: bool> KernelTables<LANE> {
+impl KernelTables {
+    #[inline(always)]
+    fn prove_within(&self, bounds: Bounds) -> Reason {
+        let number = sip_prove(self.ctx, bounds.to_bits(), self.flags());
+        Reason::from_index(number).unwrap_or(Reason::Stranger)
+    }
+
     /// Where a message is copied to.
     #[inline(always)]
     pub(crate) fn place(&self) -> Place {
@@ -250,16 +253,16 @@ impl<const LANE: bool> KernelTables<LANE> {
     }
 }
 
-impl<const LANE: bool> Tables for KernelTables<LANE> {
+impl Tables for KernelTables {
     #[inline(always)]
     fn index(&self) -> &PolicyIndex {
         self.slot.index
     }
 
     #[inline(always)]
-    fn find6(&self, source: &Address, step: u32) -> u32 {
+    fn search6(&self, source: &Address) -> u32 {
         let [high, low] = source.halves;
-        sip_find6(high, low, self.slot.number, step)
+        sip_search6(high, low, self.slot.number)
     }
 
     #[inline(always)]
@@ -353,12 +356,24 @@ impl<const LANE: bool> Tables for KernelTables<LANE> {
     /// [`lane::judge`](sip_filter_common::lane::judge) as a global function.
     #[inline(always)]
     fn prove<F: Frame + ?Sized>(&self, _frame: &F, _packet: &Packet, bounds: Bounds) -> Reason {
-        if !LANE {
-            return Reason::Stranger;
+        self.prove_within(bounds)
+    }
+
+    #[inline(always)]
+    fn rest<F: Frame + ?Sized>(&self, _frame: &F) -> Reason {
+        let mut settled = crate::sip_rest(self.ctx, self.flags());
+        if settled == crate::SCATTERED {
+            // Another function each: all that call one another share one stack.
+            settled = match crate::sip_parse_scattered(self.ctx, self.place() as u32) {
+                0 => crate::sip_decide_scattered(self.flags()),
+                reason => reason - 1,
+            };
         }
-        let flags = Flags { bounds, follows: self.follows, slot: self.slot.number };
-        let number = sip_prove(self.ctx, flags.to_bits());
-        Reason::from_index(number).unwrap_or(Reason::Stranger)
+        match Settled::from_bits(settled) {
+            Some(Settled::By(reason)) => reason,
+            Some(Settled::Unless(bounds)) => bounds.conclude(self.prove_within(bounds)),
+            None => Reason::NotProtected,
+        }
     }
 
     #[inline(always)]

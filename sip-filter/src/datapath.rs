@@ -34,6 +34,7 @@ pub use features::Features;
 pub use pins::{Pins, PinsError, is_in_own_mount_namespace};
 pub use sightings::{Ring, Seen};
 pub use tables::Written;
+use tables::{InForce, InPlace};
 
 /// The loaded program with its maps and links.
 pub struct Datapath {
@@ -45,7 +46,7 @@ pub struct Datapath {
     watches: Vec<watching::Watch>,
     /// What an earlier daemon let in, each with the end that it was given then.
     flows_left: Vec<(FlowKey, u64)>,
-    tables: tables::InForce,
+    tables: InForce,
     peers: peers::Placed,
 }
 
@@ -173,7 +174,8 @@ impl Datapath {
             );
         }
         let features = Features::of_kernel();
-        let mut ebpf = object::load(&pins, reused, is_verbose, features)?;
+        let kept = if reused { Some(InPlace::pinned(&pins)?) } else { None };
+        let mut ebpf = object::load(&pins, kept.as_ref(), is_verbose, features)?;
         for program in [program::FILTER, program::EXPLAIN, program::WATCH] {
             object::load_program(&mut ebpf, program)?;
         }
@@ -185,7 +187,7 @@ impl Datapath {
             links: Vec::new(),
             watches: Vec::new(),
             flows_left: Vec::new(),
-            tables: tables::InForce::default(),
+            tables: InForce::of(kept.unwrap_or_else(InPlace::empty)),
             peers: peers::Placed::default(),
         };
         datapath.take_over_tables()?;

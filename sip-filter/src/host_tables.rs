@@ -8,7 +8,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use sip_filter_common::lane::{self, Datagram, Payload, TotalChange, total_after};
 use sip_filter_common::maps::{
-    FRAGMENT_LIFETIME_NS, FRAGMENTS_MAX, Filter6, FlowKey, Known, LANE_TOTALS, LINE_WORDS, Lane,
+    Blocks4, FRAGMENT_LIFETIME_NS, FRAGMENTS_MAX, Filter6, FlowKey, Known, LANE_TOTALS, LINE_WORDS, Lane,
     SIGHTING_TEXT_LEN, SightingKind, SourceIndex, TextMarks,
 };
 use sip_filter_common::text;
@@ -24,6 +24,7 @@ use crate::policy;
 #[derive(Debug)]
 pub struct HostTables {
     index: Box<PolicyIndex>,
+    blocks4: Box<Blocks4>,
     filter6: Box<Filter6>,
     lines: Vec<[u64; LINE_WORDS]>,
     local_addresses: HashMap<IpAddr, u64>,
@@ -39,9 +40,10 @@ pub struct HostTables {
 impl HostTables {
     /// Puts a compiled policy in force; nobody is banned and no datagram followed.
     pub fn new(tables: policy::tables::Tables) -> Self {
-        let policy::tables::Tables { index, filter6, lines, local_addresses } = tables;
+        let policy::tables::Tables { index, blocks4, filter6, lines, local_addresses } = tables;
         Self {
             index,
+            blocks4,
             filter6,
             lines,
             local_addresses: local_addresses.into_iter().collect(),
@@ -101,6 +103,10 @@ impl HostTables {
 impl Lines for HostTables {
     fn sources(&self) -> &SourceIndex {
         &self.index.sources
+    }
+
+    fn blocks4(&self) -> Option<&Blocks4> {
+        Some(&self.blocks4)
     }
 
     fn filter6(&self) -> Option<&Filter6> {

@@ -14,14 +14,6 @@ pub struct Network {
     pub(super) vlan: u16,
 }
 
-impl Network {
-    /// Whether an IPv4 header comes there.
-    #[inline(always)]
-    pub(crate) const fn is_ipv4(&self) -> bool {
-        self.kind == ethertype::IPV4
-    }
-}
-
 /// What stands behind a stack of VLAN tags.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Untagged {

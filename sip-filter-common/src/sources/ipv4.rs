@@ -2,22 +2,22 @@
 //!
 //! | level | what | size |
 //! | --- | --- | --- |
-//! | near | where few blocks are named: two bits by hash for each, or for each sixteen of them | up to 256 KiB |
+//! | near | two bits by hash for each /26, /24 or /20 in which anybody is named, where these are not too many | up to 256 KiB |
 //! | block | a bit: does the policy name anybody in this /24? | 2 MiB in all |
 //! | group | for 64 blocks, the number of their first leaf | 1 MiB in all |
-//! | part | for a named block, a bit for each /28: anybody in it? | 2 bytes |
-//! | leaf | for a named block: one class, one prefix, or the place of its details | 4 bytes |
+//! | part | where many are named: for a named block, a bit for each /28: anybody in it? | 2 bytes |
+//! | leaf | for a named block: two prefixes with their classes, or the place of its details | 8 bytes |
 //! | detail | for a named /28 of such a block: which addresses have the one class, which the other | 8 bytes |
 //!
 //! Leaves have no gaps: the rank of a block's bit is its place. A stranger's packet reads a block's bit and, where
-//! its neighbours are named, a part; the other levels are for those whom the policy knows.
+//! its neighbours are named, a part; leaves and details are for those whom the policy knows.
 //! A group in which a prefix of /18 or shorter names everybody is *wide*: its bits are all set, and its record says
 //! which blocks differ and what class all others have.
 
-use super::{NOBODY, filter_place};
+use super::{NOBODY, Place};
 use crate::{
-    maps::{FILTER4_WORDS_MAX, GROUPS4, LINE_WORDS},
-    tables::Lines,
+    maps::{Blocks4, FILTER4_WORDS_MAX, GROUPS4, LINE_WORDS, NEAR_LEAVES4},
+    tables::{Lines, Tables},
 };
 
 /// In a group's word: the rest is the number of the record of a wide group.
@@ -26,23 +26,34 @@ pub const WIDE: u32 = 1 << 31;
 /// of all others.
 pub const WIDE_WORDS: u32 = 2;
 
-/// What a leaf is, in its two highest bits.
+/// What is known of a block, from the lowest bit on: two prefixes of 21 bits, or the number of the first detail, the
+/// details of its parts following each other, and those parts; and in the highest bit, which of both it is.
 pub mod leaf {
-    /// The number of the first detail; the details of its parts follow each other.
-    pub const DETAILS: u32 = 0;
-    /// A class for the whole block.
-    pub const ONE_CLASS: u32 = 1;
-    /// One prefix, and nobody beside it: class, then the number of host bits, then the last octet.
-    pub const ONE_PREFIX: u32 = 2;
+    /// Set where there are details.
+    pub const DETAILS: u64 = 1 << 63;
+    /// Where the parts begin that have details.
+    pub const PARTS: u32 = 32;
+    /// Where the prefix begins that counts for whom the first one does not hold.
+    pub const SECOND: u32 = PREFIX_BITS;
+    const PREFIX_BITS: u32 = PLACE_BITS + 12;
+    const PLACE_BITS: u32 = 9;
+    const _: () = assert!(crate::maps::CLASSES_MAX <= 1 << (PREFIX_BITS - PLACE_BITS));
 
-    /// Makes a leaf; `rest` has 30 bits.
-    pub const fn pack(kind: u32, rest: u32) -> u32 {
-        kind << 30 | rest & 0x3fff_ffff
+    /// A prefix: its class, and a place, which is the last octet and one more bit, of which the lowest one set is that
+    /// of the number of host bits.
+    pub const fn prefix(class: u16, octet: u8, host_bits: u32) -> u64 {
+        (class as u64) << PLACE_BITS | (octet as u64) << 1 | 1 << host_bits
     }
 
-    /// The rest of a leaf for one prefix.
-    pub const fn prefix(class: u32, host_bits: u32, octet: u32) -> u32 {
-        class | host_bits << 16 | octet << 20
+    /// The class that a prefix gives a last octet; 0 for one that it does not hold.
+    #[inline(always)]
+    pub const fn class_by(prefix: u64, octet: u64) -> u64 {
+        let place = prefix & ((1 << PLACE_BITS) - 1);
+        // All bits up to the lowest one set.
+        let beneath = place ^ place.wrapping_sub(1);
+        // A difference lies above them or is none; the sign is spread so that nothing has to be guessed.
+        let is_outside = (beneath.wrapping_sub(place ^ octet << 1) as i64 >> 63) as u64;
+        prefix >> PLACE_BITS & 0xfff & !is_outside
     }
 }
 
@@ -61,64 +72,74 @@ pub mod detail {
 
 /// The class of an IPv4 source, given as a number.
 #[inline(always)]
-pub fn class_number<T: Lines + ?Sized>(tables: &T, source: u32) -> u32 {
+pub fn class_number<T: Tables>(tables: &T, source: u32) -> u32 {
     let index = tables.sources();
-    let (word, bits) = filter_place(source as u64 & index.near4_mask, index.near4_salt, index.filter4_shift);
-    if index.filter4[word % FILTER4_WORDS_MAX] & bits != bits {
+    let near = Place::of((source & index.near4_mask) as u64, index.near4_salt);
+    if !near.is_in(tables.index().filter4[near.word(index.filter4_mask) % FILTER4_WORDS_MAX]) {
         return NOBODY;
     }
-    let present = index.present4[(source >> 14) as usize % GROUPS4];
-    if present & block_bit(source) == 0 {
+    let Some(blocks) = tables.blocks4() else { return NOBODY };
+    let present = blocks.present[(source >> 14) as usize % GROUPS4];
+    let named = present >> (source >> 8 & 63) & 1;
+    // Where the answer cannot be foreseen the processor would often go astray, and wait for the memory to find out.
+    if named as u32 | index.is_dense4 == 0 {
         return NOBODY;
     }
-    known(tables, source, present).unwrap_or(NOBODY)
+    known(tables, blocks, source, present, named).unwrap_or(NOBODY)
 }
 
-/// A block's bit in the word of its group.
-#[inline(always)]
-const fn block_bit(source: u32) -> u64 {
-    1 << (source >> 8 & 63)
-}
-
-/// The class of a source in a named block; `None` where the tables end early, which no compiled policy does.
+/// The class of a source in a block that is `named` if that is 1; `None` where the tables end early, which no compiled
+/// policy does.
 #[inline(always)]
 #[expect(clippy::cast_possible_truncation, reason = "the fields of packed words are cut out of them")]
-fn known<T: Lines + ?Sized>(tables: &T, source: u32, present: u64) -> Option<u32> {
+fn known<T: Lines + ?Sized>(
+    tables: &T,
+    blocks: &Blocks4,
+    source: u32,
+    present: u64,
+    named: u64,
+) -> Option<u32> {
     let index = tables.sources();
-    let bit = block_bit(source);
-    let group = index.groups4[(source >> 14) as usize % GROUPS4];
+    let block = source >> 8 & 63;
+    let group = blocks.groups[(source >> 14) as usize % GROUPS4];
     let (mut present, mut first) = (present, group);
     if group & WIDE != 0 {
         let record = (group & !WIDE) * WIDE_WORDS;
         let line = tables.line(index.wide4_at + record / LINE_WORDS as u32)?;
         let at = (record as usize % LINE_WORDS) & !1;
         let [bits, rest] = [line[at], line[at | 1]];
-        if bits & bit == 0 {
+        if bits >> block & 1 == 0 {
             return Some((rest >> 32) as u32);
         }
         (present, first) = (bits, rest as u32);
     }
-    let number = first + (present & (bit - 1)).count_ones();
-
-    let parts = tables.line(index.parts4_at + number / 32)?;
-    let parts = parts[number as usize / 4 % LINE_WORDS] >> (number % 4 * 16) & 0xffff;
+    // Those of the first block of all, which are always in the cache, in place of what is not wanted.
+    let number = (first + (present & ((1 << block) - 1)).count_ones()) & (named as u32).wrapping_neg();
     let part = source >> 4 & 15;
-    if parts >> part & 1 == 0 {
-        return Some(NOBODY);
-    }
-    let leaves = tables.line(index.leaves4_at + number / 16)?;
-    let leaf = (leaves[number as usize / 2 % LINE_WORDS] >> (number % 2 * 32)) as u32;
-    match leaf >> 30 {
-        leaf::ONE_CLASS => Some(leaf & 0xffff),
-        leaf::ONE_PREFIX => {
-            let is_inside = (source & 0xff ^ leaf >> 20 & 0xff) >> (leaf >> 16 & 15) == 0;
-            Some(if is_inside { leaf & 0xffff } else { NOBODY })
-        }
-        _ => {
-            let number = leaf + (parts & ((1 << part) - 1)).count_ones();
-            in_part(tables, source, number)
+    if index.is_dense4 != 0 {
+        let parts = tables.line(index.parts4_at + number / 32)?;
+        let parts = parts[number as usize / 4 % LINE_WORDS] >> (number % 4 * 16);
+        if parts >> part & named & 1 == 0 {
+            return Some(NOBODY);
         }
     }
+    let leaf = if (number as usize) < NEAR_LEAVES4 {
+        blocks.leaves[number as usize % NEAR_LEAVES4]
+    } else {
+        tables.line(index.leaves4_at + number / LINE_WORDS as u32)?[number as usize % LINE_WORDS]
+    };
+    if leaf & leaf::DETAILS != 0 {
+        let parts = leaf >> leaf::PARTS;
+        if parts >> part & 1 == 0 {
+            return Some(NOBODY);
+        }
+        let number = leaf as u32 + (parts & 0xffff & ((1 << part) - 1)).count_ones();
+        return in_part(tables, source, number);
+    }
+    let octet = source as u64 & 0xff;
+    let [first, second] = [0, leaf::SECOND].map(|at| leaf::class_by(leaf >> at, octet));
+    let is_first = ((first.wrapping_neg()) as i64 >> 63) as u64;
+    Some((first | second & !is_first) as u32)
 }
 
 /// The class of an address by the detail of its /28.

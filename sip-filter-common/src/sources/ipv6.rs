@@ -7,7 +7,7 @@
 //! word for each step and seldom a bucket. Before the first step the filter is asked for the block alone that the
 //! source is in, of a size that suits the policy.
 
-use super::filter_place;
+use super::Place;
 use crate::{
     maps::{Address, FILTER6_WORDS_MAX, LENGTHS6_MAX, LINE_WORDS, Step6},
     tables::{Lines, Tables},
@@ -31,11 +31,16 @@ const _: () = assert!(crate::maps::CLASSES_MAX <= 1 << (META_BITS - 8));
 /// No entry of this prefix; no class has the number.
 pub const NONE: u32 = u32::MAX;
 
-/// Where a network stands in the filter: the word, and the bits in it.
+/// Where a network stands in the filter.
 #[inline(always)]
-pub const fn network_place(network: &Address, salt: u64, shift: u32) -> (usize, u64) {
-    let (word, bits) = filter_place(network.halves[0] ^ network.halves[1], salt, shift);
-    (word % FILTER6_WORDS_MAX, bits)
+pub const fn network_place(network: &Address, salt: u64) -> Place {
+    block_place(network.halves[0] ^ network.halves[1], salt)
+}
+
+/// Where a block stands in the filter, by the first half of its addresses.
+#[inline(always)]
+pub const fn block_place(half: u64, salt: u64) -> Place {
+    Place::of(half ^ half >> 32, salt)
 }
 
 /// The two buckets in which an entry of this hash may stand.
@@ -53,26 +58,34 @@ const fn below(hash: u64, limit: u32) -> u32 {
 
 /// The class of an IPv6 source.
 #[inline(always)]
-#[expect(clippy::cast_possible_truncation, reason = "classes and steps are few")]
+#[expect(clippy::cast_possible_truncation, reason = "classes are few")]
 pub fn class_number<T: Tables>(tables: &T, source: &Address) -> u32 {
+    let index = tables.sources();
+    let Some(filter) = tables.filter6() else { return index.class6 as u32 };
+    let near = block_place(source.halves[0] & index.near6_mask, index.near6_salt);
+    if !near.is_in(filter.words[near.word(index.filter6_mask) % FILTER6_WORDS_MAX]) {
+        return index.class6 as u32;
+    }
+    tables.search6(source)
+}
+
+/// The class of an IPv6 source in a block in which somebody is named.
+#[inline(always)]
+#[expect(clippy::cast_possible_truncation, reason = "classes are few")]
+pub fn search<T: Lines + ?Sized>(tables: &T, source: &Address) -> u32 {
     let index = tables.sources();
     let mut class = index.class6 as u32;
     let Some(filter) = tables.filter6() else { return class };
-    let (word, bits) =
-        filter_place(source.halves[0] & index.near6_mask, index.near6_salt, index.filter6_shift);
-    if filter.words[word % FILTER6_WORDS_MAX] & bits != bits {
-        return class;
-    }
     let mut at = 0_usize;
     unrolled!(7, {
         let step = &index.steps6[at];
         if step.length() == 0 {
             return class;
         }
-        let (word, bits) = network_place(&cut(source, step), step.salt, index.filter6_shift);
+        let place = network_place(&cut(source, step), step.salt);
         let mut found = NONE;
-        if filter.words[word] & bits == bits {
-            found = tables.find6(source, at as u32);
+        if place.is_in(filter.words[place.word(index.filter6_mask) % FILTER6_WORDS_MAX]) {
+            found = find(tables, source, step);
         }
         if found != NONE {
             class = found;
@@ -92,9 +105,8 @@ fn cut(source: &Address, step: &Step6) -> Address {
 
 /// The class of the source's network at the length of a step; [`NONE`] where the table has no such entry.
 #[inline(always)]
-pub fn find<T: Lines + ?Sized>(tables: &T, source: &Address, step: u32) -> u32 {
+fn find<T: Lines + ?Sized>(tables: &T, source: &Address, step: &Step6) -> u32 {
     let index = tables.sources();
-    let step = &index.steps6[step as usize % LENGTHS6_MAX];
     let network = cut(source, step);
     let [first, second] = bucket_choices(network.hash(step.salt), index.buckets6);
     let found = in_bucket(tables, &network, step.length(), index.buckets6_at + first);

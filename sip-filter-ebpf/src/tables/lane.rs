@@ -42,8 +42,8 @@ pub(super) fn of(source: &Address, salt: u64) -> Lane {
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub(super) extern "C" fn sip_charge(high: u64, low: u64, units: u32, slot: u32, follows: u32) -> u32 {
-    let (Some(live), Some(slot)) = (super::LIVE.get(0), Slot::new(slot)) else { return 0 };
-    let tables: KernelTables = KernelTables { ctx: core::ptr::null_mut(), live, slot, follows: follows != 0 };
+    let (live, slot) = (super::LIVE.get(), Slot::new(slot));
+    let tables = KernelTables { ctx: core::ptr::null_mut(), live, slot, follows: follows != 0 };
     charge(&Address { halves: [high, low] }, units as u64, &tables) as u32
 }
 

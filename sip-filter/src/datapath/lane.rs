@@ -47,7 +47,7 @@ impl Datapath {
     ///
     /// The map cannot be read or written.
     pub fn open_lane(&mut self, address: std::net::IpAddr, now_ns: u64) -> Result<(), DatapathError> {
-        let place = Lane::place(&Address::from(address), self.tables.live.0.salt);
+        let place = Lane::place(&Address::from(address), self.tables.live.salt);
         let mut lanes: Array<_, Lane> = self.map_mut(name::LANES)?;
         let lane = lanes.get(&place, 0)?;
         Ok(lanes.set(place, Lane { open_until_ns: now_ns + CHALLENGE_NS, ..lane }, 0)?)

@@ -9,7 +9,7 @@ use aya::{
 };
 use sip_filter_common::maps::name;
 
-use super::{DatapathError, Pins, features::Features};
+use super::{DatapathError, Pins, features::Features, tables::InPlace};
 
 /// Built by `build.rs` for the BPF target.
 pub(super) static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/sip-filter"));
@@ -21,19 +21,22 @@ const INTERRUPTIONS_MAX: usize = 10;
 /// How often the kernel program's log is read.
 const LOG_INTERVAL: Duration = Duration::from_millis(100);
 
-/// Loads maps and programs, with the pinned maps where they are to be reused.
+/// Loads maps and programs, with the pinned maps where their contents are `kept`.
 pub(super) fn load(
     pins: &Pins,
-    reused: bool,
+    kept: Option<&InPlace>,
     is_verbose: bool,
     features: Features,
 ) -> Result<Ebpf, DatapathError> {
     let mut loader = EbpfLoader::new();
     let paths: Vec<_> = name::ALL.iter().map(|map| (*map, pins.path(map))).collect();
-    if reused {
+    if let Some(kept) = kept {
         for (map, path) in &paths {
             loader.map_pin_path(map, path.as_path());
         }
+        // aya writes what a section of data holds, zeros else, over what its map holds: the same, then.
+        loader.override_global(name::pin(name::LIVE), kept.live.as_ref(), true);
+        loader.override_global(name::pin(name::POLICIES), kept.indices.as_ref(), true);
     }
     // Without readers the verifier removes every trace of logging from a debug build's program.
     let level: u8 = if is_verbose { 4 } else { 0 };

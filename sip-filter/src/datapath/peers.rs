@@ -98,10 +98,10 @@ impl Datapath {
     pub fn tidy_peers(&mut self) -> Result<(), DatapathError> {
         let mut bits = [0; PEER_BITS_WORDS];
         for address in self.peers.numbers.keys() {
-            let (word, bit) = self.tables.live.0.peer_bit(address);
+            let (word, bit) = self.tables.live.peer_bit(address);
             bits[word] |= bit;
         }
-        let live = &mut self.tables.live.0;
+        let live = &mut *self.tables.live;
         if live.peer_bits == bits {
             return Ok(());
         }
@@ -114,10 +114,10 @@ impl Datapath {
 
     /// Reads what an earlier daemon left in the table, where the maps are the same.
     pub(super) fn take_over_peers(&mut self, maps_are_reused: bool) -> Result<(), DatapathError> {
-        if self.tables.live.0.salt == 0 {
-            self.tables.live.0.salt = RandomState::new().build_hasher().finish() | 1;
+        if self.tables.live.salt == 0 {
+            self.tables.live.salt = RandomState::new().build_hasher().finish() | 1;
         }
-        if !maps_are_reused || self.tables.live.0.watch & Live::PEERS == 0 {
+        if !maps_are_reused || self.tables.live.watch & Live::PEERS == 0 {
             return Ok(());
         }
         let map: Array<_, PeerBucket> = self.map(name::PEERS)?;
@@ -143,7 +143,7 @@ impl Datapath {
         if peer.known.is_nothing() {
             return self.remove_peer(&peer.address);
         }
-        let choices = PeerBucket::choices(peer.address.hash(self.tables.live.0.salt));
+        let choices = PeerBucket::choices(peer.address.hash(self.tables.live.salt));
         let known = self.peers.numbers.get(&peer.address).copied();
         if let Some((number, place)) =
             known.and_then(|number| Some((number, self.peers.cuckoo.place_of(number, choices)?)))
@@ -153,7 +153,7 @@ impl Datapath {
             return self.write_bucket(place);
         }
         let number = self.number(peer);
-        let salt = self.tables.live.0.salt;
+        let salt = self.tables.live.salt;
         let peers = &self.peers.peers;
         let choices = |number: u32| PeerBucket::choices(peers[number as usize].address.hash(salt));
         let Some(moves) = self.peers.cuckoo.insert(number, choices) else {
@@ -168,8 +168,8 @@ impl Datapath {
                 self.wait_for_packets()?;
             }
         }
-        let (word, bit) = self.tables.live.0.peer_bit(&peer.address);
-        let live = &mut self.tables.live.0;
+        let (word, bit) = self.tables.live.peer_bit(&peer.address);
+        let live = &mut *self.tables.live;
         if live.peer_bits[word] & bit == 0 || live.watch & Live::PEERS == 0 {
             live.peer_bits[word] |= bit;
             live.watch |= Live::PEERS;
@@ -180,7 +180,7 @@ impl Datapath {
 
     fn remove_peer(&mut self, address: &Address) -> Result<(), DatapathError> {
         let Some(number) = self.forget(address) else { return Ok(()) };
-        let choices = PeerBucket::choices(address.hash(self.tables.live.0.salt));
+        let choices = PeerBucket::choices(address.hash(self.tables.live.salt));
         if let Some(place) = self.peers.cuckoo.place_of(number, choices) {
             self.peers.cuckoo.put(place, None);
             self.write_bucket(place)?;

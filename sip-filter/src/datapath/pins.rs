@@ -98,7 +98,7 @@ impl Pins {
 
     /// The file of a pinned map or program.
     pub fn path(&self, name: &str) -> PathBuf {
-        self.directory.join(name)
+        self.directory.join(name::pin(name))
     }
 
     /// Whether something is pinned under this name.

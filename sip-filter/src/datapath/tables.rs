@@ -12,27 +12,30 @@ use ipnet::IpNet;
 use sip_filter_common::{
     Address, Ban, Class, FragmentDecision, FragmentKey, PolicyIndex,
     maps::{
-        BLOCKED_RING_BYTES, CHANGES_MAX, CHUNK_LINES, CHUNKS_MAX, ChangeKey, ChangedClass, FRAGMENTS_MAX,
-        Filter6, LANE_BUCKETS, LINE_WORDS, LOCAL_ADDRESSES_MAX, Lane, Live, PEER_BUCKETS, POLICY_SLOTS,
-        PeerBucket, RING_BYTES, STREAM_RING_BYTES, name,
+        BLOCKED_RING_BYTES, Blocks4, CHANGES_MAX, CHUNK_LINES, CHUNKS_MAX, ChangeKey, ChangedClass,
+        FRAGMENTS_MAX, Filter6, LANE_BUCKETS, LINE_WORDS, LOCAL_ADDRESSES_MAX, Lane, Live, PEER_BUCKETS,
+        POLICY_SLOTS, PeerBucket, RING_BYTES, STREAM_RING_BYTES, name,
     },
 };
 
-use super::{Datapath, DatapathError};
+use super::{Datapath, DatapathError, Pins};
 use crate::policy::tables::Tables;
 
 const SLOTS: usize = POLICY_SLOTS as usize;
 const CHUNK_WORDS: usize = CHUNK_LINES * LINE_WORDS;
 
+/// What a thread's stack has room for beside the value that is handed over.
+const STACK_BYTES: usize = 1 << 20;
+
 /// The bits before an IPv4 address in an [`Address`].
 const MAPPED_BITS: u32 = 96;
 
+pub(super) type Indices = [PolicyIndex; SLOTS];
 type Chunk = [u64; CHUNK_WORDS];
 type ChunkTable = Array<MapData, Chunk>;
 type AddressTable = HashMap<MapData, Address, u64>;
 
 /// What is in the maps.
-#[derive(Default)]
 pub(super) struct InForce {
     /// Table memory that the kernel has, by slot. It stays, so that the next policy finds it.
     chunks: [Vec<ChunkTable>; SLOTS],
@@ -40,16 +43,55 @@ pub(super) struct InForce {
     local_addresses: [Option<Vec<(IpAddr, u64)>>; SLOTS],
     /// Live changes to the policy in force.
     changes: BTreeSet<IpNet>,
-    pub(super) live: Box<LiveState>,
+    pub(super) live: Box<Live>,
+    /// The index of either slot.
+    indices: Box<Indices>,
 }
 
-/// [`Live`], with a default.
-pub(super) struct LiveState(pub(super) Live);
-
-impl Default for LiveState {
-    fn default() -> Self {
-        Self(bytemuck::Zeroable::zeroed())
+impl InForce {
+    /// Knows nothing yet but what the program finds without a look-up.
+    pub(super) fn of(kept: InPlace) -> Self {
+        let InPlace { live, indices } = kept;
+        Self {
+            chunks: Default::default(),
+            local_addresses: [None, None],
+            changes: BTreeSet::new(),
+            live,
+            indices,
+        }
     }
+}
+
+/// What the program finds without a look-up: the contents of its sections of data.
+pub(super) struct InPlace {
+    pub(super) live: Box<Live>,
+    /// The index of either slot.
+    pub(super) indices: Box<Indices>,
+}
+
+impl InPlace {
+    /// What new maps hold.
+    pub(super) fn empty() -> Self {
+        Self { live: bytemuck::zeroed_box(), indices: bytemuck::zeroed_box() }
+    }
+
+    /// What an earlier daemon has left in the pinned maps.
+    pub(super) fn pinned(pins: &Pins) -> Result<Self, DatapathError> {
+        Ok(Self { live: pinned(pins, name::LIVE)?, indices: pinned(pins, name::POLICIES)? })
+    }
+}
+
+/// The one value of a pinned array. Read on a thread of its own, since it is handed over by way of the stack.
+fn pinned<T: aya::Pod + Send + Sync>(pins: &Pins, name: &'static str) -> Result<Box<T>, DatapathError> {
+    let map = Array::<_, T>::try_from(Map::Array(MapData::from_pin(pins.path(name))?))?;
+    let reader = || map.get(&0, 0).map(Box::new);
+    thread::scope(|scope| {
+        let reader =
+            thread::Builder::new().stack_size(STACK_BYTES + 8 * size_of::<T>()).spawn_scoped(scope, reader);
+        let read = reader.map_err(MapError::IoError)?.join();
+        // A thread that panics is a fault of this program, and ends it.
+        Ok(read.unwrap_or_else(|panic| std::panic::resume_unwind(panic))?)
+    })
 }
 
 /// How long the kernel took for a policy.
@@ -87,17 +129,18 @@ impl Datapath {
         let slot = (before + 1) % POLICY_SLOTS;
         self.write_lines(slot, &tables.lines)?;
         self.write_local_addresses(slot, &tables.local_addresses)?;
-        self.map_mut::<Array<_, PolicyIndex>>(name::POLICIES)?.set(slot, tables.index.as_ref(), 0)?;
+        self.write_index(slot, &tables.index)?;
+        self.map_mut::<Array<_, Blocks4>>(name::BLOCKS4)?.set(slot, tables.blocks4.as_ref(), 0)?;
         self.map_mut::<Array<_, Filter6>>(name::FILTERS6)?.set(slot, tables.filter6.as_ref(), 0)?;
-        self.tables.live.0.slot = slot.into();
-        self.tables.live.0.generation = generation;
+        self.tables.live.slot = slot.into();
+        self.tables.live.generation = generation;
         self.write_live()?;
         self.wait_for_packets()?;
         // No packet looks at the changes to the policy before any more.
         for prefix in std::mem::take(&mut self.tables.changes) {
             self.changes_mut()?.remove(&key(before, &prefix))?;
         }
-        self.tables.live.0.watch &= Live::PEERS;
+        self.tables.live.watch &= Live::PEERS;
         self.write_live()?;
         let kernel_us = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX);
         Ok(Written { kernel_us })
@@ -137,8 +180,8 @@ impl Datapath {
             self.changes_mut()?.remove(&key(slot, &prefix))?;
             self.tables.changes.remove(&prefix);
         }
-        self.tables.live.0.generation += 1;
-        self.tables.live.0.watch |= Live::changes_in(slot);
+        self.tables.live.generation += 1;
+        self.tables.live.watch |= Live::changes_in(slot);
         self.write_live()
     }
 
@@ -154,18 +197,17 @@ impl Datapath {
 
     /// How many policies and live changes were put in force, those of earlier daemons included.
     pub fn generation(&self) -> u64 {
-        self.tables.live.0.generation
+        self.tables.live.generation
     }
 
     /// Where the policy in force stands.
     fn slot(&self) -> u32 {
         // Below POLICY_SLOTS, which nothing but this module writes.
-        u32::try_from(self.tables.live.0.slot).unwrap_or(0) % POLICY_SLOTS
+        u32::try_from(self.tables.live.slot).unwrap_or(0) % POLICY_SLOTS
     }
 
     /// Reads from the maps what an earlier daemon left in them.
     pub(super) fn take_over_tables(&mut self) -> Result<(), DatapathError> {
-        self.tables.live.0 = self.map::<Array<_, Live>>(name::LIVE)?.get(&0, 0)?;
         for slot in 0..POLICY_SLOTS {
             let outer: ArrayOfMaps<_, ChunkTable> = self.map(name::TABLES)?;
             let chunks = (0..CHUNKS_MAX).map_while(|chunk| outer.get(&(slot * CHUNKS_MAX + chunk), 0).ok());
@@ -180,6 +222,17 @@ impl Datapath {
         }
         self.tables.changes = current.iter().filter_map(prefix_of).collect();
         Ok(())
+    }
+
+    /// Writes the index of a slot that no packet uses.
+    ///
+    /// Both slots are one value: what stands in the other is written over itself, which no packet can see.
+    fn write_index(&mut self, slot: u32, index: &PolicyIndex) -> Result<(), DatapathError> {
+        let indices = &mut self.tables.indices;
+        indices[slot as usize % SLOTS] = *index;
+        let mut map: Array<_, Indices> =
+            self.ebpf.map_mut(name::POLICIES).ok_or(DatapathError::Missing(name::POLICIES))?.try_into()?;
+        Ok(map.set(0, indices.as_ref(), 0)?)
     }
 
     fn write_lines(&mut self, slot: u32, lines: &[[u64; LINE_WORDS]]) -> Result<(), DatapathError> {
@@ -247,7 +300,7 @@ impl Datapath {
     pub(super) fn write_live(&mut self) -> Result<(), DatapathError> {
         let mut map: Array<_, Live> =
             self.ebpf.map_mut(name::LIVE).ok_or(DatapathError::Missing(name::LIVE))?.try_into()?;
-        Ok(map.set(0, &self.tables.live.0, 0)?)
+        Ok(map.set(0, self.tables.live.as_ref(), 0)?)
     }
 
     /// Returns when every packet that is being judged now is done with.
@@ -270,7 +323,7 @@ impl Datapath {
     /// and go what they take now.
     pub fn memory_bytes(&self) -> u64 {
         let chunks: usize = self.tables.chunks.iter().map(Vec::len).sum();
-        let fixed = SLOTS * (size_of::<PolicyIndex>() + size_of::<Filter6>())
+        let fixed = SLOTS * (size_of::<PolicyIndex>() + size_of::<Blocks4>() + size_of::<Filter6>())
             + size_of::<Live>()
             + PEER_BUCKETS as usize * size_of::<PeerBucket>()
             + LANE_BUCKETS as usize * size_of::<Lane>()

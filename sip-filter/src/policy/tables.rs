@@ -18,8 +18,8 @@ use ipnet::IpNet;
 use sip_filter_common::{
     Class, PolicyIndex,
     maps::{
-        CHUNK_LINES, CHUNKS_MAX, CLASSES_MAX, Filter6, LINE_WORDS, LOCAL_ADDRESSES_MAX, PORT_SETS_MAX,
-        PREFIXES_MAX,
+        Blocks4, CHUNK_LINES, CHUNKS_MAX, CLASSES_MAX, Filter6, LINE_WORDS, LOCAL_ADDRESSES_MAX,
+        PORT_SETS_MAX, PREFIXES_MAX,
     },
 };
 
@@ -34,6 +34,8 @@ use super::{Listener, Policy, change::ListChange, prefix::canonical, registered:
 pub struct Tables {
     /// What is looked up by number.
     pub index: Box<PolicyIndex>,
+    /// Where anybody is named in IPv4.
+    pub blocks4: Box<Blocks4>,
     /// Presence bits of IPv6.
     pub filter6: Box<Filter6>,
     /// Table memory, which the index points into.
@@ -91,13 +93,14 @@ impl Tables {
         )?;
         index.classes[..classes.all.len()].copy_from_slice(&classes.all);
         let mut filter6: Box<Filter6> = bytemuck::zeroed_box();
+        let mut blocks4: Box<Blocks4> = bytemuck::zeroed_box();
         let mut memory = Memory::default();
-        ipv4::compile(&sources4, &mut index.sources, &mut memory);
+        ipv4::compile(&sources4, &mut index, &mut blocks4, &mut memory);
         drop(sources4);
         ipv6::compile(sources6, &mut index.sources, &mut filter6, &mut memory);
         let lines_max = CHUNKS_MAX as usize * CHUNK_LINES;
         fits("lines of table memory", memory.lines.len(), lines_max, "join neighbouring prefixes")?;
-        Ok(Self { index, filter6, lines: memory.lines, local_addresses })
+        Ok(Self { index, blocks4, filter6, lines: memory.lines, local_addresses })
     }
 }
 
@@ -206,14 +209,14 @@ fn tie_listeners(listeners: &[Listener], index: &mut PolicyIndex) -> Result<Vec<
     let mut tied: HashMap<IpAddr, u64> = HashMap::new();
     for (number, listener) in listeners.iter().enumerate() {
         let bit = 1 << number;
-        if listener.addresses.is_empty() {
-            index.any_address |= bit;
+        if !listener.addresses.is_empty() {
+            index.at_addresses |= bit;
         }
         for address in &listener.addresses {
             *tied.entry(*address).or_insert(0) |= bit;
         }
-        if listener.vlans.is_empty() {
-            index.any_vlan |= bit;
+        if !listener.vlans.is_empty() {
+            index.at_vlans |= bit;
         }
         for vlan in &listener.vlans {
             index.vlans[usize::from(*vlan)] |= bit;

@@ -3,8 +3,8 @@
 use aya::maps::{MapInfo, MapType, loaded_maps};
 use aya::programs::{ProgramInfo, loaded_programs};
 use sip_filter_common::maps::{
-    BANS_MAX, BLOCKED_RING_BYTES, CHANGES_MAX, CHUNKS_MAX, COUNTERS_MAX, ChangeKey, ChangedClass, Clock,
-    FLOWS_MAX, FRAGMENTS_MAX, Filter6, FlowKey, LANE_BUCKETS, LANE_TOTALS, Lane, LaneTotal, Live,
+    BANS_MAX, BLOCKED_RING_BYTES, Blocks4, CHANGES_MAX, CHUNKS_MAX, COUNTERS_MAX, ChangeKey, ChangedClass,
+    Clock, FLOWS_MAX, FRAGMENTS_MAX, Filter6, FlowKey, LANE_BUCKETS, LANE_TOTALS, Lane, LaneTotal, Live,
     PEER_BUCKETS, POLICY_SLOTS, PeerBucket, RING_BYTES, STREAM_RING_BYTES, Sighting, SightingKind, name,
     program,
 };
@@ -64,9 +64,11 @@ fn check_maps(ids: &[u32]) {
     let outer = size_of::<u32>();
     let ring = |bytes: usize| u32::try_from(bytes).unwrap();
     let kinds = 2 * u32::try_from(SightingKind::ALL.len()).unwrap();
+    let slots = POLICY_SLOTS as usize;
     let expected = [
         (name::LIVE, MapType::Array, outer, size_of::<Live>(), 1),
-        (name::POLICIES, MapType::Array, outer, size_of::<PolicyIndex>(), POLICY_SLOTS),
+        (name::POLICIES, MapType::Array, outer, slots * size_of::<PolicyIndex>(), 1),
+        (name::BLOCKS4, MapType::Array, outer, size_of::<Blocks4>(), POLICY_SLOTS),
         (name::FILTERS6, MapType::Array, outer, size_of::<Filter6>(), POLICY_SLOTS),
         (name::TABLES, MapType::ArrayOfMaps, outer, outer, POLICY_SLOTS * CHUNKS_MAX),
         // Before the key stands the prefix length.

@@ -7,9 +7,9 @@ use std::{
 
 use ipnet::Ipv4Net;
 use sip_filter_common::{
-    maps::{FILTER4_WORDS_MAX, GROUPS4, SourceIndex},
+    maps::{Blocks4, FILTER4_WORDS_MAX, GROUPS4, NEAR_LEAVES4, PolicyIndex, SourceIndex},
     sources::{
-        NOBODY, filter_place,
+        NOBODY, Place,
         ipv4::{WIDE, detail, leaf},
     },
 };
@@ -26,11 +26,14 @@ const BLOCK_LEN: usize = 1 << BLOCK_BITS;
 const PART_LEN: usize = 16;
 
 /// How many keys the filter of blocks is made for.
-const NEAR_MAX: usize = 1 << 17;
+const NEAR_MAX: usize = 1 << 18;
 /// How many /24s it takes: more of them are found as fast among the presence bits.
 const NEAR_24_MAX: usize = 1 << 16;
 /// Of how many blocks the filter of a /12 may know, in hundredths: where most are there, to ask is in vain.
 const NEAR_PERCENT_MAX: usize = 50;
+
+/// From how many hundredths of blocks on a policy counts as dense.
+const DENSE_PERCENT: usize = 10;
 
 /// From here on, up to the next run, all addresses have this class.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,7 +43,13 @@ struct Run {
 }
 
 /// Writes the tables for prefixes that are sorted, each with the class that holds for it in the end.
-pub(super) fn compile(prefixes: &[(Ipv4Net, u16)], index: &mut SourceIndex, memory: &mut Memory) {
+pub(super) fn compile(
+    prefixes: &[(Ipv4Net, u16)],
+    index: &mut PolicyIndex,
+    blocks: &mut Blocks4,
+    memory: &mut Memory,
+) {
+    let PolicyIndex { sources: index, filter4: filter, .. } = index;
     let mut tables = Writer::default();
     let mut rest = &*runs(prefixes);
     for group in 0..GROUPS4 {
@@ -48,18 +57,21 @@ pub(super) fn compile(prefixes: &[(Ipv4Net, u16)], index: &mut SourceIndex, memo
         let first = u32::try_from(group).unwrap_or(0) << GROUP_BITS;
         let here;
         (here, rest) = cut(rest, first | ((1 << GROUP_BITS) - 1));
-        (index.present4[group], index.groups4[group]) = tables.group(here, first);
+        (blocks.present[group], blocks.groups[group]) = tables.group(here, first);
     }
-    fill_filter(prefixes, index);
+    fill_filter(prefixes, index, filter);
+    index.is_dense4 = is_dense(&blocks.present).into();
     index.wide4_at = memory.place(tables.wide.into_iter().flatten());
     index.parts4_at = memory.place(packed(&tables.parts));
-    index.leaves4_at = memory.place(packed(&tables.leaves));
+    let near = tables.leaves.len().min(NEAR_LEAVES4);
+    blocks.leaves[..near].copy_from_slice(&tables.leaves[..near]);
+    index.leaves4_at = memory.place(tables.leaves);
     index.details4_at = memory.place(tables.details);
 }
 
 /// Lets the packet path settle who comes from a block that nobody is named in: of a /24, or of a /20 where those are
 /// too many.
-fn fill_filter(prefixes: &[(Ipv4Net, u16)], index: &mut SourceIndex) {
+fn fill_filter(prefixes: &[(Ipv4Net, u16)], index: &mut SourceIndex, filter: &mut [u64]) {
     let ranges = || {
         prefixes
             .iter()
@@ -72,16 +84,27 @@ fn fill_filter(prefixes: &[(Ipv4Net, u16)], index: &mut SourceIndex) {
         around.dedup();
         (blocks.len() * 100 <= around.len() * 256 * NEAR_PERCENT_MAX).then_some((blocks, 12))
     };
-    let known = blocks(8, NEAR_24_MAX).map(|blocks| (blocks, 8)).or_else(coarse);
+    let sharp = [(6, NEAR_MAX), (8, NEAR_24_MAX)].into_iter();
+    let known = sharp
+        .filter_map(|(host_bits, max)| Some((blocks(host_bits, max)?, host_bits)))
+        .next()
+        .or_else(coarse);
     // Without a list of them, all are said to be there.
     let (blocks, host_bits) = known.unwrap_or_else(|| (vec![0], u32::BITS));
     let salt = if host_bits == u32::BITS { 0 } else { RandomState::new().build_hasher().finish() | 1 };
-    (_, index.filter4_shift) = near::size(blocks.len(), FILTER4_WORDS_MAX);
-    (index.near4_salt, index.near4_mask) = (salt, u64::from(u32::MAX) >> host_bits << host_bits);
+    index.filter4_mask = near::words_mask(blocks.len(), FILTER4_WORDS_MAX);
+    (index.near4_salt, index.near4_mask) = (salt, u32::MAX.checked_shl(host_bits).unwrap_or(0));
     for block in blocks {
-        let (word, bits) = filter_place(block << host_bits, salt, index.filter4_shift);
-        index.filter4[word % FILTER4_WORDS_MAX] |= bits;
+        let place = Place::of(block << host_bits, salt);
+        filter[place.word(index.filter4_mask)] |= place.bits();
     }
+}
+
+/// Whether many of the blocks are named among those that strangers come from: taken as the groups that name any.
+fn is_dense(present: &[u64]) -> bool {
+    let blocks: usize = present.iter().map(|bits| bits.count_ones() as usize).sum();
+    let around = present.iter().filter(|bits| **bits != 0).count() * BLOCKS as usize;
+    blocks * 100 > around * DENSE_PERCENT
 }
 
 /// What prefixes mean address by address; the first run begins at 0.
@@ -130,7 +153,7 @@ struct Writer {
     wide: Vec<[u64; 2]>,
     wide_numbers: HashMap<[u64; 2], u32>,
     parts: Vec<u16>,
-    leaves: Vec<u32>,
+    leaves: Vec<u64>,
     details: Vec<u64>,
 }
 
@@ -151,7 +174,7 @@ impl Writer {
                 (here, rest) = cut(rest, first | 0xff);
                 if !matches!(here, [run] if run.class == common) {
                     bits |= 1 << block;
-                    self.block(here, first, common);
+                    self.block(here, first);
                 }
             }
         }
@@ -169,23 +192,18 @@ impl Writer {
         (u64::MAX, WIDE | number)
     }
 
-    fn block(&mut self, runs: &[Run], first: u32, common: u16) {
-        if let [run] = runs {
-            self.parts.push(u16::MAX);
-            self.leaves.push(leaf::pack(leaf::ONE_CLASS, run.class.into()));
-            return;
-        }
+    fn block(&mut self, runs: &[Run], first: u32) {
         let classes = spread(runs, first);
         let parts = classes.chunks(PART_LEN).enumerate().fold(0, |parts, (part, classes)| {
             parts | u16::from(classes.iter().any(|class| *class != 0)) << part
         });
         self.parts.push(parts);
-        let only = if common == 0 { one_prefix(runs, first) } else { None };
-        let leaf = only.unwrap_or_else(|| self.details(&classes));
+        let details = || self.details(&classes) | u64::from(parts) << leaf::PARTS;
+        let leaf = two_prefixes(runs, first).unwrap_or_else(details);
         self.leaves.push(leaf);
     }
 
-    fn details(&mut self, classes: &[u16; BLOCK_LEN]) -> u32 {
+    fn details(&mut self, classes: &[u16; BLOCK_LEN]) -> u64 {
         let first = number(self.details.len());
         let named = classes.chunks(PART_LEN).filter(|classes| classes.iter().any(|class| *class != 0));
         let mut rows = Vec::new();
@@ -199,7 +217,7 @@ impl Writer {
             self.details[place] = detail::MANY | u64::from(number(self.details.len())) << 16;
             self.details.extend(packed(classes));
         }
-        leaf::pack(leaf::DETAILS, first)
+        leaf::DETAILS | u64::from(first)
     }
 }
 
@@ -226,16 +244,45 @@ fn spread(runs: &[Run], first: u32) -> [u16; BLOCK_LEN] {
     classes
 }
 
-/// A leaf for a block in which one prefix has a class, and nothing else.
-fn one_prefix(runs: &[Run], first: u32) -> Option<u32> {
-    let mut named = runs.iter().enumerate().filter(|(_, run)| run.class != 0);
-    let (at, run) = named.next().filter(|_| named.next().is_none())?;
-    let from = run.first.max(first) - first;
-    let behind = runs.get(at + 1).map_or(1 << BLOCK_BITS, |next| next.first - first);
-    let len = behind - from;
-    let is_prefix = len.is_power_of_two() && from.is_multiple_of(len);
-    is_prefix
-        .then(|| leaf::pack(leaf::ONE_PREFIX, leaf::prefix(run.class.into(), len.trailing_zeros(), from)))
+/// What a leaf says of a block in which at most two prefixes have a class, one of them perhaps within the other.
+fn two_prefixes(runs: &[Run], first: u32) -> Option<u64> {
+    // Of two neighbours and two prefixes there are five runs at most.
+    if runs.len() > 5 {
+        return None;
+    }
+    // From where on each class holds, and the end.
+    let mut here: Vec<Run> = Vec::with_capacity(6);
+    here.extend(runs.iter().map(|run| Run { first: run.first.max(first) - first, ..*run }));
+    if let Some(prefix) = one_prefix(&here) {
+        return Some(prefix);
+    }
+    (0..here.len()).find_map(|at| {
+        let inner = prefix(&here, at)?;
+        // Without it, what is around it holds there too, or nobody's class.
+        let around = [at.checked_sub(1), Some(at + 1)].map(|at| here.get(at?).map(|run| run.class));
+        around.into_iter().flatten().chain([0]).find_map(|class| {
+            let mut rest = here.clone();
+            rest[at].class = class;
+            rest.dedup_by_key(|run| run.class);
+            Some(inner | one_prefix(&rest)? << leaf::SECOND)
+        })
+    })
+}
+
+/// The only prefix that has a class.
+fn one_prefix(runs: &[Run]) -> Option<u64> {
+    let mut named = (0..runs.len()).filter(|at| runs[*at].class != 0);
+    let only = named.next().filter(|_| named.next().is_none())?;
+    prefix(runs, only)
+}
+
+/// A run of a block as a prefix.
+fn prefix(runs: &[Run], at: usize) -> Option<u64> {
+    let Run { first, class } = runs[at];
+    let behind = runs.get(at + 1).map_or(1 << BLOCK_BITS, |next| next.first);
+    let len = behind - first;
+    let is_prefix = class != 0 && len.is_power_of_two() && first.is_multiple_of(len);
+    is_prefix.then(|| leaf::prefix(class, u8::try_from(first).unwrap_or(0), len.trailing_zeros()))
 }
 
 /// A detail, where two classes are enough.

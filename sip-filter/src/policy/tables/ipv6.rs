@@ -6,10 +6,7 @@ use ipnet::Ipv6Net;
 use sip_filter_common::{
     Address,
     maps::{FILTER6_WORDS_MAX, Filter6, LENGTHS6_MAX, LINE_WORDS, SourceIndex, Step6},
-    sources::{
-        filter_place,
-        ipv6::{BUCKET_WIDTH, META_BITS, bucket_choices, network_place},
-    },
+    sources::ipv6::{BUCKET_WIDTH, META_BITS, block_place, bucket_choices, network_place},
 };
 
 use super::{memory::Memory, near};
@@ -51,14 +48,14 @@ pub(super) fn compile(
     let buckets = (entries.len() * 100).div_ceil(BUCKET_WIDTH * FULL_PERCENT).max(1);
     let near = near(prefixes, entries.len());
     let keys = entries.len() + near.as_ref().map_or(0, |(blocks, _)| blocks.len());
-    (_, index.filter6_shift) = near::size(keys, FILTER6_WORDS_MAX);
+    index.filter6_mask = near::words_mask(keys, FILTER6_WORDS_MAX);
     index.buckets6 = u32::try_from(buckets).unwrap_or(u32::MAX);
     let lines = loop {
         // Strangers cannot know which addresses' hashes meet; where too many do, others are drawn.
         let salt = RandomState::new().build_hasher().finish();
         plant(&lengths, 0, salt, &mut index.steps6);
         if let Some(lines) = buckets_of(&entries, salt, index.buckets6) {
-            fill_filter(&entries, salt, index.filter6_shift, filter);
+            fill_filter(&entries, salt, index.filter6_mask, filter);
             fill_near(near.as_ref(), salt, index, filter);
             break lines;
         }
@@ -179,16 +176,16 @@ fn fill_near(near: Option<&(Vec<u64>, u32)>, salt: u64, index: &mut SourceIndex,
     index.near6_salt = salt;
     index.near6_mask = (u64::MAX << (64 - length)).to_be();
     for block in blocks {
-        let (word, bits) = filter_place((block << (64 - length)).to_be(), salt, index.filter6_shift);
-        filter.words[word % FILTER6_WORDS_MAX] |= bits;
+        let place = block_place((block << (64 - length)).to_be(), salt);
+        filter.words[place.word(index.filter6_mask)] |= place.bits();
     }
 }
 
-fn fill_filter(entries: &[Entry], salt: u64, shift: u32, filter: &mut Filter6) {
+fn fill_filter(entries: &[Entry], salt: u64, mask: u32, filter: &mut Filter6) {
     for entry in entries {
         let network = Address::from_number(entry.network);
-        let (word, bits) = network_place(&network, salt_of(salt, entry.length), shift);
-        filter.words[word] |= bits;
+        let place = network_place(&network, salt_of(salt, entry.length));
+        filter.words[place.word(mask)] |= place.bits();
     }
 }
 

@@ -1,7 +1,7 @@
 //! In which blocks of addresses anybody is named: what the packet path asks first, and mostly last.
 
 /// How many bits of a filter a key has at least, where there is room: of strangers, one in thirty is looked for in vain.
-pub(super) const FILTER_BITS: usize = 12;
+pub(super) const FILTER_BITS: usize = 24;
 
 /// The numbers of the blocks of 2^`host_bits` addresses that these ranges of addresses touch; `None` where they are
 /// more than `max`. The ranges are sorted by their first address and may hold one another.
@@ -25,8 +25,8 @@ pub(super) fn blocks(
     Some(blocks)
 }
 
-/// How many words a filter of so many keys has, a power of two, and the shift that goes with it.
-pub(super) fn size(keys: usize, words_max: usize) -> (usize, u32) {
-    let words = (keys * FILTER_BITS).div_ceil(u64::BITS as usize).next_power_of_two().clamp(2, words_max);
-    (words, u64::BITS - words.trailing_zeros())
+/// Which bits of a hash are the number of a word of a filter of so many keys.
+pub(super) fn words_mask(keys: usize, words_max: usize) -> u32 {
+    let words = (keys * FILTER_BITS).div_ceil(u64::BITS as usize).next_power_of_two().min(words_max);
+    u32::try_from(words - 1).unwrap_or(u32::MAX)
 }

@@ -6,7 +6,7 @@ use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use proptest::{collection::vec, prelude::*};
 use sip_filter_common::{
     Address, PolicyIndex,
-    maps::Filter6,
+    maps::{Blocks4, Filter6},
     sources::{ipv4 as read4, ipv6 as read6},
 };
 
@@ -19,8 +19,8 @@ use crate::{
     },
 };
 
-fn read(index: Box<PolicyIndex>, filter6: Box<Filter6>, memory: Memory) -> HostTables {
-    HostTables::new(Tables { index, filter6, lines: memory.lines, local_addresses: Vec::new() })
+fn read(index: Box<PolicyIndex>, blocks4: Box<Blocks4>, filter6: Box<Filter6>, memory: Memory) -> HostTables {
+    HostTables::new(Tables { index, blocks4, filter6, lines: memory.lines, local_addresses: Vec::new() })
 }
 
 fn longest<P: Copy>(prefixes: &[(P, u16)], contains: impl Fn(&P) -> bool, length: impl Fn(&P) -> u8) -> u32 {
@@ -65,8 +65,9 @@ fn edges6(prefixes: &[(Ipv6Net, u16)]) -> Vec<u128> {
 
 fn check4(prefixes: &[(Ipv4Net, u16)]) {
     let (mut index, mut memory) = (bytemuck::zeroed_box::<PolicyIndex>(), Memory::default());
-    ipv4::compile(prefixes, &mut index.sources, &mut memory);
-    let tables = read(index, bytemuck::zeroed_box(), memory);
+    let mut blocks4 = bytemuck::zeroed_box();
+    ipv4::compile(prefixes, &mut index, &mut blocks4, &mut memory);
+    let tables = read(index, blocks4, bytemuck::zeroed_box(), memory);
     for address in edges4(prefixes) {
         let expected = longest(
             prefixes,
@@ -82,7 +83,7 @@ fn check6(prefixes: &[(Ipv6Net, u16)]) {
     let (mut index, mut memory) = (bytemuck::zeroed_box::<PolicyIndex>(), Memory::default());
     let mut filter6 = bytemuck::zeroed_box();
     ipv6::compile(prefixes.to_vec(), &mut index.sources, &mut filter6, &mut memory);
-    let tables = read(index, filter6, memory);
+    let tables = read(index, bytemuck::zeroed_box(), filter6, memory);
     for address in edges6(prefixes) {
         let address = std::net::Ipv6Addr::from(address);
         let expected = longest(prefixes, |prefix| prefix.contains(&address), Ipv6Net::prefix_len);
@@ -176,7 +177,8 @@ fn everybody_but_a_few_takes_no_more_room_than_the_few() {
     let (mut index, mut memory) = (bytemuck::zeroed_box::<PolicyIndex>(), Memory::default());
     let few = (0..1_000_u32).map(|number| (Ipv4Net::new_assert((number << 20 | 1).into(), 32), 2));
     let prefixes = sorted(few.chain([(Ipv4Net::default(), 1)]).collect());
-    ipv4::compile(&prefixes, &mut index.sources, &mut memory);
+    let mut blocks4 = bytemuck::zeroed_box();
+    ipv4::compile(&prefixes, &mut index, &mut blocks4, &mut memory);
     // A record, a part, a leaf and a block's sixteen details for each.
     assert!(memory.lines.len() * 64 < 1_000 * 200, "{} lines", memory.lines.len());
     check4(&prefixes);
