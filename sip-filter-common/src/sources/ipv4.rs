@@ -51,8 +51,8 @@ pub mod leaf {
         let place = prefix & ((1 << PLACE_BITS) - 1);
         // All bits up to the lowest one set.
         let beneath = place ^ place.wrapping_sub(1);
-        // A difference lies above them or is none; the sign is spread so that nothing has to be guessed.
-        let is_outside = (beneath.wrapping_sub(place ^ octet << 1) as i64 >> 63) as u64;
+        // A difference lies above them or is none.
+        let is_outside = super::sign_mask(beneath.wrapping_sub(place ^ octet << 1));
         prefix >> PLACE_BITS & 0xfff & !is_outside
     }
 }
@@ -138,8 +138,14 @@ fn known<T: Lines + ?Sized>(
     }
     let octet = source as u64 & 0xff;
     let [first, second] = [0, leaf::SECOND].map(|at| leaf::class_by(leaf >> at, octet));
-    let is_first = ((first.wrapping_neg()) as i64 >> 63) as u64;
+    let is_first = sign_mask(first.wrapping_neg());
     Some((first | second & !is_first) as u32)
+}
+
+/// All bits set where the highest one is, else none: a choice without a branch that the processor could guess wrong.
+#[inline(always)]
+const fn sign_mask(word: u64) -> u64 {
+    (word.cast_signed() >> 63).cast_unsigned()
 }
 
 /// The class of an address by the detail of its /28.

@@ -28,7 +28,7 @@ impl<T> InPlace<T> {
         #[cfg(target_arch = "bpf")]
         // SAFETY: no instruction at all.
         unsafe {
-            core::arch::asm!("/* {value} */", value = inlateout(reg) value, options(pure, nomem, nostack, preserves_flags));
+            core::arch::asm!("/* {value} */", value = inlateout(reg) value, options(pure, readonly, nostack, preserves_flags));
         }
         // SAFETY: the address of a static; T is made of integers, of which all zeros and whatever the controller
         // writes are values.
