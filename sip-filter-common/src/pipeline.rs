@@ -208,7 +208,9 @@ fn at_port<T: Tables>(packet: &Packet, tables: &T) -> u64 {
         protocol::TCP => &index.ports[Transport::Tcp as usize],
         _ => return 0,
     };
-    index.port_sets[ports[packet.port as usize] as usize]
+    // Linux 5.10 does not know that what it swapped has 16 bits, and the compiler leaves out what says so.
+    let port = core::hint::black_box(packet.port as usize) & 0xffff;
+    index.port_sets[ports[port] as usize]
 }
 
 /// A later IPv6 fragment names the header that followed in the first one, which need not be the transport.

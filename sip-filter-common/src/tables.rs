@@ -25,6 +25,12 @@ pub trait Lines {
     fn filter6(&self) -> Option<&Filter6>;
     /// A line of table memory; `None` behind its end.
     fn line(&self, at: u32) -> Option<&[u64; LINE_WORDS]>;
+
+    /// See [`ipv6::find`]; the kernel calls it as a function that the verifier checks once.
+    #[inline(always)]
+    fn find6(&self, source: &Address, step: u32) -> u32 {
+        ipv6::find(self, source, step)
+    }
 }
 
 /// BPF maps in the kernel, ordinary collections elsewhere.

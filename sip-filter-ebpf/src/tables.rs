@@ -9,8 +9,6 @@ pub(crate) mod lane;
 mod peers;
 pub(crate) mod sightings;
 
-use core::ops::ControlFlow::{Break, Continue};
-
 use aya_ebpf::{
     bindings::{BPF_F_NO_PREALLOC, xdp_md},
     btf_maps::{Array, ArrayOfMaps, HashMap, LpmTrie, PerCpuArray, lpm_trie::Key},
@@ -26,7 +24,7 @@ use sip_filter_common::{
         Clock, Filter6, FlowKey, Known, LINE_WORDS, LOCAL_ADDRESSES_MAX, Lane, Live, POLICY_SLOTS,
         SightingKind, SourceIndex, TextMarks,
     },
-    parse::{self, Packet, protocol},
+    parse::{Packet, protocol},
     pipeline::Settled,
     sources::ipv6,
     text::LOOKED_AT_MAX,
@@ -172,6 +170,12 @@ impl Lines for Slot {
     fn blocks4(&self) -> Option<&Blocks4> {
         BLOCKS4.get(self.number)
     }
+
+    #[inline(always)]
+    fn find6(&self, source: &Address, step: u32) -> u32 {
+        let [high, low] = source.halves;
+        sip_find6(high, low, self.number, step)
+    }
 }
 
 impl Lines for KernelTables {
@@ -196,6 +200,15 @@ impl Lines for KernelTables {
     }
 }
 
+/// [`ipv6::find`] as a global function: verified once, for any arguments.
+///
+/// The slot is the caller's: its tables stay as they are until every packet that may look at them is done with.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn sip_find6(high: u64, low: u64, slot: u32, step: u32) -> u32 {
+    ipv6::find(&Slot::new(slot), &Address { halves: [high, low] }, step)
+}
+
 /// [`ipv6::search`] as a global function: verified once, for any arguments.
 ///
 /// The slot is the caller's: its tables stay as they are until every packet that may look at them is done with.
@@ -213,30 +226,9 @@ extern "C" fn sip_prove(ctx: *mut xdp_md, bounds: u32, flags: u32) -> u32 {
     let context = XdpContext::new(ctx);
     // Headers lie in the first piece of whatever a driver hands over.
     let frame = LinearFrame::new(&context);
-    let datagram = Datagram::from_bits(sip_locate(ctx));
+    let datagram = Datagram::from_bits(lane::sip_locate(ctx));
     let Some(source) = datagram.source(&frame) else { return Reason::Stranger as u32 };
     sip_filter_common::lane::judge(&frame, &datagram, &source, bounds, &tables) as u32
-}
-
-/// Where the datagram stands that was judged: read once more, so that nobody else has to carry it along.
-#[unsafe(no_mangle)]
-#[inline(never)]
-extern "C" fn sip_locate(ctx: *mut xdp_md) -> u64 {
-    let context = XdpContext::new(ctx);
-    match parse::ethernet(&LinearFrame::new(&context)) {
-        Continue(packet) => Datagram::of(&packet).to_bits(),
-        Break(_) => 0,
-    }
-}
-
-/// [`lane::has_connection`] as a global function: it has a stack of its own.
-#[unsafe(no_mangle)]
-#[inline(never)]
-extern "C" fn sip_has_connection(ctx: *mut xdp_md, datagram: u64) -> u32 {
-    let context = XdpContext::new(ctx);
-    // Headers lie in the first piece of whatever a driver hands over.
-    let frame = LinearFrame::new(&context);
-    lane::has_connection(ctx, &frame, &Datagram::from_bits(datagram)) as u32
 }
 
 impl KernelTables {
@@ -322,7 +314,7 @@ impl Tables for KernelTables {
 
     #[inline(always)]
     fn has_connection<F: Frame + ?Sized>(&self, _frame: &F, datagram: &Datagram) -> bool {
-        sip_has_connection(self.ctx, datagram.to_bits()) != 0
+        lane::sip_has_connection(self.ctx, datagram.to_bits()) != 0
     }
 
     #[inline(always)]

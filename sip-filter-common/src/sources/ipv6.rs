@@ -71,7 +71,7 @@ pub fn class_number<T: Tables>(tables: &T, source: &Address) -> u32 {
 
 /// The class of an IPv6 source in a block in which somebody is named.
 #[inline(always)]
-#[expect(clippy::cast_possible_truncation, reason = "classes are few")]
+#[expect(clippy::cast_possible_truncation, reason = "classes and steps are few")]
 pub fn search<T: Lines + ?Sized>(tables: &T, source: &Address) -> u32 {
     let index = tables.sources();
     let mut class = index.class6 as u32;
@@ -85,7 +85,7 @@ pub fn search<T: Lines + ?Sized>(tables: &T, source: &Address) -> u32 {
         let place = network_place(&cut(source, step), step.salt);
         let mut found = NONE;
         if place.is_in(filter.words[place.word(index.filter6_mask) % FILTER6_WORDS_MAX]) {
-            found = find(tables, source, step);
+            found = tables.find6(source, at as u32);
         }
         if found != NONE {
             class = found;
@@ -105,8 +105,9 @@ fn cut(source: &Address, step: &Step6) -> Address {
 
 /// The class of the source's network at the length of a step; [`NONE`] where the table has no such entry.
 #[inline(always)]
-fn find<T: Lines + ?Sized>(tables: &T, source: &Address, step: &Step6) -> u32 {
+pub fn find<T: Lines + ?Sized>(tables: &T, source: &Address, step: u32) -> u32 {
     let index = tables.sources();
+    let step = &index.steps6[step as usize % LENGTHS6_MAX];
     let network = cut(source, step);
     let [first, second] = bucket_choices(network.hash(step.salt), index.buckets6);
     let found = in_bucket(tables, &network, step.length(), index.buckets6_at + first);

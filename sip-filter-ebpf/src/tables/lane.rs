@@ -2,11 +2,14 @@
 //!
 //! All of it has a fixed size, and none of it is looked at for a peer that a list speaks for.
 
+use core::ops::ControlFlow::{Break, Continue};
+
 use aya_ebpf::{
     bindings::{BPF_F_CURRENT_NETNS, BPF_F_NO_PREALLOC, xdp_md},
     btf_maps::{Array, HashMap},
     helpers::generated,
     macros::btf_map,
+    programs::XdpContext,
 };
 use sip_filter_common::{
     Address, Frame,
@@ -15,9 +18,11 @@ use sip_filter_common::{
         CHALLENGE_NS, FLOWS_MAX, FlowKey, LANE_BUCKETS, LANE_TOTALS as TOTALS, Lane, LaneLimits, LaneTotal,
         SightingKind, TOLD_MAX,
     },
+    parse,
 };
 
 use super::{KernelTables, Slot};
+use crate::frame::LinearFrame;
 
 #[btf_map]
 static LANES: Array<Lane, { LANE_BUCKETS as usize }> = Array::new();
@@ -36,6 +41,27 @@ pub(super) fn of(source: &Address, salt: u64) -> Lane {
         Some(lane) => *lane,
         None => Lane { spent_until_ns: u64::MAX, open_until_ns: 0 },
     }
+}
+
+/// Where the datagram stands that was judged: read once more, so that nobody else has to carry it along.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(super) extern "C" fn sip_locate(ctx: *mut xdp_md) -> u64 {
+    let context = XdpContext::new(ctx);
+    match parse::ethernet(&LinearFrame::new(&context)) {
+        Continue(packet) => Datagram::of(&packet).to_bits(),
+        Break(_) => 0,
+    }
+}
+
+/// [`has_connection`] as a global function: it has a stack of its own.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(super) extern "C" fn sip_has_connection(ctx: *mut xdp_md, datagram: u64) -> u32 {
+    let context = XdpContext::new(ctx);
+    // Headers lie in the first piece of whatever a driver hands over.
+    let frame = LinearFrame::new(&context);
+    has_connection(ctx, &frame, &Datagram::from_bits(datagram)) as u32
 }
 
 /// [`charge`] as a global function: verified once, for any arguments.

@@ -27,8 +27,6 @@ const PART_LEN: usize = 16;
 
 /// How many keys the filter of blocks is made for.
 const NEAR_MAX: usize = 1 << 18;
-/// How many /24s it takes: more of them are found as fast among the presence bits.
-const NEAR_24_MAX: usize = 1 << 16;
 /// Of how many blocks the filter of a /12 may know, in hundredths: where most are there, to ask is in vain.
 const NEAR_PERCENT_MAX: usize = 50;
 
@@ -69,7 +67,7 @@ pub(super) fn compile(
     index.details4_at = memory.place(tables.details);
 }
 
-/// Lets the packet path settle who comes from a block that nobody is named in: of a /24, or of a /20 where those are
+/// Lets the packet path settle who comes from a block that nobody is named in: a /26, or a /24 or /20 where those are
 /// too many.
 fn fill_filter(prefixes: &[(Ipv4Net, u16)], index: &mut SourceIndex, filter: &mut [u64]) {
     let ranges = || {
@@ -84,11 +82,8 @@ fn fill_filter(prefixes: &[(Ipv4Net, u16)], index: &mut SourceIndex, filter: &mu
         around.dedup();
         (blocks.len() * 100 <= around.len() * 256 * NEAR_PERCENT_MAX).then_some((blocks, 12))
     };
-    let sharp = [(6, NEAR_MAX), (8, NEAR_24_MAX)].into_iter();
-    let known = sharp
-        .filter_map(|(host_bits, max)| Some((blocks(host_bits, max)?, host_bits)))
-        .next()
-        .or_else(coarse);
+    let sharp = |host_bits| Some((blocks(host_bits, NEAR_MAX)?, host_bits));
+    let known = sharp(6).or_else(|| sharp(8)).or_else(coarse);
     // Without a list of them, all are said to be there.
     let (blocks, host_bits) = known.unwrap_or_else(|| (vec![0], u32::BITS));
     let salt = if host_bits == u32::BITS { 0 } else { RandomState::new().build_hasher().finish() | 1 };
