@@ -58,7 +58,7 @@ pub const GROUPS4: usize = 1 << 18;
 pub const LENGTHS6_MAX: usize = 128;
 /// How many words the filter of IPv4 blocks has at most.
 pub const FILTER4_WORDS_MAX: usize = 1 << 15;
-/// How many leaves of IPv4 blocks stand in the index.
+/// How many leaves of IPv4 blocks stand beside the presence bits.
 pub const NEAR_LEAVES4: usize = 1 << 15;
 /// How many words the filter of IPv6 prefixes has at most.
 pub const FILTER6_WORDS_MAX: usize = 1 << 18;
@@ -77,7 +77,7 @@ pub const PEER_BITS_WORDS: usize = 8_192;
 /// How long a fragment waits for its datagram: `net.ipv6.ip6frag_time`, the longer of the kernel's two limits.
 pub const FRAGMENT_LIFETIME_NS: u64 = 60_000_000_000;
 
-/// The maps of the kernel program, by the names that they have in the object; [`pin`](name::pin) says under which they are pinned.
+/// The maps of the kernel program, by their names in the object; [`pin`](name::pin) says how they are pinned.
 pub mod name {
     /// One [`Live`](super::Live): which policy is in force, and what tells the packet path to look at `CHANGES` and
     /// `PEERS`.
@@ -127,7 +127,7 @@ pub mod name {
 
     /// The name under which a map is pinned: that of its section, without what makes it one.
     pub fn pin(map: &str) -> &str {
-        map.trim_start_matches(".bss.")
+        map.strip_prefix(".bss.").unwrap_or(map)
     }
 
     /// All of them.
@@ -263,7 +263,7 @@ shared! {
         pub prove: u64,
         /// How much they may try.
         pub lane: LaneLimits,
-        /// [`Mode`] as a number.
+        /// [`Mode`] as a number, and so 1 where packets are dropped.
         pub mode: u32,
         /// 1 where a registration lets in a flow, and from its address only media; 0 where it lets in the address.
         pub trusts_flows: u32,

@@ -23,7 +23,7 @@ use aya_ebpf::{
     programs::{TcContext, XdpContext},
 };
 use sip_filter_common::{
-    Reason, Tables as _, Verdict, judge, parse,
+    Mode, Reason, Tables as _, Verdict, judge, parse,
     pipeline::{Settled, settled},
 };
 
@@ -39,6 +39,9 @@ use crate::{
 /// What other programs and filters on the interface say is what happens.
 const TC_ACT_UNSPEC: i32 = -1;
 
+const _: () = assert!(xdp_action::XDP_PASS == xdp_action::XDP_DROP + 1);
+const _: () = assert!(Mode::Monitor as u32 == 0 && Mode::Enforce as u32 == 1);
+
 /// Judges a frame, counts its reason and obeys the mode.
 #[xdp(frags)]
 #[inline(always)]
@@ -51,7 +54,7 @@ pub fn sip_filter(ctx: XdpContext) -> u32 {
     tables::count(reason, len_bytes);
     #[cfg(feature = "log")]
     aya_log_ebpf::debug!(&ctx, "{} {} bytes", reason.name(), len_bytes);
-    // Without a branch: passing is one more than dropping.
+    // Without a branch.
     let is_dropped = matches!(reason.verdict(), Verdict::Drop) as u32 & tables.index().mode;
     xdp_action::XDP_PASS - is_dropped
 }

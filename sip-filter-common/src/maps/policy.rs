@@ -51,11 +51,6 @@ impl Mode {
             Self::Enforce => "enforce",
         }
     }
-
-    /// The mode with this number; every other number enforces.
-    pub const fn from_number(number: u32) -> Self {
-        if number == Self::Monitor as u32 { Self::Monitor } else { Self::Enforce }
-    }
 }
 
 /// A transport protocol that listeners use.

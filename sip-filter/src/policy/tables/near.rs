@@ -1,6 +1,6 @@
 //! In which blocks of addresses anybody is named: what the packet path asks first, and mostly last.
 
-/// How many bits of a filter a key has at least, where there is room: of strangers, one in thirty is looked for in vain.
+/// How many bits of a filter a key has at least, where there is room: of strangers, one in 160 is looked for in vain.
 pub(super) const FILTER_BITS: usize = 24;
 
 /// The numbers of the blocks of 2^`host_bits` addresses that these ranges of addresses touch; `None` where they are

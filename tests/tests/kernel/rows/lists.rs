@@ -1,6 +1,6 @@
 //! Who is let in and who is not: the lists, bans, and the precedence.
 
-use sip_filter_common::Reason;
+use sip_filter_common::{Reason, maps::NEAR_LEAVES4};
 
 use super::{
     ADMIN, BRANCH, BROWSER, DENIED, End, LISTED, PROVIDER, PROVIDER_MEDIA, PROVIDER_PROXY, Peer,
@@ -190,6 +190,57 @@ fn what_stands_first_in_the_precedence_wins() {
     let refused = rung("a trunk's deny beats an allow", three, 5061, 0, Reason::Denied);
     let rows: Vec<Row> = unbanned.into_iter().chain(refused).map(|row| row.under(LADDER)).collect();
     check("the rows of the precedence", &rows);
+}
+
+/// One host in each of so many /24s, every `step`-th from 16.0.0.0 on, and in the last one more hosts than a leaf holds.
+fn long_list(step: u32) -> (&'static str, impl Fn(u32, u8) -> String) {
+    let host = move |number: u32, octet: u8| {
+        let address = (16 << 24) + ((number * step) << 8) + u32::from(octet);
+        std::net::Ipv4Addr::from(address).to_string()
+    };
+    let hosts = (0..=LAST).map(|number| host(number, 77));
+    let listed: Vec<String> = hosts.chain([host(LAST, 80), host(LAST, 99), host(LAST, 200)]).collect();
+    let policy = format!(
+        "mode = \"enforce\"\n[[listener]]\nname = \"sip\"\nkind = \"signalling\"\ntransport = \"udp\"\n\
+         ports = [5060]\n[allow]\nsources = {listed:?}\n[deny]\nsources = [\"{}\"]\n",
+        host(LAST - 1, 77),
+    );
+    (policy.leak(), host)
+}
+
+/// Its leaf does not stand beside the presence bits.
+const LAST: u32 = NEAR_LEAVES4 as u32 + 100;
+
+#[test]
+fn a_peer_far_down_a_long_list_is_known_and_its_neighbours_are_not() {
+    // Every block of a group named, and one in sixteen.
+    for step in [1, 16] {
+        let (policy, host) = long_list(step);
+        let from = |number: u32, octet: u8, reason: Reason| {
+            let source = host(number, octet);
+            let frame = udp().from(&source).to("198.51.100.1:5060");
+            row(format!("from {source}, one in {step}"), frame, reason).under(policy)
+        };
+        check(
+            "the rows of long lists",
+            &[
+                from(0, 77, Reason::Trunk),
+                from(0, 78, Reason::Stranger),
+                from(LAST / 2, 77, Reason::Trunk),
+                from(LAST / 2, 76, Reason::Stranger),
+                from(LAST - 2, 77, Reason::Trunk),
+                from(LAST - 2, 13, Reason::Stranger),
+                from(LAST - 1, 77, Reason::Denied),
+                from(LAST, 77, Reason::Trunk),
+                from(LAST, 80, Reason::Trunk),
+                from(LAST, 99, Reason::Trunk),
+                from(LAST, 200, Reason::Trunk),
+                from(LAST, 201, Reason::Stranger),
+                from(LAST, 81, Reason::Stranger),
+                from(LAST + 1, 77, Reason::Stranger),
+            ],
+        );
+    }
 }
 
 #[test]
