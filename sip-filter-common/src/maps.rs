@@ -59,7 +59,7 @@ pub const LENGTHS6_MAX: usize = 128;
 /// How many words the filter of IPv4 blocks has at most.
 pub const FILTER4_WORDS_MAX: usize = 1 << 15;
 /// How many leaves of IPv4 blocks stand beside the presence bits.
-pub const NEAR_LEAVES4: usize = 1 << 15;
+pub const NEAR_LEAVES4: usize = 1 << 16;
 /// How many words the filter of IPv6 prefixes has at most.
 pub const FILTER6_WORDS_MAX: usize = 1 << 18;
 /// How many prefixes of live changes wait to be compiled into the tables at most.
@@ -202,7 +202,7 @@ shared! {
     pub struct SourceIndex: 4_168 {
         /// IPv4: where the records of wide groups begin.
         pub wide4_at: u32,
-        /// IPv4: where the parts of blocks begin.
+        /// IPv4: where the parts of blocks begin, if [`is_dense4`](Self::is_dense4) is 1.
         pub parts4_at: u32,
         /// IPv4: where the leaves of blocks begin.
         pub leaves4_at: u32,
@@ -216,7 +216,7 @@ shared! {
         pub buckets6_at: u32,
         /// IPv6: how many buckets there are.
         pub buckets6: u32,
-        /// IPv4: 1 where so many blocks are named that a guess whether one is would often be wrong; else 0.
+        /// IPv4: 1 where strangers come from named blocks so often that a guess would be wrong; else 0.
         pub is_dense4: u32,
         /// IPv4: the bits of an address, as a number, by which the filter knows in which blocks anybody is named.
         pub near4_mask: u32,
@@ -241,7 +241,7 @@ shared! {
         /// For each group, the blocks about which anything is said.
         pub present: [u64; GROUPS4],
         /// The first leaves once more, which are thus found sooner.
-        pub leaves: [u64; NEAR_LEAVES4],
+        pub leaves: [u32; NEAR_LEAVES4],
     }
 
     /// The part of a policy that is looked up by number. What is read for most packets stands first: an offset in an

@@ -6,8 +6,8 @@
 //! | block | a bit: does the policy name anybody in this /24? | 2 MiB in all |
 //! | group | for 64 blocks, the number of their first leaf | 1 MiB in all |
 //! | part | where many are named: for a named block, a bit for each /28: anybody in it? | 2 bytes |
-//! | leaf | for a named block: two prefixes with their classes, or the place of its details | 8 bytes |
-//! | detail | for a named /28 of such a block: which addresses have the one class, which the other | 8 bytes |
+//! | leaf | for a named block: one prefix with its class, or the place of a pair or of details | 4 bytes |
+//! | detail | two prefixes with their classes; or for a named /28: which addresses have the one class, which the other | 8 bytes |
 //!
 //! Leaves have no gaps: the rank of a block's bit is its place. A stranger's packet reads a block's bit and, where
 //! its neighbours are named, a part; leaves and details are for those whom the policy knows.
@@ -26,23 +26,30 @@ pub const WIDE: u32 = 1 << 31;
 /// of all others.
 pub const WIDE_WORDS: u32 = 2;
 
-/// What is known of a block, from the lowest bit on: two prefixes of 21 bits, or the number of the first detail, the
-/// details of its parts following each other, and those parts; and in the highest bit, which of both it is.
+/// What a leaf is, in its two highest bits.
 pub mod leaf {
-    /// Set where there are details.
-    pub const DETAILS: u64 = 1 << 63;
-    /// Where the parts begin that have details.
-    pub const PARTS: u32 = 32;
-    /// Where the prefix begins that counts for whom the first one does not hold.
-    pub const SECOND: u32 = PREFIX_BITS;
-    const PREFIX_BITS: u32 = PLACE_BITS + 12;
+    /// The number of a detail that says which of the block's sixteen parts name anybody, and above which details of
+    /// these follow.
+    pub const DETAILS: u32 = 0;
+    /// One prefix, and nobody beside it.
+    pub const PREFIX: u32 = 1;
+    /// The number of a detail with two prefixes, of which the lower one counts for whom both hold.
+    pub const PAIR: u32 = 2;
+
+    /// Bits of a prefix.
+    pub const PREFIX_BITS: u32 = PLACE_BITS + 12;
     const PLACE_BITS: u32 = 9;
     const _: () = assert!(crate::maps::CLASSES_MAX <= 1 << (PREFIX_BITS - PLACE_BITS));
 
+    /// Makes a leaf; `rest` has 30 bits.
+    pub const fn pack(kind: u32, rest: u32) -> u32 {
+        kind << 30 | rest & 0x3fff_ffff
+    }
+
     /// A prefix: its class, and a place, which is the last octet and one more bit, of which the lowest one set is that
     /// of the number of host bits.
-    pub const fn prefix(class: u16, octet: u8, host_bits: u32) -> u64 {
-        (class as u64) << PLACE_BITS | (octet as u64) << 1 | 1 << host_bits
+    pub const fn prefix(class: u16, octet: u8, host_bits: u32) -> u32 {
+        (class as u32) << PLACE_BITS | (octet as u32) << 1 | 1 << host_bits
     }
 
     /// The class that a prefix gives a last octet; 0 for one that it does not hold.
@@ -126,20 +133,27 @@ fn known<T: Lines + ?Sized>(
     let leaf = if (number as usize) < NEAR_LEAVES4 {
         blocks.leaves[number as usize % NEAR_LEAVES4]
     } else {
-        tables.line(index.leaves4_at + number / LINE_WORDS as u32)?[number as usize % LINE_WORDS]
+        let line = tables.line(index.leaves4_at + number / 16)?;
+        (line[number as usize / 2 % LINE_WORDS] >> (number % 2 * 32)) as u32
     };
-    if leaf & leaf::DETAILS != 0 {
-        let parts = leaf >> leaf::PARTS;
-        if parts >> part & 1 == 0 {
-            return Some(NOBODY);
-        }
-        let number = leaf as u32 + (parts & 0xffff & ((1 << part) - 1)).count_ones();
-        return in_part(tables, source, number);
-    }
     let octet = source as u64 & 0xff;
-    let [first, second] = [0, leaf::SECOND].map(|at| leaf::class_by(leaf >> at, octet));
-    let is_first = sign_mask(first.wrapping_neg());
-    Some((first | second & !is_first) as u32)
+    let number = leaf & 0x3fff_ffff;
+    match leaf >> 30 {
+        leaf::PREFIX => Some(leaf::class_by(leaf as u64, octet) as u32),
+        leaf::PAIR => {
+            let pair = detail(tables, number)?;
+            let [first, second] =
+                [pair, pair >> leaf::PREFIX_BITS].map(|prefix| leaf::class_by(prefix, octet));
+            Some((first | second & !sign_mask(first.wrapping_neg())) as u32)
+        }
+        _ => {
+            let parts = detail(tables, number)?;
+            if parts >> part & 1 == 0 {
+                return Some(NOBODY);
+            }
+            in_part(tables, source, number + 1 + (parts & 0xffff & ((1 << part) - 1)).count_ones())
+        }
+    }
 }
 
 /// All bits set where the highest one is, else none: a choice without a branch that the processor could guess wrong.
@@ -148,18 +162,22 @@ const fn sign_mask(word: u64) -> u64 {
     (word.cast_signed() >> 63).cast_unsigned()
 }
 
+#[inline(always)]
+fn detail<T: Lines + ?Sized>(tables: &T, number: u32) -> Option<u64> {
+    let at = tables.sources().details4_at + number / LINE_WORDS as u32;
+    Some(tables.line(at)?[number as usize % LINE_WORDS])
+}
+
 /// The class of an address by the detail of its /28.
 #[inline(always)]
 #[expect(clippy::cast_possible_truncation, reason = "the fields of packed words are cut out of them")]
 fn in_part<T: Lines + ?Sized>(tables: &T, source: u32, number: u32) -> Option<u32> {
-    let at = tables.sources().details4_at;
     let address = source & 15;
-    let detail = tables.line(at + number / LINE_WORDS as u32)?[number as usize % LINE_WORDS];
-    if detail & detail::MANY != 0 {
-        let number = (detail >> 16) as u32 + address / 4;
-        let row = tables.line(at + number / LINE_WORDS as u32)?[number as usize % LINE_WORDS];
+    let found = detail(tables, number)?;
+    if found & detail::MANY != 0 {
+        let row = detail(tables, (found >> 16) as u32 + address / 4)?;
         return Some((row >> (address % 4 * 16)) as u32 & 0xffff);
     }
-    let shift = if detail >> address & 1 != 0 { 16 } else { 32 };
-    Some((detail >> shift) as u32 & 0xffff)
+    let shift = if found >> address & 1 != 0 { 16 } else { 32 };
+    Some((found >> shift) as u32 & 0xffff)
 }

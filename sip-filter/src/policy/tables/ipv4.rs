@@ -30,7 +30,7 @@ const NEAR_MAX: usize = 1 << 18;
 /// Of how many blocks the filter of a /12 may know, in hundredths: where most are there, to ask is in vain.
 const NEAR_PERCENT_MAX: usize = 50;
 
-/// From how many hundredths of blocks on a policy counts as dense.
+/// From how many hundredths of strangers in named blocks on a policy counts as dense.
 const DENSE_PERCENT: usize = 10;
 
 /// From here on, up to the next run, all addresses have this class.
@@ -58,12 +58,14 @@ pub(super) fn compile(
         (blocks.present[group], blocks.groups[group]) = tables.group(here, first);
     }
     fill_filter(prefixes, index, filter);
-    index.is_dense4 = is_dense(&blocks.present).into();
     index.wide4_at = memory.place(tables.wide.into_iter().flatten());
-    index.parts4_at = memory.place(packed(&tables.parts));
+    if is_dense(&blocks.present, &tables.parts) {
+        index.is_dense4 = 1;
+        index.parts4_at = memory.place(packed(&tables.parts));
+    }
     let near = tables.leaves.len().min(NEAR_LEAVES4);
     blocks.leaves[..near].copy_from_slice(&tables.leaves[..near]);
-    index.leaves4_at = memory.place(tables.leaves);
+    index.leaves4_at = memory.place(packed(&tables.leaves));
     index.details4_at = memory.place(tables.details);
 }
 
@@ -95,11 +97,13 @@ fn fill_filter(prefixes: &[(Ipv4Net, u16)], index: &mut SourceIndex, filter: &mu
     }
 }
 
-/// Whether many of the blocks are named among those that strangers come from: taken as the groups that name any.
-fn is_dense(present: &[u64]) -> bool {
-    let blocks: usize = present.iter().map(|bits| bits.count_ones() as usize).sum();
+/// Whether many of the blocks that strangers come from are named, strangers being as likely in all that is not, around
+/// what is.
+fn is_dense(present: &[u64], parts: &[u16]) -> bool {
+    let named: usize = present.iter().map(|bits| bits.count_ones() as usize).sum();
     let around = present.iter().filter(|bits| **bits != 0).count() * BLOCKS as usize;
-    blocks * 100 > around * DENSE_PERCENT
+    let in_part = parts.iter().filter(|parts| **parts != u16::MAX).count();
+    in_part * 100 > (around - named + in_part) * DENSE_PERCENT
 }
 
 /// What prefixes mean address by address; the first run begins at 0.
@@ -148,7 +152,7 @@ struct Writer {
     wide: Vec<[u64; 2]>,
     wide_numbers: HashMap<[u64; 2], u32>,
     parts: Vec<u16>,
-    leaves: Vec<u64>,
+    leaves: Vec<u32>,
     details: Vec<u64>,
 }
 
@@ -193,13 +197,23 @@ impl Writer {
             parts | u16::from(classes.iter().any(|class| *class != 0)) << part
         });
         self.parts.push(parts);
-        let details = || self.details(&classes) | u64::from(parts) << leaf::PARTS;
-        let leaf = two_prefixes(runs, first).unwrap_or_else(details);
+        let next = number(self.details.len());
+        let leaf = match two_prefixes(runs, first) {
+            Some((prefix, 0)) => leaf::pack(leaf::PREFIX, prefix),
+            Some((inner, outer)) => {
+                self.details.push(u64::from(inner) | u64::from(outer) << leaf::PREFIX_BITS);
+                leaf::pack(leaf::PAIR, next)
+            }
+            None => {
+                self.details.push(parts.into());
+                self.details(&classes);
+                leaf::pack(leaf::DETAILS, next)
+            }
+        };
         self.leaves.push(leaf);
     }
 
-    fn details(&mut self, classes: &[u16; BLOCK_LEN]) -> u64 {
-        let first = number(self.details.len());
+    fn details(&mut self, classes: &[u16; BLOCK_LEN]) {
         let named = classes.chunks(PART_LEN).filter(|classes| classes.iter().any(|class| *class != 0));
         let mut rows = Vec::new();
         for classes in named {
@@ -212,7 +226,6 @@ impl Writer {
             self.details[place] = detail::MANY | u64::from(number(self.details.len())) << 16;
             self.details.extend(packed(classes));
         }
-        leaf::DETAILS | u64::from(first)
     }
 }
 
@@ -239,8 +252,9 @@ fn spread(runs: &[Run], first: u32) -> [u16; BLOCK_LEN] {
     classes
 }
 
-/// What a leaf says of a block in which at most two prefixes have a class, one of them perhaps within the other.
-fn two_prefixes(runs: &[Run], first: u32) -> Option<u64> {
+/// The prefixes of a block in which at most two have a class, one of them perhaps within the other; the second one is 0
+/// where there is none.
+fn two_prefixes(runs: &[Run], first: u32) -> Option<(u32, u32)> {
     // Of two neighbours and two prefixes there are five runs at most.
     if runs.len() > 5 {
         return None;
@@ -249,7 +263,7 @@ fn two_prefixes(runs: &[Run], first: u32) -> Option<u64> {
     let mut here: Vec<Run> = Vec::with_capacity(6);
     here.extend(runs.iter().map(|run| Run { first: run.first.max(first) - first, ..*run }));
     if let Some(prefix) = one_prefix(&here) {
-        return Some(prefix);
+        return Some((prefix, 0));
     }
     (0..here.len()).find_map(|at| {
         let inner = prefix(&here, at)?;
@@ -259,20 +273,20 @@ fn two_prefixes(runs: &[Run], first: u32) -> Option<u64> {
             let mut rest = here.clone();
             rest[at].class = class;
             rest.dedup_by_key(|run| run.class);
-            Some(inner | one_prefix(&rest)? << leaf::SECOND)
+            Some((inner, one_prefix(&rest)?))
         })
     })
 }
 
 /// The only prefix that has a class.
-fn one_prefix(runs: &[Run]) -> Option<u64> {
+fn one_prefix(runs: &[Run]) -> Option<u32> {
     let mut named = (0..runs.len()).filter(|at| runs[*at].class != 0);
     let only = named.next().filter(|_| named.next().is_none())?;
     prefix(runs, only)
 }
 
 /// A run of a block as a prefix.
-fn prefix(runs: &[Run], at: usize) -> Option<u64> {
+fn prefix(runs: &[Run], at: usize) -> Option<u32> {
     let Run { first, class } = runs[at];
     let behind = runs.get(at + 1).map_or(1 << BLOCK_BITS, |next| next.first);
     let len = behind - first;
