@@ -111,6 +111,7 @@ struct Daemon {
 ///
 /// It cannot start; once it runs it goes on.
 pub async fn run(options: Options) -> anyhow::Result<()> {
+    memory::share_arena();
     let clients = server::Places::default();
     let (mut daemon, mut events) = Daemon::start(options, clients.clone()).await?;
     sd_notify::notify(&[sd_notify::NotifyState::Ready])

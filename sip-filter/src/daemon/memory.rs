@@ -14,6 +14,14 @@ pub(super) fn give_back() {
     let _: i32 = unsafe { nix::libc::malloc_trim(0) };
 }
 
+/// Has all threads share one arena, since [`give_back`] gives back the end of that one only: the daemon allocates on one
+/// thread, and compiles on another now and then.
+pub(super) fn share_arena() {
+    // SAFETY: the function has no preconditions.
+    #[cfg(target_env = "gnu")]
+    let _: i32 = unsafe { nix::libc::mallopt(nix::libc::M_ARENA_MAX, 1) };
+}
+
 /// What this process has for itself: its code is the file's.
 fn daemon_bytes() -> Option<u64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;

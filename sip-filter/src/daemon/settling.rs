@@ -59,6 +59,8 @@ impl Daemon {
         let events = self.settling.events.clone();
         tokio::task::spawn_blocking(move || {
             let tables = Tables::compile(&policy, &registered);
+            // Before the daemon gives memory back, which it does when it has the tables.
+            drop((policy, registered));
             let compiled = Compiled { generation, tables };
             // A daemon that has ended needs no tables.
             let _: Result<(), _> = events.blocking_send(Event::Compiled(Box::new(compiled)));
