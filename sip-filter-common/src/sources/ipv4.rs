@@ -163,6 +163,7 @@ const fn sign_mask(word: u64) -> u64 {
 }
 
 #[inline(always)]
+#[expect(clippy::cast_possible_truncation, reason = "a line has few words")]
 fn detail<T: Lines + ?Sized>(tables: &T, number: u32) -> Option<u64> {
     let at = tables.sources().details4_at + number / LINE_WORDS as u32;
     Some(tables.line(at)?[number as usize % LINE_WORDS])
