@@ -62,7 +62,8 @@ pub(super) fn wish(transport: &[u8], said_len: Option<usize>, is_tcp: bool, allo
 fn segment(transport: &[u8], said_len: usize) -> Option<Wish> {
     let header_len = usize::from(transport.get(12)? / 16) * 4;
     let flags = transport.get(13)?;
-    let asks_for_a_connection = flags & 0b0000_0010 != 0 && flags & 0b0001_0000 == 0;
+    // SYN, without ACK and without URG, which no request for a connection needs.
+    let asks_for_a_connection = flags & 0b0011_0010 == 0b0000_0010;
     let is_bare = header_len >= 20 && header_len == said_len;
     (asks_for_a_connection && is_bare).then_some(Wish::Paid(Reason::Probation))
 }
