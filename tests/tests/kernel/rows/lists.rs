@@ -209,6 +209,7 @@ fn long_list(step: u32) -> (&'static str, impl Fn(u32, u8) -> String) {
 }
 
 /// Its leaf does not stand beside the presence bits.
+#[expect(clippy::cast_possible_truncation, reason = "few leaves stand there")]
 const LAST: u32 = NEAR_LEAVES4 as u32 + 100;
 
 #[test]
