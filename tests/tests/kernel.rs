@@ -7,6 +7,7 @@ pub(crate) mod loaded;
 pub(crate) mod model;
 mod object;
 pub(crate) mod packet;
+mod pins;
 pub(crate) mod random;
 pub(crate) mod request;
 pub(crate) mod rows;

@@ -80,11 +80,7 @@ impl Pins {
             if !directory.starts_with(BPFFS) {
                 return Err(PinsError::NotBpffs(directory.to_path_buf()));
             }
-            mount(Some("bpf"), BPFFS, Some("bpf"), MsFlags::empty(), None::<&str>)
-                .map_err(PinsError::Mount)?;
-            tracing::info!(
-                "mounted a bpffs at {BPFFS}: there was none; its pins live as long as this mount namespace"
-            );
+            mount_bpffs()?;
         }
         let io = |source| PinsError::Io { path: directory.to_path_buf(), source };
         fs::create_dir_all(directory).map_err(io)?;
@@ -244,6 +240,20 @@ pub(super) fn interface_index(link: &FdLink) -> Option<u32> {
 pub fn is_in_own_mount_namespace() -> bool {
     let namespace = |process: &str| fs::read_link(format!("/proc/{process}/ns/mnt")).ok();
     matches!((namespace("self"), namespace("1")), (Some(own), Some(system)) if own != system)
+}
+
+/// Once, also where several daemons start together: a second mount would hide what is pinned in the first.
+fn mount_bpffs() -> Result<(), PinsError> {
+    let io = |source| PinsError::Io { path: BPFFS.into(), source };
+    let lock = File::open(BPFFS).map_err(io)?;
+    lock.lock().map_err(io)?;
+    if !is_on_bpffs(BPFFS.as_ref()) {
+        mount(Some("bpf"), BPFFS, Some("bpf"), MsFlags::empty(), None::<&str>).map_err(PinsError::Mount)?;
+        tracing::info!(
+            "mounted a bpffs at {BPFFS}: there was none; its pins live as long as this mount namespace"
+        );
+    }
+    Ok(())
 }
 
 /// Looks at the nearest directory that exists.
