@@ -21,8 +21,8 @@ use crate::{
 pub const CPU: usize = 0;
 /// Frames that tell how many fit into a part.
 const TRIAL_FRAMES: u32 = 50_000;
-/// Frames before each part, which fill the caches with its tables.
-const WARM_UP_FRAMES: u32 = 5_000;
+/// Frames before each part, which fill the caches with its tables: a table of two mebibytes has 32,768 lines.
+const WARM_UP_FRAMES: u32 = 60_000;
 /// A turn is cut into so many parts, of which the least disturbed counts: neighbours of this machine take cache and memory away, never give any.
 const PARTS: u32 = 5;
 /// Frames that may be missing of those sent before a figure is no figure.

@@ -199,11 +199,15 @@ shared! {
     }
 
     /// Where the tables of a policy's sources stand, and how they are asked.
-    pub struct SourceIndex: 4_168 {
+    pub struct SourceIndex: 4_184 {
         /// IPv4: where the records of wide groups begin.
         pub wide4_at: u32,
-        /// IPv4: where the parts of blocks begin, if [`is_dense4`](Self::is_dense4) is 1.
-        pub parts4_at: u32,
+        /// IPv4: where the whole blocks of group 0 would stand, if [`is_dense4`](Self::is_dense4) is 1.
+        pub whole4_at: u32,
+        /// IPv4: where the filter of hosts begins, if [`is_dense4`](Self::is_dense4) is 1.
+        pub hosts4_at: u32,
+        /// IPv4: the bits of a hash that are the number of a word of the filter of hosts.
+        pub hosts4_mask: u32,
         /// IPv4: where the leaves of blocks begin.
         pub leaves4_at: u32,
         /// IPv4: where the details of leaves begin.
@@ -222,6 +226,8 @@ shared! {
         pub near4_mask: u32,
         /// IPv4: the salt for it; 0 where the filter knows nothing.
         pub near4_salt: u64,
+        /// IPv4: the salt for the filter of hosts.
+        pub hosts4_salt: u64,
         /// IPv6: the class of a source that no longer prefix holds.
         pub class6: u64,
         /// IPv6: the bits of an address's first half by which the filter knows in which blocks anybody is named.
@@ -246,7 +252,7 @@ shared! {
 
     /// The part of a policy that is looked up by number. What is read for most packets stands first: an offset in an
     /// instruction of the kernel program has 15 bits.
-    pub struct PolicyIndex: 563_384 {
+    pub struct PolicyIndex: 563_400 {
         /// Listeners that are tied to local addresses.
         pub at_addresses: u64,
         /// Listeners that are tied to VLANs.

@@ -70,7 +70,7 @@ fn packed(count: usize, random: &mut SmallRng) -> Vec<(u32, u8)> {
 
 fn packed_strangers(random: &mut SmallRng) -> Vec<Ipv4Addr> {
     let mut draw = || BLOCK | (random.random::<u32>() & BLOCK_MASK & !(NETWORK_BIT | HOST_BIT));
-    (0..SOURCES * 4).map(|_| Ipv4Addr::from(draw())).collect()
+    (0..SOURCES).map(|_| Ipv4Addr::from(draw())).collect()
 }
 
 /// Prefixes may hold one another, as they do in real lists.
@@ -92,8 +92,8 @@ fn spread_strangers(prefixes: &[(u32, u8)], random: &mut SmallRng) -> Vec<Ipv4Ad
     let is_listed = |address: u32| {
         SPREAD_LENGTHS.iter().any(|&(_, length)| taken.contains(&(address & mask(length), length)))
     };
-    let mut strangers = Vec::with_capacity(SOURCES * 4);
-    while strangers.len() < SOURCES * 4 {
+    let mut strangers = Vec::with_capacity(SOURCES);
+    while strangers.len() < SOURCES {
         let address = unicast(random);
         if !is_listed(address) {
             strangers.push(address.into());
@@ -117,7 +117,7 @@ fn listed(prefixes: &[(u32, u8)], random: &mut SmallRng) -> Vec<Ipv4Addr> {
         let (network, length) = prefixes[random.random_range(0..prefixes.len())];
         Ipv4Addr::from(network | (random.random::<u32>() & !mask(length)))
     };
-    (0..SOURCES * 4).map(|_| draw()).collect()
+    (0..SOURCES).map(|_| draw()).collect()
 }
 
 /// `length` is at least 1.

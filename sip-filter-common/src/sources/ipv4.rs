@@ -5,12 +5,13 @@
 //! | near | two bits by hash for each /26, /24 or /20 in which anybody is named, where these are not too many | up to 256 KiB |
 //! | block | a bit: does the policy name anybody in this /24? | 2 MiB in all |
 //! | group | for 64 blocks, the number of their first leaf | 1 MiB in all |
-//! | part | where many are named: for a named block, a bit for each /28: anybody in it? | 2 bytes |
+//! | whole | where many blocks are named: a bit for each: is all of it named? | up to 2 MiB |
+//! | host | there too: two bits by hash for each /29 in which anybody is named, in blocks that are not whole | up to 1 MiB |
 //! | leaf | for a named block: one prefix with its class, or the place of a pair or of details | 4 bytes |
 //! | detail | two prefixes with their classes; or for a named /28: which addresses have the one class, which the other | 8 bytes |
 //!
 //! Leaves have no gaps: the rank of a block's bit is its place. A stranger's packet reads a block's bit and, where
-//! its neighbours are named, a part; leaves and details are for those whom the policy knows.
+//! many are named, a word of each of the next two levels; leaves and details are for those whom the policy knows.
 //! A group in which a prefix of /18 or shorter names everybody is *wide*: its bits are all set, and its record says
 //! which blocks differ and what class all others have.
 
@@ -88,24 +89,35 @@ pub fn class_number<T: Tables>(tables: &T, source: u32) -> u32 {
     let Some(blocks) = tables.blocks4() else { return NOBODY };
     let present = blocks.present[(source >> 14) as usize % GROUPS4];
     let named = present >> (source >> 8 & 63) & 1;
-    // Where the answer cannot be foreseen the processor would often go astray, and wait for the memory to find out.
-    if named as u32 | index.is_dense4 == 0 {
+    if index.is_dense4 == 0 {
+        if named == 0 {
+            return NOBODY;
+        }
+    } else if named & nearest(tables, source) == 0 {
+        // One branch for all three: the processor would often go astray, and wait for the memory to find out.
         return NOBODY;
     }
-    known(tables, blocks, source, present, named).unwrap_or(NOBODY)
+    known(tables, blocks, source, present).unwrap_or(NOBODY)
 }
 
-/// The class of a source in a block that is `named` if that is 1; `None` where the tables end early, which no compiled
-/// policy does.
+/// For a source in a named block of many: 0 if nobody is named in its /29, mostly.
+#[inline(always)]
+fn nearest<T: Lines + ?Sized>(tables: &T, source: u32) -> u64 {
+    let index = tables.sources();
+    let (group, block) = (source >> 14, source >> 8 & 63);
+    let place = Place::of((source & !7) as u64, index.hosts4_salt);
+    let word = place.word(index.hosts4_mask);
+    let whole = tables.line(index.whole4_at.wrapping_add(group / LINE_WORDS as u32));
+    let hosts = tables.line(index.hosts4_at + (word / LINE_WORDS) as u32);
+    // Both are there in a compiled policy. Whoever might be known is looked for.
+    let (Some(whole), Some(hosts)) = (whole, hosts) else { return 1 };
+    whole[group as usize % LINE_WORDS] >> block & 1 | place.is_in(hosts[word % LINE_WORDS]) as u64
+}
+
+/// The class of a source in a named block; `None` where the tables end early, which no compiled policy does.
 #[inline(always)]
 #[expect(clippy::cast_possible_truncation, reason = "the fields of packed words are cut out of them")]
-fn known<T: Lines + ?Sized>(
-    tables: &T,
-    blocks: &Blocks4,
-    source: u32,
-    present: u64,
-    named: u64,
-) -> Option<u32> {
+fn known<T: Lines + ?Sized>(tables: &T, blocks: &Blocks4, source: u32, present: u64) -> Option<u32> {
     let index = tables.sources();
     let block = source >> 8 & 63;
     let group = blocks.groups[(source >> 14) as usize % GROUPS4];
@@ -120,16 +132,7 @@ fn known<T: Lines + ?Sized>(
         }
         (present, first) = (bits, rest as u32);
     }
-    // Those of the first block of all, which are always in the cache, in place of what is not wanted.
-    let number = (first + (present & ((1 << block) - 1)).count_ones()) & (named as u32).wrapping_neg();
-    let part = source >> 4 & 15;
-    if index.is_dense4 != 0 {
-        let parts = tables.line(index.parts4_at + number / 32)?;
-        let parts = parts[number as usize / 4 % LINE_WORDS] >> (number % 4 * 16);
-        if parts >> part & named & 1 == 0 {
-            return Some(NOBODY);
-        }
-    }
+    let number = first + (present & ((1 << block) - 1)).count_ones();
     let leaf = if (number as usize) < NEAR_LEAVES4 {
         blocks.leaves[number as usize % NEAR_LEAVES4]
     } else {
@@ -147,6 +150,7 @@ fn known<T: Lines + ?Sized>(
             Some((first | second & !sign_mask(first.wrapping_neg())) as u32)
         }
         _ => {
+            let part = source >> 4 & 15;
             let parts = detail(tables, number)?;
             if parts >> part & 1 == 0 {
                 return Some(NOBODY);

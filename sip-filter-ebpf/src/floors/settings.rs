@@ -56,6 +56,6 @@ pub mod state {
 /// Frames that leave together when the flood is paced, as interrupt coalescing makes them arrive.
 pub const BURST_FRAMES: u64 = 64;
 /// Slots of the pool; each holds one IPv6 or four IPv4 sources, in memory order.
-pub const POOL_SLOTS: usize = 1 << 18;
+pub const POOL_SLOTS: usize = 1 << 16;
 /// Requests of which the time of sending is kept.
 pub const REQUESTS_MAX: usize = 1 << 14;

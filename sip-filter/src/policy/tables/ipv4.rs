@@ -7,7 +7,7 @@ use std::{
 
 use ipnet::Ipv4Net;
 use sip_filter_common::{
-    maps::{Blocks4, FILTER4_WORDS_MAX, GROUPS4, NEAR_LEAVES4, PolicyIndex, SourceIndex},
+    maps::{Blocks4, FILTER4_WORDS_MAX, GROUPS4, LINE_WORDS, NEAR_LEAVES4, PolicyIndex, SourceIndex},
     sources::{
         NOBODY, Place,
         ipv4::{WIDE, detail, leaf},
@@ -24,12 +24,16 @@ const BLOCKS: u32 = 64;
 const BLOCK_BITS: u32 = 8;
 const BLOCK_LEN: usize = 1 << BLOCK_BITS;
 const PART_LEN: usize = 16;
+/// How many addresses a key of the filter of hosts stands for.
+const HOST_LEN: usize = 8;
 
 /// How many keys the filter of blocks is made for.
 const NEAR_MAX: usize = 1 << 18;
 /// Of how many blocks the filter of a /12 may know, in hundredths: where most are there, to ask is in vain.
 const NEAR_PERCENT_MAX: usize = 50;
 
+/// How many words the filter of hosts has at most: what a second-level cache holds.
+const HOSTS_WORDS_MAX: usize = 1 << 17;
 /// From how many hundredths of strangers in named blocks on a policy counts as dense.
 const DENSE_PERCENT: usize = 10;
 
@@ -56,13 +60,14 @@ pub(super) fn compile(
         let here;
         (here, rest) = cut(rest, first | ((1 << GROUP_BITS) - 1));
         (blocks.present[group], blocks.groups[group]) = tables.group(here, first);
+        tables.whole.push(std::mem::take(&mut tables.whole_here));
     }
     fill_filter(prefixes, index, filter);
-    index.wide4_at = memory.place(tables.wide.into_iter().flatten());
-    if is_dense(&blocks.present, &tables.parts) {
+    if is_dense(&blocks.present, tables.in_part) {
         index.is_dense4 = 1;
-        index.parts4_at = memory.place(packed(&tables.parts));
+        place_nearest(&tables, &blocks.present, index, memory);
     }
+    index.wide4_at = memory.place(tables.wide.into_iter().flatten());
     let near = tables.leaves.len().min(NEAR_LEAVES4);
     blocks.leaves[..near].copy_from_slice(&tables.leaves[..near]);
     index.leaves4_at = memory.place(packed(&tables.leaves));
@@ -97,12 +102,28 @@ fn fill_filter(prefixes: &[(Ipv4Net, u16)], index: &mut SourceIndex, filter: &mu
     }
 }
 
+/// What tells strangers in blocks that are named in part from those who are named there.
+fn place_nearest(tables: &Writer, present: &[u64], index: &mut SourceIndex, memory: &mut Memory) {
+    let named = |bits: &u64| *bits != 0;
+    let first = present.iter().position(named).unwrap_or(0) / LINE_WORDS * LINE_WORDS;
+    let last = present.iter().rposition(named).unwrap_or(0);
+    let at = memory.place(tables.whole[first..=last].iter().copied());
+    index.whole4_at = at.wrapping_sub(number(first / LINE_WORDS));
+    index.hosts4_salt = RandomState::new().build_hasher().finish() | 1;
+    index.hosts4_mask = near::words_mask(tables.hosts.len(), HOSTS_WORDS_MAX);
+    let mut filter = vec![0; index.hosts4_mask as usize + 1];
+    for host in &tables.hosts {
+        let place = Place::of(u64::from(*host), index.hosts4_salt);
+        filter[place.word(index.hosts4_mask)] |= place.bits();
+    }
+    index.hosts4_at = memory.place(filter);
+}
+
 /// Whether many of the blocks that strangers come from are named, strangers being as likely in all that is not, around
-/// what is.
-fn is_dense(present: &[u64], parts: &[u16]) -> bool {
+/// what is. So many blocks are named `in_part`.
+fn is_dense(present: &[u64], in_part: usize) -> bool {
     let named: usize = present.iter().map(|bits| bits.count_ones() as usize).sum();
     let around = present.iter().filter(|bits| **bits != 0).count() * BLOCKS as usize;
-    let in_part = parts.iter().filter(|parts| **parts != u16::MAX).count();
     in_part * 100 > (around - named + in_part) * DENSE_PERCENT
 }
 
@@ -151,7 +172,14 @@ fn cut(runs: &[Run], last: u32) -> (&[Run], &[Run]) {
 struct Writer {
     wide: Vec<[u64; 2]>,
     wide_numbers: HashMap<[u64; 2], u32>,
-    parts: Vec<u16>,
+    /// For each group, the blocks of which every address has a class.
+    whole: Vec<u64>,
+    /// Those of the group that is being written.
+    whole_here: u64,
+    /// How many blocks are named, but not whole.
+    in_part: usize,
+    /// The /29s of these in which anybody is named, by their first address.
+    hosts: Vec<u32>,
     leaves: Vec<u32>,
     details: Vec<u64>,
 }
@@ -180,6 +208,7 @@ impl Writer {
         if u32::from(common) == NOBODY {
             return (bits, first_leaf);
         }
+        self.whole_here = u64::MAX;
         let record = [bits, u64::from(common) << 32 | u64::from(first_leaf)];
         // Groups without exceptions share a record, whatever leaf comes next.
         let record = if bits == 0 { [0, u64::from(common) << 32] } else { record };
@@ -193,10 +222,7 @@ impl Writer {
 
     fn block(&mut self, runs: &[Run], first: u32) {
         let classes = spread(runs, first);
-        let parts = classes.chunks(PART_LEN).enumerate().fold(0, |parts, (part, classes)| {
-            parts | u16::from(classes.iter().any(|class| *class != 0)) << part
-        });
-        self.parts.push(parts);
+        self.nearest(&classes, first);
         let next = number(self.details.len());
         let leaf = match two_prefixes(runs, first) {
             Some((prefix, 0)) => leaf::pack(leaf::PREFIX, prefix),
@@ -205,7 +231,6 @@ impl Writer {
                 leaf::pack(leaf::PAIR, next)
             }
             None => {
-                self.details.push(parts.into());
                 self.details(&classes);
                 leaf::pack(leaf::DETAILS, next)
             }
@@ -213,10 +238,24 @@ impl Writer {
         self.leaves.push(leaf);
     }
 
+    /// Notes which parts of a block are named.
+    fn nearest(&mut self, classes: &[u16; BLOCK_LEN], first: u32) {
+        if classes.iter().all(|class| *class != 0) {
+            self.whole_here |= 1 << (first >> BLOCK_BITS & (BLOCKS - 1));
+            return;
+        }
+        self.in_part += 1;
+        let hosts = (first..).step_by(HOST_LEN).zip(classes.chunks(HOST_LEN));
+        let named = hosts.filter(|(_, classes)| classes.iter().any(|class| *class != 0));
+        self.hosts.extend(named.map(|(host, _)| host));
+    }
+
     fn details(&mut self, classes: &[u16; BLOCK_LEN]) {
-        let named = classes.chunks(PART_LEN).filter(|classes| classes.iter().any(|class| *class != 0));
+        let parts = classes.chunks(PART_LEN).enumerate();
+        let named = parts.filter(|(_, classes)| classes.iter().any(|class| *class != 0));
+        self.details.push(named.clone().fold(0, |parts, (part, _)| parts | 1 << part));
         let mut rows = Vec::new();
-        for classes in named {
+        for (_, classes) in named {
             self.details.push(two_classes(classes).unwrap_or_else(|| {
                 rows.push((self.details.len(), classes));
                 0
