@@ -28,6 +28,8 @@ pub fn of_filter(filter: &Running, plan: &Plan) -> Result<Change> {
     let timing = &answer["timing_us"];
     let of_daemon: Option<f64> =
         ["read", "compile", "kernel"].into_iter().map(|part| timing[part].as_f64()).sum();
+    // At rest: each single change has the tables compiled anew before long, which takes memory for a moment.
+    let memory_bytes = memory_bytes(filter)?;
     let adds = (1..=TIMES).map(|host| filter.allow(address(ADDED, host)));
     let bans = (1..=TIMES).map(|host| filter.ban(address(BANNED, host)));
     Ok(Change {
@@ -39,7 +41,7 @@ pub fn of_filter(filter: &Running, plan: &Plan) -> Result<Change> {
         kernel_ms: timing["kernel"].as_f64().map(|us| us / 1e3),
         add_ms: Some(middle(adds)?),
         ban_ms: Some(middle(bans)?),
-        memory_mib: Some(memory_bytes(filter)? / f64::from(1 << 20)),
+        memory_mib: Some(memory_bytes / f64::from(1 << 20)),
     })
 }
 
