@@ -202,11 +202,11 @@ shared! {
     pub struct SourceIndex: 4_184 {
         /// IPv4: where the records of wide groups begin.
         pub wide4_at: u32,
-        /// IPv4: where the whole blocks of group 0 would stand, if [`is_dense4`](Self::is_dense4) is 1.
+        /// IPv4: where the whole blocks of group 0 would stand, where there is a filter of hosts.
         pub whole4_at: u32,
-        /// IPv4: where the filter of hosts begins, if [`is_dense4`](Self::is_dense4) is 1.
+        /// IPv4: where the filter of hosts begins.
         pub hosts4_at: u32,
-        /// IPv4: the bits of a hash that are the number of a word of the filter of hosts.
+        /// IPv4: the bits of a hash that are the number of a word of the filter of hosts; 0 where there is none.
         pub hosts4_mask: u32,
         /// IPv4: where the leaves of blocks begin.
         pub leaves4_at: u32,
@@ -220,7 +220,8 @@ shared! {
         pub buckets6_at: u32,
         /// IPv6: how many buckets there are.
         pub buckets6: u32,
-        /// IPv4: 1 where strangers come from named blocks so often that a guess would be wrong; else 0.
+        /// IPv4: 1 where strangers come from named blocks so often that a guess would be wrong, and there is a filter of
+        /// hosts; else 0.
         pub is_dense4: u32,
         /// IPv4: the bits of an address, as a number, by which the filter knows in which blocks anybody is named.
         pub near4_mask: u32,

@@ -5,13 +5,13 @@
 //! | near | two bits by hash for each /26, /24 or /20 in which anybody is named, where these are not too many | up to 256 KiB |
 //! | block | a bit: does the policy name anybody in this /24? | 2 MiB in all |
 //! | group | for 64 blocks, the number of their first leaf | 1 MiB in all |
-//! | whole | where many blocks are named: a bit for each: is all of it named? | up to 2 MiB |
+//! | whole | where strangers often come from named blocks: a bit for each: is all of it named? | up to 2 MiB |
 //! | host | there too: two bits by hash for each /29 in which anybody is named, in blocks that are not whole | up to 1 MiB |
 //! | leaf | for a named block: one prefix with its class, or the place of a pair or of details | 4 bytes |
 //! | detail | two prefixes with their classes; or for a named /28: which addresses have the one class, which the other | 8 bytes |
 //!
 //! Leaves have no gaps: the rank of a block's bit is its place. A stranger's packet reads a block's bit and, where
-//! many are named, a word of each of the next two levels; leaves and details are for those whom the policy knows.
+//! that says too little, a word of each of the next two levels; leaves and details are for those whom the policy knows.
 //! A group in which a prefix of /18 or shorter names everybody is *wide*: its bits are all set, and its record says
 //! which blocks differ and what class all others have.
 
@@ -89,12 +89,11 @@ pub fn class_number<T: Tables>(tables: &T, source: u32) -> u32 {
     let Some(blocks) = tables.blocks4() else { return NOBODY };
     let present = blocks.present[(source >> 14) as usize % GROUPS4];
     let named = present >> (source >> 8 & 63) & 1;
-    if index.is_dense4 == 0 {
-        if named == 0 {
-            return NOBODY;
-        }
-    } else if named & nearest(tables, source) == 0 {
-        // One branch for all three: the processor would often go astray, and wait for the memory to find out.
+    // Where the answer cannot be foreseen the processor would often go astray, and wait for the memory to find out.
+    if named as u32 | index.is_dense4 == 0 {
+        return NOBODY;
+    }
+    if index.hosts4_mask != 0 && named & nearest(tables, source) == 0 {
         return NOBODY;
     }
     known(tables, blocks, source, present).unwrap_or(NOBODY)

@@ -34,8 +34,11 @@ const NEAR_PERCENT_MAX: usize = 50;
 
 /// How many words the filter of hosts has at most: what a second-level cache holds.
 const HOSTS_WORDS_MAX: usize = 1 << 17;
-/// From how many hundredths of strangers in named blocks on a policy counts as dense.
-const DENSE_PERCENT: usize = 10;
+/// From how many thousandths of strangers in named blocks on a policy counts as dense.
+const DENSE_PERMILLE: usize = 100;
+/// From how many on it is worth to tell them from who is named there, where no filter of blocks settles most: what is
+/// seldom looked for has left the caches, and costs some microseconds.
+const NEAREST_PERMILLE: usize = 1;
 
 /// From here on, up to the next run, all addresses have this class.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,8 +66,9 @@ pub(super) fn compile(
         tables.whole.push(std::mem::take(&mut tables.whole_here));
     }
     fill_filter(prefixes, index, filter);
-    if is_dense(&blocks.present, tables.in_part) {
-        index.is_dense4 = 1;
+    let met = met_permille(&blocks.present, tables.in_part);
+    index.is_dense4 = (met >= DENSE_PERMILLE).into();
+    if met >= DENSE_PERMILLE || met >= NEAREST_PERMILLE && index.near4_salt == 0 {
         place_nearest(&tables, &blocks.present, index, memory);
     }
     index.wide4_at = memory.place(tables.wide.into_iter().flatten());
@@ -110,7 +114,8 @@ fn place_nearest(tables: &Writer, present: &[u64], index: &mut SourceIndex, memo
     let at = memory.place(tables.whole[first..=last].iter().copied());
     index.whole4_at = at.wrapping_sub(number(first / LINE_WORDS));
     index.hosts4_salt = RandomState::new().build_hasher().finish() | 1;
-    index.hosts4_mask = near::words_mask(tables.hosts.len(), HOSTS_WORDS_MAX);
+    // At least one bit: without any there is no filter.
+    index.hosts4_mask = near::words_mask(tables.hosts.len(), HOSTS_WORDS_MAX) | 1;
     let mut filter = vec![0; index.hosts4_mask as usize + 1];
     for host in &tables.hosts {
         let place = Place::of(u64::from(*host), index.hosts4_salt);
@@ -119,12 +124,12 @@ fn place_nearest(tables: &Writer, present: &[u64], index: &mut SourceIndex, memo
     index.hosts4_at = memory.place(filter);
 }
 
-/// Whether many of the blocks that strangers come from are named, strangers being as likely in all that is not, around
-/// what is. So many blocks are named `in_part`.
-fn is_dense(present: &[u64], in_part: usize) -> bool {
+/// How many in a thousand strangers come from blocks that are named `in_part`, of which there are so many: strangers
+/// are as likely in all that is not named, around what is.
+fn met_permille(present: &[u64], in_part: usize) -> usize {
     let named: usize = present.iter().map(|bits| bits.count_ones() as usize).sum();
     let around = present.iter().filter(|bits| **bits != 0).count() * BLOCKS as usize;
-    in_part * 100 > (around - named + in_part) * DENSE_PERCENT
+    (in_part * 1_000).checked_div(around - named + in_part).unwrap_or(0)
 }
 
 /// What prefixes mean address by address; the first run begins at 0.

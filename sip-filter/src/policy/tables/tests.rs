@@ -183,3 +183,49 @@ fn everybody_but_a_few_takes_no_more_room_than_the_few() {
     assert!(memory.lines.len() * 64 < 1_000 * 200, "{} lines", memory.lines.len());
     check4(&prefixes);
 }
+
+/// More blocks than a filter of blocks is made for, from 16.0.0.0 on: of five, one is nobody's, and of `one_in`, one
+/// names a single host; the others are named as a whole.
+fn check_long_list(one_in: u32) {
+    const BLOCKS: u32 = 330_000;
+    let block = |number: u32| (16 << 24) + (number << 8);
+    let class = |number: u32, octet: u32| match number {
+        number if number >= BLOCKS || number % 5 == 4 => 0,
+        number if number % one_in == 1 => u32::from(octet == 77),
+        _ => 2,
+    };
+    let prefixes: Vec<(Ipv4Net, u16)> = (0..BLOCKS)
+        .filter_map(|number| {
+            let (octet, length, class) = match (class(number, 0), class(number, 77)) {
+                (0, 0) => return None,
+                (0, _) => (77, 32, 1),
+                _ => (0, 24, 2),
+            };
+            Some((Ipv4Net::new_assert((block(number) + octet).into(), length), class))
+        })
+        .collect();
+    let (mut index, mut memory) = (bytemuck::zeroed_box::<PolicyIndex>(), Memory::default());
+    let mut blocks4 = bytemuck::zeroed_box();
+    ipv4::compile(&prefixes, &mut index, &mut blocks4, &mut memory);
+    assert_eq!(index.sources.near4_salt, 0, "a filter of blocks says too little of so many");
+    let tables = read(index, blocks4, bytemuck::zeroed_box(), memory);
+    for number in (0..BLOCKS + 100_000).step_by(7) {
+        for octet in [0, 76, 77, 80, 255] {
+            let found = read4::class_number(&tables, block(number) + octet);
+            assert_eq!(found, class(number, octet), "block {number}, octet {octet}, one in {one_in}");
+        }
+    }
+}
+
+#[test]
+fn strangers_between_the_peers_of_a_long_list_are_told_from_them() {
+    // Half of the blocks in part, and few.
+    check_long_list(2);
+    check_long_list(100);
+}
+
+#[test]
+fn beside_blocks_that_are_named_whole_nobody_is_known() {
+    let whole = (1..64_u32).map(|block| (Ipv4Net::new_assert((block << 8).into(), 24), 1));
+    check4(&sorted(whole.chain([(Ipv4Net::new_assert(7.into(), 32), 2)]).collect()));
+}
