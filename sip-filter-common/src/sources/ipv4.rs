@@ -101,6 +101,7 @@ pub fn class_number<T: Tables>(tables: &T, source: u32) -> u32 {
 
 /// For a source in a named block of many: 0 if nobody is named in its /29, mostly.
 #[inline(always)]
+#[expect(clippy::cast_possible_truncation, reason = "a line has few words, and so has the filter")]
 fn nearest<T: Lines + ?Sized>(tables: &T, source: u32) -> u64 {
     let index = tables.sources();
     let (group, block) = (source >> 14, source >> 8 & 63);

@@ -1,7 +1,12 @@
 //! In which blocks of addresses anybody is named: what the packet path asks first, and mostly last.
 
-/// How many bits of a filter a key has at least, where there is room: of strangers, one in 160 is looked for in vain.
-pub(super) const FILTER_BITS: usize = 24;
+/// How many bits a key has at least in a small filter: of strangers, one in 160 is looked for in vain.
+const SMALL_FILTER_BITS: usize = 24;
+/// The words of the largest small one, 256 KiB.
+const SMALL_FILTER_WORDS: usize = 1 << 15;
+/// How many bits a key has in a larger one, where there is room: what stays in the second-level cache is worth more
+/// than that fewer are looked for in vain, which are one in 40.
+const FILTER_BITS: usize = 12;
 
 /// The numbers of the blocks of 2^`host_bits` addresses that these ranges of addresses touch; `None` where they are
 /// more than `max`. The ranges are sorted by their first address and may hold one another.
@@ -27,6 +32,11 @@ pub(super) fn blocks(
 
 /// Which bits of a hash are the number of a word of a filter of so many keys.
 pub(super) fn words_mask(keys: usize, words_max: usize) -> u32 {
-    let words = (keys * FILTER_BITS).div_ceil(u64::BITS as usize).next_power_of_two().min(words_max);
+    let words = |bits: usize| (keys * bits).div_ceil(u64::BITS as usize).next_power_of_two();
+    let words = match words(SMALL_FILTER_BITS) {
+        small if small <= SMALL_FILTER_WORDS => small,
+        _ => words(FILTER_BITS).max(SMALL_FILTER_WORDS),
+    };
+    let words = words.min(words_max);
     u32::try_from(words - 1).unwrap_or(u32::MAX)
 }
