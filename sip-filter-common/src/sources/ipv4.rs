@@ -17,7 +17,7 @@
 
 use super::{NOBODY, Place};
 use crate::{
-    maps::{Blocks4, FILTER4_WORDS_MAX, GROUPS4, LINE_WORDS, NEAR_LEAVES4},
+    maps::{FILTER4_WORDS_MAX, GROUPS4, LINE_WORDS, NEAR_LEAVES4},
     tables::{Lines, Tables},
 };
 
@@ -96,7 +96,7 @@ pub fn class_number<T: Tables>(tables: &T, source: u32) -> u32 {
     if index.hosts4_mask != 0 && named & nearest(tables, source) == 0 {
         return NOBODY;
     }
-    known(tables, blocks, source, present).unwrap_or(NOBODY)
+    known(tables, source).unwrap_or(NOBODY)
 }
 
 /// For a source in a named block of many: 0 if nobody is named in its /29, mostly.
@@ -104,26 +104,29 @@ pub fn class_number<T: Tables>(tables: &T, source: u32) -> u32 {
 #[expect(clippy::cast_possible_truncation, reason = "a line has few words, and so has the filter")]
 fn nearest<T: Lines + ?Sized>(tables: &T, source: u32) -> u64 {
     let index = tables.sources();
-    let (group, block) = (source >> 14, source >> 8 & 63);
+    // One after the other: what has to be kept across a look-up takes room on the stack. Without either, which are both
+    // there in a compiled policy, whoever might be known is looked for.
+    let group = source >> 14;
+    let Some(line) = tables.line(index.whole4_at.wrapping_add(group / LINE_WORDS as u32)) else { return 1 };
+    let is_whole = line[group as usize % LINE_WORDS] >> (source >> 8 & 63) & 1;
     let place = Place::of((source & !7) as u64, index.hosts4_salt);
     let word = place.word(index.hosts4_mask);
-    let whole = tables.line(index.whole4_at.wrapping_add(group / LINE_WORDS as u32));
-    let hosts = tables.line(index.hosts4_at + (word / LINE_WORDS) as u32);
-    // Both are there in a compiled policy. Whoever might be known is looked for.
-    let (Some(whole), Some(hosts)) = (whole, hosts) else { return 1 };
-    whole[group as usize % LINE_WORDS] >> block & 1 | place.is_in(hosts[word % LINE_WORDS]) as u64
+    let Some(line) = tables.line(index.hosts4_at + (word / LINE_WORDS) as u32) else { return 1 };
+    is_whole | place.is_in(line[word % LINE_WORDS]) as u64
 }
 
 /// The class of a source in a named block; `None` where the tables end early, which no compiled policy does.
 #[inline(always)]
 #[expect(clippy::cast_possible_truncation, reason = "the fields of packed words are cut out of them")]
-fn known<T: Lines + ?Sized>(tables: &T, blocks: &Blocks4, source: u32, present: u64) -> Option<u32> {
+fn known<T: Lines + ?Sized>(tables: &T, source: u32) -> Option<u32> {
     let index = tables.sources();
+    // Once more, rather than kept on the stack until here.
+    let blocks = tables.blocks4()?;
+    let group = (source >> 14) as usize % GROUPS4;
+    let (mut present, mut first) = (blocks.present[group], blocks.groups[group]);
     let block = source >> 8 & 63;
-    let group = blocks.groups[(source >> 14) as usize % GROUPS4];
-    let (mut present, mut first) = (present, group);
-    if group & WIDE != 0 {
-        let record = (group & !WIDE) * WIDE_WORDS;
+    if first & WIDE != 0 {
+        let record = (first & !WIDE) * WIDE_WORDS;
         let line = tables.line(index.wide4_at + record / LINE_WORDS as u32)?;
         let at = (record as usize % LINE_WORDS) & !1;
         let [bits, rest] = [line[at], line[at | 1]];
