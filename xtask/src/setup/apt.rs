@@ -134,12 +134,7 @@ fn update() -> Result<()> {
 
 fn get(packages: &[&str]) -> Result<()> {
     let mut command = apt_get();
-    command.args(["install", "--yes", "--no-install-recommends"]);
-    // A machine of continuous integration has nobody who could decide, and nothing that anybody would miss.
-    if std::env::var_os("CI").is_none() {
-        command.arg("--no-remove");
-    }
-    command.args(packages);
+    command.args(["install", "--yes", "--no-install-recommends", "--no-remove"]).args(packages);
     cargo::finish(&mut command)
         .context("where packages conflict with others that are installed, decide by hand which to keep")
 }
