@@ -20,6 +20,8 @@ use crate::wait::wait_until;
 const BUFFER_BYTES: usize = 64 << 20;
 /// How often the thread looks whether it is to stop.
 const STOP_POLL: Duration = Duration::from_millis(20);
+/// How many missing packets an error names.
+const MISSING_NAMED: usize = 20;
 
 type Arrivals = Arc<Mutex<HashMap<IpAddr, Vec<u64>>>>;
 
@@ -52,7 +54,12 @@ impl Receiver {
     /// Waits until `count` packets of an address have arrived, and returns their numbers.
     pub fn wait_for(&self, from: IpAddr, count: u64, within: Duration) -> Result<Vec<u64>> {
         let count = usize::try_from(count)?;
-        let what = || format!("{count} packets of {from}; {} arrived", self.numbers(from).len());
+        let what = || {
+            let numbers = self.numbers(from);
+            let missing = (0..count as u64).filter(|number| !numbers.contains(number));
+            let first: Vec<u64> = missing.take(MISSING_NAMED).collect();
+            format!("{count} packets of {from}; {} arrived, the first missing ones are {first:?}", numbers.len())
+        };
         wait_until(
             within,
             "packets",
@@ -80,7 +87,7 @@ fn receive(socket: &UdpSocket, arrivals: &Arrivals, stop: &AtomicBool) {
                 let mut arrivals = arrivals.lock().unwrap_or_else(PoisonError::into_inner);
                 arrivals.entry(from.ip()).or_default().push(u64::from_be_bytes(number));
             }
-            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {}
+            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {}
             Err(_) => return,
         }
     }

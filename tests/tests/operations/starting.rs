@@ -6,6 +6,7 @@ use std::os::unix::net::{UnixDatagram, UnixListener};
 use std::path::Path;
 use std::time::Duration;
 
+use anyhow::Context;
 use nix::sys::signal::Signal;
 use tests::{Family, Filter, Lab, Outcome, POLICY, PacedSender, Process, Receiver, wait_until};
 
@@ -278,7 +279,8 @@ fn a_start_that_is_refused_leaves_in_force_what_a_daemon_before_left() {
     filter.run().unwrap();
     assert_eq!(reason(&filter, "192.0.2.99"), "banned");
     let sent = of_trunk.stop().unwrap();
-    receiver.wait_for(trunk, sent, WITHIN).unwrap();
+    let counted = || format!("counted: {}", filter.status().unwrap()["counters"]);
+    receiver.wait_for(trunk, sent, WITHIN).with_context(counted).unwrap();
     let sent = of_stranger.stop().unwrap();
     wait_until(WITHIN, "every packet of the stranger to be counted", || {
         Ok((filter.counter("stranger")? == sent).then_some(()))
