@@ -167,10 +167,11 @@ impl Runs {
     }
 }
 
-/// The runs up to the one that holds `last`, and those from that one on.
+/// The runs up to the one that holds `last`, and those from the one on that holds what comes next.
 fn cut(runs: &[Run], last: u32) -> (&[Run], &[Run]) {
     let behind = runs.iter().position(|run| run.first > last).unwrap_or(runs.len());
-    (&runs[..behind], &runs[behind.saturating_sub(1)..])
+    let begins_next = runs.get(behind).is_some_and(|run| run.first - 1 == last);
+    (&runs[..behind], &runs[if begins_next { behind } else { behind.saturating_sub(1) }..])
 }
 
 #[derive(Default)]

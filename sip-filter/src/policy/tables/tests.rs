@@ -226,6 +226,16 @@ fn strangers_between_the_peers_of_a_long_list_are_told_from_them() {
 }
 
 #[test]
+fn the_block_behind_a_named_one_is_not_named() {
+    // Each of them ends with its block, the last one also with its group of 64.
+    let ends = ["10.0.0.0/24", "10.0.2.128/25", "10.0.4.255/32", "10.0.63.0/24"];
+    let prefixes = sorted(ends.map(|prefix| (prefix.parse().unwrap(), 1)).to_vec());
+    let tables = tables4(&prefixes);
+    let named: u32 = tables.blocks4().unwrap().present.iter().map(|bits| bits.count_ones()).sum();
+    assert_eq!(named, 4);
+}
+
+#[test]
 fn beside_blocks_that_are_named_whole_nobody_is_known() {
     let whole = (1..64_u32).map(|block| (Ipv4Net::new_assert((block << 8).into(), 24), 1));
     let tables = tables4(&sorted(whole.chain([(Ipv4Net::new_assert(7.into(), 32), 2)]).collect()));
