@@ -199,7 +199,7 @@ shared! {
     }
 
     /// Where the tables of a policy's sources stand, and how they are asked.
-    pub struct SourceIndex: 4_184 {
+    pub struct SourceIndex: 4_192 {
         /// IPv4: where the records of wide groups begin.
         pub wide4_at: u32,
         /// IPv4: where the whole blocks of group 0 would stand, where there is a filter of hosts.
@@ -214,7 +214,11 @@ shared! {
         pub details4_at: u32,
         /// IPv4: the bits of a hash that are the number of a word of the filter.
         pub filter4_mask: u32,
-        /// IPv6: the bits of a hash that are the number of a word of the filter.
+        /// IPv6: the bits of a hash that are the number of a word of the filter of blocks.
+        pub near6_words: u32,
+        /// IPv6: where the filter of entries begins, behind that.
+        pub filter6_at: u32,
+        /// IPv6: the bits of a hash that are the number of a word of it.
         pub filter6_mask: u32,
         /// IPv6: where the buckets begin, a line each.
         pub buckets6_at: u32,
@@ -253,7 +257,7 @@ shared! {
 
     /// The part of a policy that is looked up by number. What is read for most packets stands first: an offset in an
     /// instruction of the kernel program has 15 bits.
-    pub struct PolicyIndex: 563_400 {
+    pub struct PolicyIndex: 563_408 {
         /// Listeners that are tied to local addresses.
         pub at_addresses: u64,
         /// Listeners that are tied to VLANs.
@@ -288,7 +292,7 @@ shared! {
         pub filter4: [u64; FILTER4_WORDS_MAX],
     }
 
-    /// Presence bits of IPv6 blocks and prefixes, by hash; as many words as [`SourceIndex::filter6_mask`] says.
+    /// Presence bits by hash, of IPv6 blocks and behind them of entries; as many words as [`SourceIndex`] says.
     pub struct Filter6: 2_097_152 {
         /// The bits.
         pub words: [u64; FILTER6_WORDS_MAX],

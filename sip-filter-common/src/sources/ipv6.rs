@@ -1,11 +1,13 @@
-//! IPv6 sources: a binary search over the prefix lengths that occur, with a hash table for all of them.
+//! IPv6 sources: a search over the prefix lengths that occur, with a hash table for all of them.
 //!
-//! After Waldvogel, Varghese, Turner and Plattner, "Scalable High Speed IP Routing Lookups", SIGCOMM 1997: where a
+//! Seven steps are enough for the longest prefix to be looked for first, then the next shorter one, where not more
+//! lengths occur: one look into the table then, and the answer is there. Where more do, the search begins at the middle
+//! one, after Waldvogel, Varghese, Turner and Plattner, "Scalable High Speed IP Routing Lookups", SIGCOMM 1997: where a
 //! longer prefix can only be found by way of a shorter length, a marker stands there, and every entry carries the
 //! class of the longest prefix that holds it, so that no step has to be taken back.
 //! Before the table comes a filter of presence bits, two for each entry in one word: a stranger's packet reads one
-//! word for each step and seldom a bucket. Before the first step the filter is asked for the block alone that the
-//! source is in, of a size that suits the policy.
+//! word for each step and seldom a bucket. Before the first step another filter is asked for the block alone that the
+//! source is in, of a size that suits the policy: most strangers are told by it, and so it stands by itself and is small.
 
 use super::Place;
 use crate::{
@@ -13,7 +15,7 @@ use crate::{
     tables::{Lines, Tables},
 };
 
-/// How many steps lead from the middle of all lengths to any of them.
+/// How many steps a search has: from the middle of all lengths they lead to any of them.
 pub const STEPS: usize = 7;
 const _: () = assert!((1 << STEPS) >= LENGTHS6_MAX);
 
@@ -63,7 +65,7 @@ pub fn class_number<T: Tables>(tables: &T, source: &Address) -> u32 {
     let index = tables.sources();
     let Some(filter) = tables.filter6() else { return index.class6 as u32 };
     let near = block_place(source.halves[0] & index.near6_mask, index.near6_salt);
-    if !near.is_in(filter.words[near.word(index.filter6_mask) % FILTER6_WORDS_MAX]) {
+    if !near.is_in(filter.words[near.word(index.near6_words) % FILTER6_WORDS_MAX]) {
         return index.class6 as u32;
     }
     tables.search6(source)
@@ -84,7 +86,8 @@ pub fn search<T: Lines + ?Sized>(tables: &T, source: &Address) -> u32 {
         }
         let place = network_place(&cut(source, step), step.salt);
         let mut found = NONE;
-        if place.is_in(filter.words[place.word(index.filter6_mask) % FILTER6_WORDS_MAX]) {
+        let word = index.filter6_at as usize + place.word(index.filter6_mask);
+        if place.is_in(filter.words[word % FILTER6_WORDS_MAX]) {
             found = tables.find6(source, at as u32);
         }
         if found != NONE {

@@ -29,8 +29,6 @@ const HOST_LEN: usize = 8;
 
 /// How many keys the filter of blocks is made for.
 const NEAR_MAX: usize = 1 << 18;
-/// Of how many blocks the filter of a /12 may know, in hundredths: where most are there, to ask is in vain.
-const NEAR_PERCENT_MAX: usize = 50;
 
 /// How many words the filter of hosts has at most: what a second-level cache holds.
 const HOSTS_WORDS_MAX: usize = 1 << 17;
@@ -87,13 +85,8 @@ fn fill_filter(prefixes: &[(Ipv4Net, u16)], index: &mut SourceIndex, filter: &mu
             .map(|(prefix, _)| [prefix.network(), prefix.broadcast()].map(|end| u64::from(u32::from(end))))
     };
     let blocks = |host_bits, max| near::blocks(ranges().map(|[first, last]| (first, last)), host_bits, max);
-    let coarse = || {
-        let blocks = blocks(12, NEAR_MAX)?;
-        let mut around: Vec<u64> = blocks.iter().map(|block| block >> 8).collect();
-        around.dedup();
-        (blocks.len() * 100 <= around.len() * 256 * NEAR_PERCENT_MAX).then_some((blocks, 12))
-    };
     let sharp = |host_bits| Some((blocks(host_bits, NEAR_MAX)?, host_bits));
+    let coarse = || sharp(12).filter(|(blocks, _)| !near::are_most(blocks));
     let known = sharp(6).or_else(|| sharp(8)).or_else(coarse);
     // Without a list of them, all are said to be there.
     let (blocks, host_bits) = known.unwrap_or_else(|| (vec![0], u32::BITS));

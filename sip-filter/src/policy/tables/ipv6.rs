@@ -1,12 +1,15 @@
 //! Compiles IPv6 prefixes into the tables that `sip_filter_common::sources::ipv6` reads.
 
-use std::hash::{BuildHasher as _, Hasher as _, RandomState};
+use std::{
+    cmp::Ordering,
+    hash::{BuildHasher as _, Hasher as _, RandomState},
+};
 
 use ipnet::Ipv6Net;
 use sip_filter_common::{
     Address,
     maps::{FILTER6_WORDS_MAX, Filter6, LENGTHS6_MAX, LINE_WORDS, SourceIndex, Step6},
-    sources::ipv6::{BUCKET_WIDTH, META_BITS, block_place, bucket_choices, network_place},
+    sources::ipv6::{BUCKET_WIDTH, META_BITS, STEPS, block_place, bucket_choices, network_place},
 };
 
 use super::{memory::Memory, near};
@@ -15,7 +18,7 @@ use crate::cuckoo::Cuckoo;
 /// How many blocks the filter knows at most, or twice the entries where those are more.
 const NEAR_MAX: usize = 1 << 16;
 /// How long the prefixes of blocks are, from the sharpest on.
-const NEAR_LENGTHS: [u32; 5] = [64, 56, 48, 40, 32];
+const NEAR_LENGTHS: [u32; 9] = [64, 60, 56, 52, 48, 44, 40, 36, 32];
 /// How full the buckets are, in hundredths.
 const FULL_PERCENT: usize = 85;
 
@@ -47,15 +50,17 @@ pub(super) fn compile(
     let entries = entries(prefixes, &lengths, index.class6);
     let buckets = (entries.len() * 100).div_ceil(BUCKET_WIDTH * FULL_PERCENT).max(1);
     let near = near(prefixes, entries.len());
-    let keys = entries.len() + near.as_ref().map_or(0, |(blocks, _)| blocks.len());
-    index.filter6_mask = near::words_mask(keys, FILTER6_WORDS_MAX);
+    let blocks = near.as_ref().map_or(0, |(blocks, _)| blocks.len());
+    index.near6_words = near::words_mask(blocks, FILTER6_WORDS_MAX / 2);
+    index.filter6_at = index.near6_words + 1;
+    index.filter6_mask = near::words_mask(entries.len(), FILTER6_WORDS_MAX / 2);
     index.buckets6 = u32::try_from(buckets).unwrap_or(u32::MAX);
     let lines = loop {
         // Strangers cannot know which addresses' hashes meet; where too many do, others are drawn.
         let salt = RandomState::new().build_hasher().finish();
-        plant(&lengths, 0, salt, &mut index.steps6);
+        plant(&lengths, STEPS, 0, salt, &mut index.steps6);
         if let Some(lines) = buckets_of(&entries, salt, index.buckets6) {
-            fill_filter(&entries, salt, index.filter6_mask, filter);
+            fill_filter(&entries, salt, index, filter);
             fill_near(near.as_ref(), salt, index, filter);
             break lines;
         }
@@ -92,13 +97,19 @@ fn salt_of(salt: u64, length: u8) -> u64 {
     salt ^ u64::from(length).wrapping_mul(0xd6e8_feb8_6659_fd93) | 1
 }
 
-/// Makes a balanced search tree of sorted lengths, from step `next` on; returns the step that is free then.
-fn plant(lengths: &[u8], next: u8, salt: u64, steps: &mut [Step6]) -> u8 {
-    let middle = lengths.len() / 2;
-    let Some(&length) = lengths.get(middle) else { return next };
-    let (shorter, longer) = (&lengths[..middle], &lengths[middle + 1..]);
-    let behind_shorter = plant(shorter, next + 1, salt, steps);
-    let behind_longer = plant(longer, behind_shorter, salt, steps);
+/// Which of these lengths is looked for first, with so many steps left: the longest where there is a step for each,
+/// since whatever is found then is the longest prefix; else the middle one.
+fn pivot(lengths: &[u8], steps: usize) -> usize {
+    if lengths.len() <= steps { lengths.len().saturating_sub(1) } else { lengths.len() / 2 }
+}
+
+/// Makes a search tree of sorted lengths, from step `next` on; returns the step that is free then.
+fn plant(lengths: &[u8], left: usize, next: u8, salt: u64, steps: &mut [Step6]) -> u8 {
+    let first = pivot(lengths, left);
+    let Some(&length) = lengths.get(first) else { return next };
+    let (shorter, longer) = (&lengths[..first], &lengths[first + 1..]);
+    let behind_shorter = plant(shorter, left - 1, next + 1, salt, steps);
+    let behind_longer = plant(longer, left - 1, behind_shorter, salt, steps);
     // Where there is nothing to go on with, a step without a length ends the search: the last one is never planted.
     let end = u8::try_from(LENGTHS6_MAX - 1).unwrap_or(u8::MAX);
     let or_end = |lengths: &[u8], step: u8| if lengths.is_empty() { end } else { step };
@@ -116,15 +127,15 @@ fn mask(length: u8) -> u128 {
 fn signposts(lengths: &[u8], length: u8) -> Vec<u8> {
     let mut posts = Vec::new();
     let mut rest = lengths;
-    while !rest.is_empty() {
-        let middle = rest.len() / 2;
-        if rest[middle] < length {
-            posts.push(rest[middle]);
-            rest = &rest[middle + 1..];
-        } else if rest[middle] > length {
-            rest = &rest[..middle];
-        } else {
-            break;
+    for left in (1..=STEPS).rev() {
+        let first = pivot(rest, left);
+        match rest.get(first).map(|at| (*at).cmp(&length)) {
+            Some(Ordering::Less) => {
+                posts.push(rest[first]);
+                rest = &rest[first + 1..];
+            }
+            Some(Ordering::Greater) => rest = &rest[..first],
+            Some(Ordering::Equal) | None => break,
         }
     }
     posts
@@ -166,7 +177,9 @@ fn near(prefixes: &[(Ipv6Net, u16)], entries: usize) -> Option<(Vec<u64>, u32)> 
     let half = |address: std::net::Ipv6Addr| u64::try_from(u128::from(address) >> 64).unwrap_or(0);
     let ranges = || prefixes.iter().map(|(prefix, _)| (half(prefix.network()), half(prefix.broadcast())));
     let max = NEAR_MAX.max(2 * entries);
-    NEAR_LENGTHS.into_iter().find_map(|length| Some((near::blocks(ranges(), 64 - length, max)?, length)))
+    let known = |length: &u32| Some((near::blocks(ranges(), 64 - length, max)?, *length));
+    let is_worth_it = |blocks: &[u64]| blocks.len() <= NEAR_MAX || !near::are_most(blocks);
+    NEAR_LENGTHS.iter().find_map(known).filter(|(blocks, _)| is_worth_it(blocks))
 }
 
 fn fill_near(near: Option<&(Vec<u64>, u32)>, salt: u64, index: &mut SourceIndex, filter: &mut Filter6) {
@@ -177,15 +190,15 @@ fn fill_near(near: Option<&(Vec<u64>, u32)>, salt: u64, index: &mut SourceIndex,
     index.near6_mask = (u64::MAX << (64 - length)).to_be();
     for block in blocks {
         let place = block_place((block << (64 - length)).to_be(), salt);
-        filter.words[place.word(index.filter6_mask)] |= place.bits();
+        filter.words[place.word(index.near6_words)] |= place.bits();
     }
 }
 
-fn fill_filter(entries: &[Entry], salt: u64, mask: u32, filter: &mut Filter6) {
+fn fill_filter(entries: &[Entry], salt: u64, index: &SourceIndex, filter: &mut Filter6) {
     for entry in entries {
         let network = Address::from_number(entry.network);
         let place = network_place(&network, salt_of(salt, entry.length));
-        filter.words[place.word(mask)] |= place.bits();
+        filter.words[index.filter6_at as usize + place.word(index.filter6_mask)] |= place.bits();
     }
 }
 

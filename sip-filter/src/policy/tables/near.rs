@@ -8,6 +8,9 @@ const SMALL_FILTER_WORDS: usize = 1 << 15;
 /// than that fewer are looked for in vain, which are one in 40.
 const FILTER_BITS: usize = 12;
 
+/// How many blocks lie around one, by how many bits more they share.
+const AROUND_BITS: u32 = 8;
+
 /// The numbers of the blocks of 2^`host_bits` addresses that these ranges of addresses touch; `None` where they are
 /// more than `max`. The ranges are sorted by their first address and may hold one another.
 pub(super) fn blocks(
@@ -28,6 +31,13 @@ pub(super) fn blocks(
         }
     }
     Some(blocks)
+}
+
+/// Whether these are more than half of what lies around them: to ask for such a block is mostly in vain.
+pub(super) fn are_most(blocks: &[u64]) -> bool {
+    let mut around: Vec<u64> = blocks.iter().map(|block| block >> AROUND_BITS).collect();
+    around.dedup();
+    2 * blocks.len() > around.len() << AROUND_BITS
 }
 
 /// Which bits of a hash are the number of a word of a filter of so many keys.

@@ -105,7 +105,16 @@ proptest! {
     }
 
     #[test]
-    fn ipv6_tables_find_the_longest_prefix(prefixes in vec(prefix6(), 0..200)) {
+    fn ipv6_tables_find_the_longest_prefix(
+        prefixes in vec(prefix6(), 0..200),
+        lengths in vec(0..=128_u8, 1..30),
+    ) {
+        // Of all lengths, and of few: either are looked for in an order of their own.
+        let of_few = prefixes.iter().map(|(prefix, class)| {
+            let length = lengths[usize::from(prefix.prefix_len()) % lengths.len()];
+            (Ipv6Net::new_assert(prefix.network(), length).trunc(), *class)
+        });
+        check6(&sorted(of_few.collect()));
         check6(&sorted(prefixes));
     }
 
