@@ -58,7 +58,10 @@ impl Receiver {
             let numbers = self.numbers(from);
             let missing = (0..count as u64).filter(|number| !numbers.contains(number));
             let first: Vec<u64> = missing.take(MISSING_NAMED).collect();
-            format!("{count} packets of {from}; {} arrived, the first missing ones are {first:?}", numbers.len())
+            format!(
+                "{count} packets of {from}; {} arrived, the first missing ones are {first:?}",
+                numbers.len()
+            )
         };
         wait_until(
             within,
