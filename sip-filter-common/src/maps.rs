@@ -60,7 +60,7 @@ pub const LENGTHS6_MAX: usize = 128;
 pub const FILTER4_WORDS_MAX: usize = 1 << 15;
 /// How many leaves of IPv4 blocks stand beside the presence bits.
 pub const NEAR_LEAVES4: usize = 1 << 16;
-/// How many words the filter of IPv6 prefixes has at most.
+/// How many words the filters of IPv6 blocks and of entries have at most, each of them half.
 pub const FILTER6_WORDS_MAX: usize = 1 << 18;
 /// How many prefixes of live changes wait to be compiled into the tables at most.
 pub const CHANGES_MAX: u32 = 4_096;
@@ -215,7 +215,7 @@ shared! {
         /// IPv4: the bits of a hash that are the number of a word of the filter.
         pub filter4_mask: u32,
         /// IPv6: the bits of a hash that are the number of a word of the filter of blocks.
-        pub near6_words: u32,
+        pub blocks6_mask: u32,
         /// IPv6: where the filter of entries begins, behind that.
         pub filter6_at: u32,
         /// IPv6: the bits of a hash that are the number of a word of it.

@@ -3,9 +3,9 @@
 //! Reads tables that `sip-filter/src/policy/tables` compiles; takes no decision about a packet.
 //!
 //! Most strangers are settled by one word of a filter: nobody is named anywhere near. The others cost one more bit in
-//! IPv4, and in IPv6 one more word for each step of a binary search among the prefix lengths that occur. Whoever the
-//! policy names costs a few lines more. Every look-up is a load from an array: a helper call's
-//! return is mispredicted on purpose on many CPUs.
+//! IPv4, and in IPv6 one more word for each step of a search among the prefix lengths that occur. Whoever the policy
+//! names costs a few lines more. Every look-up is a load from an array: a helper call's return is mispredicted on
+//! purpose on many CPUs.
 
 pub mod ipv4;
 pub mod ipv6;

@@ -2,7 +2,7 @@
 //!
 //! Seven steps are enough for the longest prefix to be looked for first, then the next shorter one, where not more
 //! lengths occur: one look into the table then, and the answer is there. Where more do, the search begins at the middle
-//! one, after Waldvogel, Varghese, Turner and Plattner, "Scalable High Speed IP Routing Lookups", SIGCOMM 1997: where a
+//! one, and goes on like this as soon as a step is left for each length that remains, after Waldvogel, Varghese, Turner and Plattner, "Scalable High Speed IP Routing Lookups", SIGCOMM 1997: where a
 //! longer prefix can only be found by way of a shorter length, a marker stands there, and every entry carries the
 //! class of the longest prefix that holds it, so that no step has to be taken back.
 //! Before the table comes a filter of presence bits, two for each entry in one word: a stranger's packet reads one
@@ -65,7 +65,7 @@ pub fn class_number<T: Tables>(tables: &T, source: &Address) -> u32 {
     let index = tables.sources();
     let Some(filter) = tables.filter6() else { return index.class6 as u32 };
     let near = block_place(source.halves[0] & index.near6_mask, index.near6_salt);
-    if !near.is_in(filter.words[near.word(index.near6_words) % FILTER6_WORDS_MAX]) {
+    if !near.is_in(filter.words[near.word(index.blocks6_mask) % FILTER6_WORDS_MAX]) {
         return index.class6 as u32;
     }
     tables.search6(source)

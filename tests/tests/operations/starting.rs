@@ -279,7 +279,7 @@ fn a_start_that_is_refused_leaves_in_force_what_a_daemon_before_left() {
     filter.run().unwrap();
     assert_eq!(reason(&filter, "192.0.2.99"), "banned");
     let sent = of_trunk.stop().unwrap();
-    let counted = || format!("counted: {}", filter.status().unwrap()["counters"]);
+    let counted = || format!("counted: {:?}", filter.status());
     receiver.wait_for(trunk, sent, WITHIN).with_context(counted).unwrap();
     let sent = of_stranger.stop().unwrap();
     wait_until(WITHIN, "every packet of the stranger to be counted", || {

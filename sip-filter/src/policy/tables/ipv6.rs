@@ -17,8 +17,10 @@ use crate::cuckoo::Cuckoo;
 
 /// How many blocks the filter knows at most, or twice the entries where those are more.
 const NEAR_MAX: usize = 1 << 16;
-/// How long the prefixes of blocks are, from the sharpest on.
+/// How long the prefixes of blocks are, from the sharpest on. Where most of them are named, the filter tells only who
+/// comes from elsewhere, and for that it is to be no larger than a first-level cache.
 const NEAR_LENGTHS: [u32; 9] = [64, 60, 56, 52, 48, 44, 40, 36, 32];
+const NEAR_OF_MOST_MAX: usize = 1 << 12;
 /// How full the buckets are, in hundredths.
 const FULL_PERCENT: usize = 85;
 
@@ -51,8 +53,8 @@ pub(super) fn compile(
     let buckets = (entries.len() * 100).div_ceil(BUCKET_WIDTH * FULL_PERCENT).max(1);
     let near = near(prefixes, entries.len());
     let blocks = near.as_ref().map_or(0, |(blocks, _)| blocks.len());
-    index.near6_words = near::words_mask(blocks, FILTER6_WORDS_MAX / 2);
-    index.filter6_at = index.near6_words + 1;
+    index.blocks6_mask = near::words_mask(blocks, FILTER6_WORDS_MAX / 2);
+    index.filter6_at = index.blocks6_mask + 1;
     index.filter6_mask = near::words_mask(entries.len(), FILTER6_WORDS_MAX / 2);
     index.buckets6 = u32::try_from(buckets).unwrap_or(u32::MAX);
     let lines = loop {
@@ -171,15 +173,18 @@ fn entries(prefixes: &[(Ipv6Net, u16)], lengths: &[u8], class6: u64) -> Vec<Entr
 
 type Line = [u64; LINE_WORDS];
 
-/// The blocks in which anybody is named and how long their prefixes are: the sharpest that are not too many.
+/// The blocks in which anybody is named and how long their prefixes are: the sharpest that are not too many; `None`
+/// where even the largest blocks are.
 fn near(prefixes: &[(Ipv6Net, u16)], entries: usize) -> Option<(Vec<u64>, u32)> {
     // The first half of an address is 64 bits.
     let half = |address: std::net::Ipv6Addr| u64::try_from(u128::from(address) >> 64).unwrap_or(0);
     let ranges = || prefixes.iter().map(|(prefix, _)| (half(prefix.network()), half(prefix.broadcast())));
     let max = NEAR_MAX.max(2 * entries);
-    let known = |length: &u32| Some((near::blocks(ranges(), 64 - length, max)?, *length));
-    let is_worth_it = |blocks: &[u64]| blocks.len() <= NEAR_MAX || !near::are_most(blocks);
-    NEAR_LENGTHS.iter().find_map(known).filter(|(blocks, _)| is_worth_it(blocks))
+    NEAR_LENGTHS.into_iter().find_map(|length| {
+        let blocks = near::blocks(ranges(), 64 - length, max)?;
+        let is_worth_it = blocks.len() <= NEAR_OF_MOST_MAX || !near::are_most(&blocks);
+        is_worth_it.then_some((blocks, length))
+    })
 }
 
 fn fill_near(near: Option<&(Vec<u64>, u32)>, salt: u64, index: &mut SourceIndex, filter: &mut Filter6) {
@@ -190,7 +195,7 @@ fn fill_near(near: Option<&(Vec<u64>, u32)>, salt: u64, index: &mut SourceIndex,
     index.near6_mask = (u64::MAX << (64 - length)).to_be();
     for block in blocks {
         let place = block_place((block << (64 - length)).to_be(), salt);
-        filter.words[place.word(index.near6_words)] |= place.bits();
+        filter.words[place.word(index.blocks6_mask)] |= place.bits();
     }
 }
 

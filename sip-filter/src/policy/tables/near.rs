@@ -8,7 +8,7 @@ const SMALL_FILTER_WORDS: usize = 1 << 15;
 /// than that fewer are looked for in vain, which are one in 40.
 const FILTER_BITS: usize = 12;
 
-/// How many blocks lie around one, by how many bits more they share.
+/// By how many bits shorter a prefix what is around a block is.
 const AROUND_BITS: u32 = 8;
 
 /// The numbers of the blocks of 2^`host_bits` addresses that these ranges of addresses touch; `None` where they are

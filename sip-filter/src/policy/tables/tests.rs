@@ -171,6 +171,23 @@ ports = [5060]
 "#;
 
 #[test]
+fn where_most_blocks_are_named_strangers_elsewhere_are_told_by_larger_ones() {
+    // All /64 of a /50: 64 of its /56, and 1,024 of its /60, which are few.
+    let site = 0x2001_0db8_u128 << 96;
+    let named = 1 << 14;
+    let prefixes = (0..named).map(|number| (Ipv6Net::new_assert((site | number << 64).into(), 64), 1));
+    let (mut index, mut memory) = (bytemuck::zeroed_box::<PolicyIndex>(), Memory::default());
+    let mut filter6 = bytemuck::zeroed_box();
+    ipv6::compile(prefixes.collect(), &mut index.sources, &mut filter6, &mut memory);
+    assert_eq!(index.sources.near6_mask, (u64::MAX << 4).to_be());
+    let tables = read(index, bytemuck::zeroed_box(), filter6, memory);
+    for (number, class) in [(0, 1), (named - 1, 1), (named, 0), (named << 4, 0)] {
+        let address = Address::from_number(site | number << 64 | 5);
+        assert_eq!(read6::class_number(&tables, &address), class, "network {number}");
+    }
+}
+
+#[test]
 fn every_length_of_ipv6_at_once_is_told_apart() {
     let address = 0x2001_0db8_1234_5678_9abc_def0_1234_5678_u128;
     let prefixes = (0..=128_u8)
