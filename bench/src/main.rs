@@ -188,8 +188,11 @@ fn root() -> &'static Path {
 
 /// As it was typed, but for writing the README.
 fn command() -> String {
-    let arguments: Vec<String> =
-        env::args().skip(1).filter(|argument| argument != "--update-readme").collect();
+    let arguments = env::args().skip(1).filter(|argument| argument != "--update-readme");
+    // As one would have to type it.
+    let arguments: Vec<String> = arguments
+        .map(|argument| if argument.contains(' ') { format!("\"{argument}\"") } else { argument })
+        .collect();
     let separator = if arguments.is_empty() { "" } else { " -- " };
     format!("cargo xtask bench{separator}{}", arguments.join(" "))
 }
