@@ -92,7 +92,8 @@ fn ask_over_udp(
         .with_context(|| format!("send to {to}"))?;
     socket.set_read_timeout(Some(wait))?;
     let mut reply = vec![0; 4096];
-    Ok(received(socket.recv(&mut reply))?.map(|length| reply[..length].to_vec()))
+    let received = received(uninterrupted(|| socket.recv(&mut reply)))?;
+    Ok(received.map(|length| reply[..length].to_vec()))
 }
 
 fn ask_over_tcp(local: SocketAddr, to: SocketAddr, wait: Duration) -> Result<Option<Vec<u8>>> {
@@ -105,7 +106,19 @@ fn ask_over_tcp(local: SocketAddr, to: SocketAddr, wait: Duration) -> Result<Opt
     // A timeout of zero is an error to the socket, so the last of the wait is a millisecond.
     stream.set_read_timeout(Some(wait.saturating_sub(started.elapsed()).max(Duration::from_millis(1))))?;
     let mut reply = vec![0; 4096];
-    Ok(received(stream.read(&mut reply))?.filter(|length| *length > 0).map(|length| reply[..length].to_vec()))
+    let received = received(uninterrupted(|| stream.read(&mut reply)))?;
+    Ok(received.filter(|length| *length > 0).map(|length| reply[..length].to_vec()))
+}
+
+/// Waits once more where a wait ended early: a socket with a timeout is not resumed after the process was stopped
+/// (signal(7)).
+fn uninterrupted<T>(mut wait: impl FnMut() -> std::io::Result<T>) -> std::io::Result<T> {
+    loop {
+        match wait() {
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            result => return result,
+        }
+    }
 }
 
 /// A silence, or a server that is not there, is `None`; a laboratory that is broken is an error.
