@@ -10,6 +10,7 @@ use std::{
 
 use anyhow::{Context, Result};
 use bench::{
+    contenders::Contender,
     costs::{FILTER, Manner, PROVING_FILTER, Stage},
     dialogue::Answers,
     filter::{Listed, Running, Strangers},
@@ -17,12 +18,13 @@ use bench::{
     generator::Generator,
     goals,
     machine::{Machine, Ticks},
+    path::Way,
     plan::{Layout, Plan, Version},
     plot, readme, report,
     results::Results,
     traffic::{Payload, Traffic},
 };
-use clap::Parser;
+use clap::{Parser, builder::PossibleValuesParser};
 
 /// The size at which known clients are heard under a flood.
 const DIALOGUE_SIZE: usize = 1_000;
@@ -46,8 +48,8 @@ struct Options {
     /// How long a turn is, in milliseconds
     #[arg(long, default_value_t = 100)]
     slice_ms: u64,
-    /// Only these packets and subjects: "stranger,trunk,sip-filter,nftables netdev"
-    #[arg(long, value_delimiter = ',', value_name = "NAMES")]
+    /// Only these packets and subjects: "stranger,trunk,sip-filter,nftables netdev"; floors are always there
+    #[arg(long, value_delimiter = ',', value_name = "NAMES", value_parser = PossibleValuesParser::new(names()))]
     only: Vec<String>,
     /// Rates of the flood in which a known client is heard, in packets/s; 0 is no flood, the last of the defaults more than a CPU can send
     #[arg(long, value_delimiter = ',', default_value = "0,200000,1000000,2000000,10000000")]
@@ -69,10 +71,15 @@ struct Options {
     update_readme: bool,
 }
 
+/// What may be named: packets and subjects.
+fn names() -> impl Iterator<Item = &'static str> {
+    let packets = Way::ALL.into_iter().map(Way::name);
+    packets.chain([FILTER]).chain(Contender::ALL.into_iter().map(Contender::name))
+}
+
 impl Options {
     fn wants(&self, name: &str) -> bool {
-        let ways = bench::path::Way::ALL.map(bench::path::Way::name);
-        let is_way = |name: &str| ways.contains(&name);
+        let is_way = |name: &str| Way::ALL.iter().any(|way| way.name() == name);
         // Packets and subjects are two questions: naming only the one leaves the other open.
         let named: Vec<&String> = self.only.iter().filter(|other| is_way(other) == is_way(name)).collect();
         named.is_empty() || named.iter().any(|other| *other == name)

@@ -60,7 +60,7 @@ impl Way {
             Way::Trunk => "trunk",
             Way::Other => "no listener",
             Way::Fragment => "first fragment",
-            Way::Tagged => "stranger, VLAN",
+            Way::Tagged => "tagged stranger",
         }
     }
 
