@@ -12,6 +12,7 @@ use anyhow::{Context, Result, bail, ensure};
 use md5::{Digest as _, Md5};
 
 use crate::host::Host;
+use crate::wait::uninterrupted;
 
 /// How long a server may take to answer.
 const ANSWER: Duration = Duration::from_secs(5);
@@ -137,8 +138,14 @@ impl Phone {
         while !text.contains("\r\n\r\n") {
             let mut buffer = [0; 8192];
             let part = match &mut self.line {
-                Line::Udp(socket) => socket.recv(&mut buffer).map(|length| buffer[..length].to_vec())?,
-                Line::Tcp(stream) => stream.read(&mut buffer).map(|length| buffer[..length].to_vec())?,
+                Line::Udp(socket) => {
+                    let length = uninterrupted(|| socket.recv(&mut buffer))?;
+                    buffer[..length].to_vec()
+                }
+                Line::Tcp(stream) => {
+                    let length = uninterrupted(|| stream.read(&mut buffer))?;
+                    buffer[..length].to_vec()
+                }
                 Line::Tls { from, .. } => from.recv_timeout(ANSWER)?,
             };
             ensure!(!part.is_empty(), "the server closed the connection");

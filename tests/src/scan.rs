@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 
 use crate::host::{Family, Host, Transport};
+use crate::wait::uninterrupted;
 
 /// `svmap` waits three seconds for stragglers after its last packet; the rest is for a machine under load.
 const SWEEP_MS: u64 = 30_000;
@@ -108,17 +109,6 @@ fn ask_over_tcp(local: SocketAddr, to: SocketAddr, wait: Duration) -> Result<Opt
     let mut reply = vec![0; 4096];
     let received = received(uninterrupted(|| stream.read(&mut reply)))?;
     Ok(received.filter(|length| *length > 0).map(|length| reply[..length].to_vec()))
-}
-
-/// Waits once more where a wait ended early: a socket with a timeout is not resumed after the process was stopped
-/// (signal(7)).
-fn uninterrupted<T>(mut wait: impl FnMut() -> std::io::Result<T>) -> std::io::Result<T> {
-    loop {
-        match wait() {
-            Err(error) if error.kind() == ErrorKind::Interrupted => {}
-            result => return result,
-        }
-    }
 }
 
 /// A silence, or a server that is not there, is `None`; a laboratory that is broken is an error.

@@ -1,6 +1,7 @@
 //! Waiting for something to come true. It polls, so that nothing waits longer than it must or guesses how
 //! long is enough.
 
+use std::io::{self, ErrorKind};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -27,6 +28,17 @@ pub fn wait_until<T>(
             bail!("waited {:.1} s in vain for {what}", within.as_secs_f64());
         }
         thread::sleep(POLL);
+    }
+}
+
+/// Waits once more where a wait for a socket ended early: one with a timeout is not resumed after the process was
+/// stopped (signal(7)).
+pub(crate) fn uninterrupted<T>(mut wait: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+    loop {
+        match wait() {
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            result => return result,
+        }
     }
 }
 
