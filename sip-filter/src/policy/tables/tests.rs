@@ -83,11 +83,15 @@ fn check4(prefixes: &[(Ipv4Net, u16)]) {
     }
 }
 
-fn check6(prefixes: &[(Ipv6Net, u16)]) {
+fn tables6(prefixes: &[(Ipv6Net, u16)]) -> HostTables {
     let (mut index, mut memory) = (bytemuck::zeroed_box::<PolicyIndex>(), Memory::default());
     let mut filter6 = bytemuck::zeroed_box();
     ipv6::compile(prefixes.to_vec(), &mut index.sources, &mut filter6, &mut memory);
-    let tables = read(index, bytemuck::zeroed_box(), filter6, memory);
+    read(index, bytemuck::zeroed_box(), filter6, memory)
+}
+
+fn check6(prefixes: &[(Ipv6Net, u16)]) {
+    let tables = tables6(prefixes);
     for address in edges6(prefixes) {
         let address = std::net::Ipv6Addr::from(address);
         let expected = longest(prefixes, |prefix| prefix.contains(&address), Ipv6Net::prefix_len);
@@ -176,11 +180,8 @@ fn where_most_blocks_are_named_strangers_elsewhere_are_told_by_larger_ones() {
     let site = 0x2001_0db8_u128 << 96;
     let named = 1 << 14;
     let prefixes = (0..named).map(|number| (Ipv6Net::new_assert((site | number << 64).into(), 64), 1));
-    let (mut index, mut memory) = (bytemuck::zeroed_box::<PolicyIndex>(), Memory::default());
-    let mut filter6 = bytemuck::zeroed_box();
-    ipv6::compile(prefixes.collect(), &mut index.sources, &mut filter6, &mut memory);
-    assert_eq!(index.sources.near6_mask, (u64::MAX << 4).to_be());
-    let tables = read(index, bytemuck::zeroed_box(), filter6, memory);
+    let tables = tables6(&prefixes.collect::<Vec<_>>());
+    assert_eq!(tables.sources().near6_mask, (u64::MAX << 4).to_be());
     for (number, class) in [(0, 1), (named - 1, 1), (named, 0), (named << 4, 0)] {
         let address = Address::from_number(site | number << 64 | 5);
         assert_eq!(read6::class_number(&tables, &address), class, "network {number}");
