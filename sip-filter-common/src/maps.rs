@@ -62,14 +62,15 @@ pub const FILTER4_WORDS_MAX: usize = 1 << 15;
 pub const NEAR_LEAVES4: usize = 1 << 16;
 /// How many words the filters of IPv6 blocks and of entries have at most, each of them half.
 pub const FILTER6_WORDS_MAX: usize = 1 << 18;
+/// How many buckets of IPv6 entries stand beside the filters; where they are more, in table memory.
+pub const NEAR_BUCKETS6: usize = 1 << 13;
 /// How many prefixes of live changes wait to be compiled into the tables at most.
 pub const CHANGES_MAX: u32 = 4_096;
 /// How many addresses are let in by registrations at most.
 pub const REGISTERED_MAX: u32 = 65_536;
 /// How many buckets the packet path's table of peers has.
 pub const PEER_BUCKETS: u32 = 131_072;
-/// How many peers a bucket holds. All [`BANS_MAX`] and [`REGISTERED_MAX`] fill half of the places, so that there is
-/// always one.
+/// How many peers a bucket holds: all [`BANS_MAX`] and [`REGISTERED_MAX`] fill half of the places.
 pub const PEER_BUCKET_WIDTH: usize = 2;
 /// How many words the presence bits of peers have.
 pub const PEER_BITS_WORDS: usize = 8_192;
@@ -96,8 +97,7 @@ pub mod name {
     pub const LOCAL_ADDRESSES: &str = "LOCAL_ADDRESSES";
     /// [`Address`](super::Address) to [`Ban`](super::Ban): the bans as people know them.
     pub const BANS: &str = "BANS";
-    /// [`PeerBucket`](super::PeerBucket) by hash: who is banned and who is registered, as the packet path looks for
-    /// them.
+    /// [`PeerBucket`](super::PeerBucket) by hash: who is banned and who is registered, for the packet path.
     pub const PEERS: &str = "PEERS";
     /// [`FlowKey`](super::FlowKey) to the end of its registration, in nanoseconds of CLOCK_BOOTTIME.
     pub const FLOWS: &str = "FLOWS";
@@ -199,7 +199,7 @@ shared! {
     }
 
     /// Where the tables of a policy's sources stand, and how they are asked.
-    pub struct SourceIndex: 4_192 {
+    pub struct SourceIndex: 4_200 {
         /// IPv4: where the records of wide groups begin.
         pub wide4_at: u32,
         /// IPv4: where the whole blocks of group 0 would stand, where there is a filter of hosts.
@@ -220,12 +220,11 @@ shared! {
         pub filter6_at: u32,
         /// IPv6: the bits of a hash that are the number of a word of it.
         pub filter6_mask: u32,
-        /// IPv6: where the buckets begin, a line each.
+        /// IPv6: where the buckets begin, a line each, where they are more than [`NEAR_BUCKETS6`].
         pub buckets6_at: u32,
         /// IPv6: how many buckets there are.
         pub buckets6: u32,
-        /// IPv4: 1 where strangers come from named blocks so often that a guess would be wrong, and there is a filter of
-        /// hosts; else 0.
+        /// IPv4: 1 where a guess whether a stranger's block is named would often be wrong, and hosts have a filter; else 0.
         pub is_dense4: u32,
         /// IPv4: the bits of an address, as a number, by which the filter knows in which blocks anybody is named.
         pub near4_mask: u32,
@@ -235,6 +234,8 @@ shared! {
         pub hosts4_salt: u64,
         /// IPv6: the class of a source that no longer prefix holds.
         pub class6: u64,
+        /// IPv6: how many prefix lengths there are, if they and the entries are few enough to look for all; else 0.
+        pub lengths6: u64,
         /// IPv6: the bits of an address's first half by which the filter knows in which blocks anybody is named.
         pub near6_mask: u64,
         /// IPv6: the salt for it; 0 where the filter knows no blocks.
@@ -257,7 +258,7 @@ shared! {
 
     /// The part of a policy that is looked up by number. What is read for most packets stands first: an offset in an
     /// instruction of the kernel program has 15 bits.
-    pub struct PolicyIndex: 563_408 {
+    pub struct PolicyIndex: 563_416 {
         /// Listeners that are tied to local addresses.
         pub at_addresses: u64,
         /// Listeners that are tied to VLANs.
@@ -292,10 +293,12 @@ shared! {
         pub filter4: [u64; FILTER4_WORDS_MAX],
     }
 
-    /// Presence bits by hash, of IPv6 blocks and behind them of entries; as many words as [`SourceIndex`] says.
-    pub struct Filter6: 2_097_152 {
-        /// The bits.
+    /// Presence bits by hash, of IPv6 blocks and behind them of entries; and the entries where these are few.
+    pub struct Filter6: 2_621_440 {
+        /// The bits; as many words as [`SourceIndex`] says.
         pub words: [u64; FILTER6_WORDS_MAX],
+        /// The buckets, where there are not more of them.
+        pub buckets: [[u64; LINE_WORDS]; NEAR_BUCKETS6],
     }
 
     /// A prefix of live changes: which policy it changes and in which address family, then the network.

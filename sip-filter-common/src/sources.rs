@@ -41,7 +41,13 @@ impl Place {
     /// Whether both bits are set in that word.
     #[inline(always)]
     pub const fn is_in(self, word: u64) -> bool {
-        word >> (self.0 >> 58) & word >> (self.0 >> 52 & 63) & 1 != 0
+        self.bit_in(word) != 0
+    }
+
+    /// The same as a number, 1 or 0.
+    #[inline(always)]
+    pub const fn bit_in(self, word: u64) -> u64 {
+        word >> (self.0 >> 58) & word >> (self.0 >> 52 & 63) & 1
     }
 
     /// The bits.

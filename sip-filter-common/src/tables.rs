@@ -26,6 +26,15 @@ pub trait Lines {
     /// A line of table memory; `None` behind its end.
     fn line(&self, at: u32) -> Option<&[u64; LINE_WORDS]>;
 
+    /// All bits set where the highest one is, else none: a choice without a branch, which the processor could guess
+    /// wrong.
+    ///
+    /// A compiler that sees through it makes a branch of it where there is no other way to choose, as in BPF.
+    #[inline(always)]
+    fn sign_mask(&self, word: u64) -> u64 {
+        (word.cast_signed() >> 63).cast_unsigned()
+    }
+
     /// See [`ipv6::find`]; the kernel calls it as a function that the verifier checks once.
     #[inline(always)]
     fn find6(&self, source: &Address, step: u32) -> u32 {
@@ -83,6 +92,12 @@ pub trait Tables: Lines + Sized {
             Continue(packet) => pipeline::decide(frame, &packet, self),
             Break(reason) => reason,
         }
+    }
+
+    /// See [`ipv6::at_once`]; the kernel calls it as a function that the verifier checks once.
+    #[inline(always)]
+    fn at_once6(&self, source: &Address) -> u32 {
+        ipv6::at_once(self, source)
     }
 
     /// See [`ipv6::search`]; the kernel calls it as a function that the verifier checks once.

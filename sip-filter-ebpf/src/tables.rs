@@ -7,6 +7,7 @@ mod fragments;
 mod in_place;
 pub(crate) mod lane;
 mod peers;
+mod search6;
 pub(crate) mod sightings;
 
 use aya_ebpf::{
@@ -26,12 +27,12 @@ use sip_filter_common::{
     },
     parse::{Packet, protocol},
     pipeline::Settled,
-    sources::ipv6,
     text::LOOKED_AT_MAX,
 };
 
 use self::{
     in_place::InPlace,
+    search6::{sign_mask, sip_at_once6, sip_find6, sip_search6},
     sightings::{Place, Seen},
 };
 use crate::frame::LinearFrame;
@@ -172,6 +173,11 @@ impl Lines for Slot {
     }
 
     #[inline(always)]
+    fn sign_mask(&self, word: u64) -> u64 {
+        sign_mask(word)
+    }
+
+    #[inline(always)]
     fn find6(&self, source: &Address, step: u32) -> u32 {
         let [high, low] = source.halves;
         sip_find6(high, low, self.number, step)
@@ -198,24 +204,6 @@ impl Lines for KernelTables {
     fn blocks4(&self) -> Option<&Blocks4> {
         self.slot.blocks4()
     }
-}
-
-/// [`ipv6::find`] as a global function: verified once, for any arguments.
-///
-/// The slot is the caller's: its tables stay as they are until every packet that may look at them is done with.
-#[unsafe(no_mangle)]
-#[inline(never)]
-extern "C" fn sip_find6(high: u64, low: u64, slot: u32, step: u32) -> u32 {
-    ipv6::find(&Slot::new(slot), &Address { halves: [high, low] }, step)
-}
-
-/// [`ipv6::search`] as a global function: verified once, for any arguments.
-///
-/// The slot is the caller's: its tables stay as they are until every packet that may look at them is done with.
-#[unsafe(no_mangle)]
-#[inline(never)]
-extern "C" fn sip_search6(high: u64, low: u64, slot: u32) -> u32 {
-    ipv6::search(&Slot::new(slot), &Address { halves: [high, low] })
 }
 
 /// Judges a stranger's packet where strangers may prove themselves; verified once, for any arguments.
@@ -249,6 +237,12 @@ impl Tables for KernelTables {
     #[inline(always)]
     fn index(&self) -> &PolicyIndex {
         self.slot.index
+    }
+
+    #[inline(always)]
+    fn at_once6(&self, source: &Address) -> u32 {
+        let [high, low] = source.halves;
+        sip_at_once6(high, low, self.slot.number)
     }
 
     #[inline(always)]

@@ -112,7 +112,7 @@ fn nearest<T: Lines + ?Sized>(tables: &T, source: u32) -> u64 {
     let place = Place::of((source & !7) as u64, index.hosts4_salt);
     let word = place.word(index.hosts4_mask);
     let Some(line) = tables.line(index.hosts4_at + (word / LINE_WORDS) as u32) else { return 1 };
-    is_whole | place.is_in(line[word % LINE_WORDS]) as u64
+    is_whole | place.bit_in(line[word % LINE_WORDS])
 }
 
 /// The class of a source in a named block; `None` where the tables end early, which no compiled policy does.

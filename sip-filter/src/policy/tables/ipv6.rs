@@ -8,7 +8,7 @@ use std::{
 use ipnet::Ipv6Net;
 use sip_filter_common::{
     Address,
-    maps::{FILTER6_WORDS_MAX, Filter6, LENGTHS6_MAX, LINE_WORDS, SourceIndex, Step6},
+    maps::{FILTER6_WORDS_MAX, Filter6, LENGTHS6_MAX, LINE_WORDS, NEAR_BUCKETS6, SourceIndex, Step6},
     sources::ipv6::{BUCKET_WIDTH, META_BITS, STEPS, block_place, bucket_choices, network_place},
 };
 
@@ -21,8 +21,10 @@ const NEAR_MAX: usize = 1 << 16;
 /// comes from elsewhere, and for that it is to be no larger than a first-level cache.
 const NEAR_LENGTHS: [u32; 9] = [64, 60, 56, 52, 48, 44, 40, 36, 32];
 const NEAR_OF_MOST_MAX: usize = 1 << 12;
-/// How full the buckets are, in hundredths.
+/// How full the buckets are, in hundredths: the fuller, the more entries stand in the second one that is looked at.
 const FULL_PERCENT: usize = 85;
+/// How full they are as long as there is room near.
+const SPARSE_PERCENT: usize = 40;
 
 /// What the hash table has of a prefix: its own class, or for a marker that of the longest prefix around it.
 struct Entry {
@@ -50,7 +52,8 @@ pub(super) fn compile(
     lengths.sort_unstable();
     lengths.dedup();
     let entries = entries(prefixes, &lengths, index.class6);
-    let buckets = (entries.len() * 100).div_ceil(BUCKET_WIDTH * FULL_PERCENT).max(1);
+    let buckets = |percent: usize| (entries.len() * 100).div_ceil(BUCKET_WIDTH * percent).max(1);
+    let buckets = buckets(SPARSE_PERCENT).min(buckets(FULL_PERCENT).max(NEAR_BUCKETS6));
     let near = near(prefixes, entries.len());
     let blocks = near.as_ref().map_or(0, |(blocks, _)| blocks.len());
     index.blocks6_mask = near::words_mask(blocks, FILTER6_WORDS_MAX / 2);
@@ -67,6 +70,12 @@ pub(super) fn compile(
             break lines;
         }
     };
+    if buckets <= NEAR_BUCKETS6 {
+        // A larger filter leaves the caches, so that it is better to read no more of it than has to be.
+        index.lengths6 = if lengths.len() <= STEPS { lengths.len() as u64 } else { 0 };
+        filter.buckets[..buckets].copy_from_slice(&lines);
+        return;
+    }
     index.buckets6_at = u32::try_from(memory.lines.len()).unwrap_or(u32::MAX);
     memory.lines.extend(lines);
 }
@@ -223,7 +232,7 @@ fn buckets_of(entries: &[Entry], salt: u64, buckets: u32) -> Option<Vec<Line>> {
             let Some(entry) = item.map(|item| &entries[item as usize]) else { continue };
             let [high, low] = Address::from_number(entry.network).halves;
             (line[2 * place], line[2 * place + 1]) = (high, low);
-            let meta = u64::from(entry.class) << 8 | u64::from(entry.length);
+            let meta = (u64::from(entry.class) + 1) << 8 | u64::from(entry.length);
             line[2 * BUCKET_WIDTH] |= meta << (META_BITS as usize * place);
         }
         line

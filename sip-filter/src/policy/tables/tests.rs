@@ -6,7 +6,7 @@ use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use proptest::{collection::vec, prelude::*};
 use sip_filter_common::{
     Address, Lines as _, PolicyIndex,
-    maps::{Blocks4, Filter6},
+    maps::{Blocks4, Filter6, NEAR_BUCKETS6},
     sources::{ipv4 as read4, ipv6 as read6},
 };
 
@@ -185,6 +185,25 @@ fn where_most_blocks_are_named_strangers_elsewhere_are_told_by_larger_ones() {
     for (number, class) in [(0, 1), (named - 1, 1), (named, 0), (named << 4, 0)] {
         let address = Address::from_number(site | number << 64 | 5);
         assert_eq!(read6::class_number(&tables, &address), class, "network {number}");
+    }
+}
+
+#[test]
+fn entries_that_are_too_many_to_stand_near_are_found() {
+    let site = 0x2001_0db8_u128 << 96;
+    let networks = 3 * NEAR_BUCKETS6 as u128;
+    let network = |number: u128| (Ipv6Net::new_assert((site | number << 64).into(), 64), 1);
+    let host = |number: u128| (Ipv6Net::new_assert((site | number << 64 | 7).into(), 128), 2);
+    let prefixes = (0..networks).map(network).chain((0..networks).step_by(4).map(host));
+    let tables = tables6(&sorted(prefixes.collect()));
+    assert!(tables.sources().buckets6 as usize > NEAR_BUCKETS6);
+    for number in (0..2 * networks).step_by(3) {
+        let in_network = u32::from(number < networks);
+        let of_host = if number % 4 == 0 { 2 * in_network } else { in_network };
+        for (last, class) in [(7, of_host), (8, in_network)] {
+            let address = Address::from_number(site | number << 64 | last);
+            assert_eq!(read6::class_number(&tables, &address), class, "network {number}, host {last}");
+        }
     }
 }
 

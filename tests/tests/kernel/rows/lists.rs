@@ -1,6 +1,9 @@
 //! Who is let in and who is not: the lists, bans, and the precedence.
 
-use sip_filter_common::{Reason, maps::NEAR_LEAVES4};
+use sip_filter_common::{
+    Reason,
+    maps::{NEAR_BUCKETS6, NEAR_LEAVES4},
+};
 
 use super::{
     ADMIN, BRANCH, BROWSER, DENIED, End, LISTED, PROVIDER, PROVIDER_MEDIA, PROVIDER_PROXY, Peer,
@@ -242,6 +245,41 @@ fn a_peer_far_down_a_long_list_is_known_and_its_neighbours_are_not() {
             ],
         );
     }
+}
+
+/// So many that no entry stands beside the filters.
+const LAST6: usize = 3 * NEAR_BUCKETS6;
+
+#[test]
+fn a_peer_of_a_long_list_of_ipv6_is_known_and_its_neighbours_are_not() {
+    let address = |network: usize, host: usize| format!("2001:db8:64:{network:x}::{host:x}");
+    let listed: Vec<String> = (0..=LAST6)
+        .map(|network| if network % 2 == 0 { address(network, 5) } else { address(network, 0) + "/64" })
+        .collect();
+    let policy: &'static str = format!(
+        "mode = \"enforce\"\n[[listener]]\nname = \"sip\"\nkind = \"signalling\"\ntransport = \"udp\"\n\
+         ports = [5060]\n[allow]\nsources = {listed:?}\n[deny]\nsources = [\"{}\"]\n",
+        address(LAST6 - 1, 9),
+    )
+    .leak();
+    let from = |network: usize, host: usize, reason: Reason| {
+        let source = address(network, host);
+        let frame = udp().from(&source).to("[2001:db8:5060::1]:5060");
+        row(format!("from {source}"), frame, reason).under(policy)
+    };
+    check(
+        "the rows of long lists of IPv6",
+        &[
+            from(0, 5, Reason::Trunk),
+            from(0, 6, Reason::Stranger),
+            from(1, 6, Reason::Trunk),
+            from(LAST6 - 1, 8, Reason::Trunk),
+            from(LAST6 - 1, 9, Reason::Denied),
+            from(LAST6, 5, Reason::Trunk),
+            from(LAST6, 4, Reason::Stranger),
+            from(LAST6 + 1, 5, Reason::Stranger),
+        ],
+    );
 }
 
 #[test]

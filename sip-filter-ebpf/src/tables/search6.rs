@@ -1,0 +1,46 @@
+//! Searching among IPv6 prefixes, in functions of their own, which the verifier checks once, for any arguments.
+//!
+//! The slot is the caller's: its tables stay as they are until every packet that may look at them is done with.
+
+use sip_filter_common::{Address, sources::ipv6};
+
+use super::Slot;
+
+/// [`Lines::sign_mask`](sip_filter_common::Lines::sign_mask) in one instruction, through which the compiler does not see.
+#[inline(always)]
+#[cfg(target_arch = "bpf")]
+pub(super) fn sign_mask(mut word: u64) -> u64 {
+    // SAFETY: an instruction that shifts a register.
+    unsafe {
+        core::arch::asm!("{word} s>>= 63", word = inlateout(reg) word, options(pure, nomem, nostack, preserves_flags));
+    }
+    word
+}
+
+/// [`Lines::sign_mask`](sip_filter_common::Lines::sign_mask), where this is only checked and not built.
+#[inline(always)]
+#[cfg(not(target_arch = "bpf"))]
+pub(super) fn sign_mask(word: u64) -> u64 {
+    (word.cast_signed() >> 63).cast_unsigned()
+}
+
+/// [`ipv6::find`] as a global function.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(super) extern "C" fn sip_find6(high: u64, low: u64, slot: u32, step: u32) -> u32 {
+    ipv6::find(&Slot::new(slot), &Address { halves: [high, low] }, step)
+}
+
+/// [`ipv6::search`] as a global function.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(super) extern "C" fn sip_search6(high: u64, low: u64, slot: u32) -> u32 {
+    ipv6::search(&Slot::new(slot), &Address { halves: [high, low] })
+}
+
+/// [`ipv6::at_once`] as a global function.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(super) extern "C" fn sip_at_once6(high: u64, low: u64, slot: u32) -> u32 {
+    ipv6::at_once(&Slot::new(slot), &Address { halves: [high, low] })
+}
