@@ -162,6 +162,7 @@ impl Stage {
 
     /// Measures all of it in rounds.
     pub fn measure(&mut self, floors: &mut Floors, manner: Manner) -> Result<Vec<Cost>> {
+        floors.size_table(self.size)?;
         for _ in 0..manner.rounds {
             if Instant::now() > manner.deadline {
                 self.notes
@@ -180,13 +181,16 @@ impl Stage {
 impl Path {
     /// One turn of everybody.
     fn round(&mut self, floors: &mut Floors, slice: Duration) -> Result<Vec<Round>> {
-        let of_floors = self.way.floors(self.version).map(Target::Floor);
+        let names = self.way.floors(self.version);
+        let of_floors = names.iter().copied().map(Target::Floor);
         let of_subjects = self.subjects.iter().map(|(_, wire)| Target::Wire(wire));
-        let targets: Vec<Target<'_>> = of_floors.into_iter().chain(of_subjects).collect();
+        let targets: Vec<Target<'_>> = of_floors.chain(of_subjects).collect();
         let figures = ns_per_frame(&mut self.generator, floors, &targets, slice)?;
-        let [bare_ns, parse_ns, headers_ns, subjects @ ..] = &figures[..] else { return Ok(Vec::new()) };
-        let (bare_ns, parse_ns, headers_ns) = (*bare_ns, *parse_ns, *headers_ns);
-        let of_subject = |&subject_ns: &f64| Round { subject_ns, bare_ns, parse_ns, headers_ns };
+        let (of_floors, subjects) = figures.split_at(names.len());
+        let [bare_ns, parse_ns, headers_ns, rest @ ..] = of_floors else { return Ok(Vec::new()) };
+        let (bare_ns, parse_ns, headers_ns, look_ns) =
+            (*bare_ns, *parse_ns, *headers_ns, rest.first().copied());
+        let of_subject = |&subject_ns: &f64| Round { subject_ns, bare_ns, parse_ns, headers_ns, look_ns };
         Ok(subjects.iter().map(of_subject).collect())
     }
 

@@ -3,10 +3,14 @@
 use anyhow::{Context, Result};
 use aya::{
     Ebpf,
+    maps::Array,
     programs::{Xdp, XdpMode, xdp::XdpLinkId},
 };
 
-use crate::ground::{Ground, Wire};
+use crate::{
+    generator::settings::{LOOK_LINE_WORDS, LOOK_LINES_MAX},
+    ground::{Ground, Wire},
+};
 
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/floors"));
 
@@ -25,6 +29,10 @@ pub enum Floor {
     Parse6Drop,
     /// Reads IPv6 and UDP at fixed offsets, passes.
     Parse6Pass,
+    /// Reads IPv4 and UDP at fixed offsets and one word of a table at random, drops.
+    LookDrop,
+    /// The same, passes.
+    LookPass,
     /// The filter's own parser, drops.
     HeadersDrop,
     /// The filter's own parser, passes.
@@ -35,13 +43,15 @@ pub enum Floor {
 
 impl Floor {
     /// Every floor.
-    pub const ALL: [Floor; 9] = [
+    pub const ALL: [Floor; 11] = [
         Floor::Drop,
         Floor::Pass,
         Floor::ParseDrop,
         Floor::ParsePass,
         Floor::Parse6Drop,
         Floor::Parse6Pass,
+        Floor::LookDrop,
+        Floor::LookPass,
         Floor::HeadersDrop,
         Floor::HeadersPass,
         Floor::Known,
@@ -56,6 +66,8 @@ impl Floor {
             Floor::ParsePass => "floor_parse_pass",
             Floor::Parse6Drop => "floor_parse6_drop",
             Floor::Parse6Pass => "floor_parse6_pass",
+            Floor::LookDrop => "floor_look_drop",
+            Floor::LookPass => "floor_look_pass",
             Floor::HeadersDrop => "floor_headers_drop",
             Floor::HeadersPass => "floor_headers_pass",
             Floor::Known => "floor_known",
@@ -80,6 +92,14 @@ impl Floors {
             program(&mut object, floor.name())?;
         }
         Ok(Self { object, standing: None, wire, _ground: ground })
+    }
+
+    /// Makes the table in which one of them looks as large as the least for so many prefixes: eight bytes each.
+    pub fn size_table(&mut self, prefixes: usize) -> Result<()> {
+        let lines = prefixes.div_ceil(LOOK_LINE_WORDS).next_power_of_two().min(LOOK_LINES_MAX);
+        let map = self.object.map_mut("LOOK_MASK").context("the object has no map LOOK_MASK")?;
+        let mut mask: Array<_, u32> = map.try_into()?;
+        mask.set(0, u32::try_from(lines - 1)?, 0).context("size the table of a floor")
     }
 
     /// Their wire.

@@ -152,7 +152,7 @@ mod tests {
     use crate::results::{Dialogue, Round};
 
     fn cost(way: Way, version: Version, size: usize, subject_ns: f64) -> Cost {
-        let round = Round { subject_ns, bare_ns: 100.0, parse_ns: 110.0, headers_ns: 120.0 };
+        let round = Round { subject_ns, bare_ns: 100.0, parse_ns: 110.0, headers_ns: 120.0, look_ns: None };
         Cost { subject: FILTER.into(), way, version, layout: Layout::Packed, size, rounds: vec![round] }
     }
 

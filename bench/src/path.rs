@@ -80,13 +80,20 @@ impl Way {
         matches!(self, Way::Trunk | Way::Other)
     }
 
-    /// What it is compared with: an empty program, a minimal parser, the filter's own parser.
-    pub fn floors(self, version: Version) -> [Floor; 3] {
+    /// What it is compared with: an empty program, a minimal parser, the filter's own parser; and for those whom the
+    /// policy knows over IPv4 one look into the least of tables.
+    pub fn floors(self, version: Version) -> &'static [Floor] {
         match (self.passes(), version) {
-            (false, Version::V4) => [Floor::Drop, Floor::ParseDrop, Floor::HeadersDrop],
-            (false, Version::V6) => [Floor::Drop, Floor::Parse6Drop, Floor::HeadersDrop],
-            (true, Version::V4) => [Floor::Pass, Floor::ParsePass, Floor::HeadersPass],
-            (true, Version::V6) => [Floor::Pass, Floor::Parse6Pass, Floor::HeadersPass],
+            (false, Version::V4) if self == Way::Denied => {
+                &[Floor::Drop, Floor::ParseDrop, Floor::HeadersDrop, Floor::LookDrop]
+            }
+            (false, Version::V4) => &[Floor::Drop, Floor::ParseDrop, Floor::HeadersDrop],
+            (false, Version::V6) => &[Floor::Drop, Floor::Parse6Drop, Floor::HeadersDrop],
+            (true, Version::V4) if self == Way::Trunk => {
+                &[Floor::Pass, Floor::ParsePass, Floor::HeadersPass, Floor::LookPass]
+            }
+            (true, Version::V4) => &[Floor::Pass, Floor::ParsePass, Floor::HeadersPass],
+            (true, Version::V6) => &[Floor::Pass, Floor::Parse6Pass, Floor::HeadersPass],
         }
     }
 

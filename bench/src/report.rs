@@ -15,7 +15,8 @@ pub fn text(results: &Results) -> String {
         parts.push(format!(
             "ns a packet, made, sent and received on one CPU; added: less an empty program's in the same round; \
              x parse: over the {:.1} ns (IPv4) and {:.1} ns (IPv6) that a minimal parser adds; \
-             x own parser: over what the filter's own parser adds\n{}",
+             x own parser: over what the filter's own parser adds; \
+             one look: what a minimal parser adds that also reads one word at random of a table with eight bytes for each prefix\n{}",
             results.parse_added_ns(Version::V4),
             results.parse_added_ns(Version::V6),
             costs(results)
@@ -41,8 +42,19 @@ pub fn text(results: &Results) -> String {
 
 fn costs(results: &Results) -> Table {
     let mut table = table(
-        &["prefixes", "subject", "packet", "plan", "ns", "added", "x parse", "own parser", "x own parser"],
-        &[0, 4, 5, 6, 7, 8],
+        &[
+            "prefixes",
+            "subject",
+            "packet",
+            "plan",
+            "ns",
+            "added",
+            "x parse",
+            "own parser",
+            "x own parser",
+            "one look",
+        ],
+        &[0, 4, 5, 6, 7, 8, 9],
     );
     for cost in &results.costs {
         table.add_row([
@@ -55,6 +67,7 @@ fn costs(results: &Results) -> Table {
             format!("{:.1}", results.to_parse(cost)),
             format!("{:.1}", results.headers_added_ns(cost)),
             format!("{:.2}", results.to_headers(cost)),
+            cost.look_added_ns().map_or_else(String::new, |look| format!("{look:.1}")),
         ]);
     }
     table

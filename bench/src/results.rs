@@ -53,6 +53,8 @@ pub struct Round {
     pub parse_ns: f64,
     /// With the filter's own parser.
     pub headers_ns: f64,
+    /// With a minimal parser and one look into a table of eight bytes for each prefix, where that was measured.
+    pub look_ns: Option<f64>,
 }
 
 impl Round {
@@ -103,6 +105,12 @@ impl Cost {
     /// What the subject adds, in nanoseconds.
     pub fn added_ns(&self) -> f64 {
         self.median(Round::added_ns)
+    }
+
+    /// What a minimal parser adds that also looks once into a table of eight bytes for each prefix, in nanoseconds.
+    pub fn look_added_ns(&self) -> Option<f64> {
+        let added = |round: &Round| Some(round.look_ns? - round.bare_ns);
+        Some(median(self.rounds.iter().map(added).collect::<Option<_>>()?))
     }
 
     /// The whole cost over that with the filter's own parser.
@@ -200,6 +208,7 @@ mod tests {
             bare_ns: 100.0 + noise,
             parse_ns: 110.0 + noise,
             headers_ns: 140.0 + noise,
+            look_ns: Some(150.0 + noise),
         };
         let cost = Cost {
             subject: "x".into(),
@@ -212,5 +221,6 @@ mod tests {
         let results = Results { costs: vec![cost], ..Results::default() };
         let cost = &results.costs[0];
         assert_eq!((cost.added_ns(), results.to_parse(cost), results.to_headers(cost)), (20.0, 2.0, 0.5));
+        assert_eq!(cost.look_added_ns(), Some(50.0));
     }
 }

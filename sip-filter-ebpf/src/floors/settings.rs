@@ -57,5 +57,9 @@ pub mod state {
 pub const BURST_FRAMES: u64 = 64;
 /// Slots of the pool; each holds one IPv6 or four IPv4 sources, in memory order.
 pub const POOL_SLOTS: usize = 1 << 16;
+/// Words of a line of the table in which a floor looks: a cache line, and a word for each prefix.
+pub const LOOK_LINE_WORDS: usize = 8;
+/// Lines of that table at most: what a million prefixes need.
+pub const LOOK_LINES_MAX: usize = 1 << 17;
 /// Requests of which the time of sending is kept.
 pub const REQUESTS_MAX: usize = 1 << 14;
