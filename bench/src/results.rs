@@ -69,18 +69,18 @@ impl Results {
     ///
     /// A few only, so it is the median of all the run's rounds in which packets of the family are dropped.
     pub fn parse_added_ns(&self, version: Version) -> f64 {
-        self.floor_added_ns(version, false, |round| round.parse_ns)
+        self.floor_added_ns(version, Way::Stranger, |round| round.parse_ns)
     }
 
-    /// What the filter's own parser adds to packets like this, in nanoseconds; taken as that of the minimal one.
+    /// What the filter's own parser adds to packets like this, in nanoseconds: the median of all the run's rounds in
+    /// which such packets are dropped, or pass, as these are.
     pub fn headers_added_ns(&self, cost: &Cost) -> f64 {
-        self.floor_added_ns(cost.version, cost.way == Way::Tagged, |round| round.headers_ns)
+        self.floor_added_ns(cost.version, cost.way, |round| round.headers_ns)
     }
 
-    fn floor_added_ns(&self, version: Version, is_tagged: bool, floor_ns: impl Fn(&Round) -> f64) -> f64 {
-        let is_alike = |cost: &&Cost| {
-            cost.version == version && !cost.way.passes() && (cost.way == Way::Tagged) == is_tagged
-        };
+    fn floor_added_ns(&self, version: Version, way: Way, floor_ns: impl Fn(&Round) -> f64) -> f64 {
+        let kind = |way: Way| (way.passes(), way == Way::Tagged);
+        let is_alike = |cost: &&Cost| cost.version == version && kind(cost.way) == kind(way);
         let rounds = self.costs.iter().filter(is_alike).flat_map(|cost| &cost.rounds);
         median(rounds.map(|round| floor_ns(round) - round.bare_ns).collect())
     }
@@ -218,7 +218,11 @@ mod tests {
             size: 1,
             rounds: vec![round(0.0), round(100.0), round(30.0)],
         };
-        let results = Results { costs: vec![cost], ..Results::default() };
+        // What passes is held against what passes.
+        let passing = Round { headers_ns: 110.0, ..round(0.0) };
+        let other = Cost { subject: "x".into(), way: Way::Other, rounds: vec![passing], ..cost };
+        let results = Results { costs: vec![cost, other], ..Results::default() };
+        assert_eq!(results.to_headers(&results.costs[1]), 2.0);
         let cost = &results.costs[0];
         assert_eq!((cost.added_ns(), results.to_parse(cost), results.to_headers(cost)), (20.0, 2.0, 0.5));
         assert_eq!(cost.look_added_ns(), Some(50.0));
