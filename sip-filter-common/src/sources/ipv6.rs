@@ -23,6 +23,8 @@ use crate::{
 /// How many steps a search has: from the middle of all lengths they lead to any of them.
 pub const STEPS: usize = 7;
 const _: () = assert!((1 << STEPS) >= LENGTHS6_MAX);
+// As often as steps are written down below.
+const _: () = assert!(STEPS == 7);
 
 /// How many entries a bucket has: two words of address each, and all lengths and classes in the seventh.
 pub const BUCKET_WIDTH: usize = 3;

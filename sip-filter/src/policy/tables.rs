@@ -36,7 +36,7 @@ pub struct Tables {
     pub index: Box<PolicyIndex>,
     /// Where anybody is named in IPv4.
     pub blocks4: Box<Blocks4>,
-    /// Presence bits of IPv6.
+    /// Presence bits of IPv6, and entries where they are few.
     pub filter6: Box<Filter6>,
     /// Table memory, which the index points into.
     pub lines: Vec<[u64; LINE_WORDS]>,

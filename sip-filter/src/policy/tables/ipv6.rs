@@ -23,7 +23,7 @@ const NEAR_LENGTHS: [u32; 9] = [64, 60, 56, 52, 48, 44, 40, 36, 32];
 const NEAR_OF_MOST_MAX: usize = 1 << 12;
 /// How full the buckets are, in hundredths: the fuller, the more entries stand in the second one that is looked at.
 const FULL_PERCENT: usize = 85;
-/// How full they are as long as there is room near.
+/// How full they are where there is so much room near.
 const SPARSE_PERCENT: usize = 40;
 
 /// What the hash table has of a prefix: its own class, or for a marker that of the longest prefix around it.

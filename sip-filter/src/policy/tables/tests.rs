@@ -188,21 +188,46 @@ fn where_most_blocks_are_named_strangers_elsewhere_are_told_by_larger_ones() {
     }
 }
 
-#[test]
-fn entries_that_are_too_many_to_stand_near_are_found() {
+/// Networks of one site, in each fourth a host, and beside these as many prefixes as `lengths` has, around a host
+/// elsewhere.
+fn check_many6(networks: u128, lengths: std::ops::Range<u8>) -> HostTables {
     let site = 0x2001_0db8_u128 << 96;
-    let networks = 3 * NEAR_BUCKETS6 as u128;
+    let elsewhere = 0x3fff_u128 << 112;
     let network = |number: u128| (Ipv6Net::new_assert((site | number << 64).into(), 64), 1);
     let host = |number: u128| (Ipv6Net::new_assert((site | number << 64 | 7).into(), 128), 2);
+    let around = |length: u8| (Ipv6Net::new_assert(elsewhere.into(), length), u16::from(length));
     let prefixes = (0..networks).map(network).chain((0..networks).step_by(4).map(host));
-    let tables = tables6(&sorted(prefixes.collect()));
-    assert!(tables.sources().buckets6 as usize > NEAR_BUCKETS6);
+    let tables = tables6(&sorted(prefixes.chain(lengths.clone().map(around)).collect()));
     for number in (0..2 * networks).step_by(3) {
         let in_network = u32::from(number < networks);
         let of_host = if number % 4 == 0 { 2 * in_network } else { in_network };
         for (last, class) in [(7, of_host), (8, in_network)] {
             let address = Address::from_number(site | number << 64 | last);
             assert_eq!(read6::class_number(&tables, &address), class, "network {number}, host {last}");
+        }
+    }
+    for length in lengths {
+        // The last bit that a prefix one longer would have to share.
+        let address = Address::from_number(elsewhere | 1 << (127 - length));
+        assert_eq!(read6::class_number(&tables, &address), u32::from(length), "length {length}");
+    }
+    tables
+}
+
+#[test]
+fn entries_of_ipv6_are_found_however_many_they_are() {
+    let near = NEAR_BUCKETS6 as u128;
+    // Sparse, as full as there is room near, and in table memory.
+    for (networks, is_sparse, is_near) in
+        [(near / 2, true, true), (3 * near / 2, false, true), (3 * near, false, false)]
+    {
+        // Few lengths, and more than are looked for at once.
+        for (lengths, at_once) in [(20..20, 2), (20..25, 7), (20..26, 0), (20..60, 0)] {
+            let tables = check_many6(networks, lengths);
+            let index = tables.sources();
+            assert_eq!((index.buckets6 as usize) < NEAR_BUCKETS6, is_sparse);
+            assert_eq!(index.buckets6 as usize <= NEAR_BUCKETS6, is_near);
+            assert_eq!(index.lengths6, if is_near { at_once } else { 0 });
         }
     }
 }
