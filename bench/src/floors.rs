@@ -2,7 +2,7 @@
 
 use anyhow::{Context, Result};
 use aya::{
-    Ebpf,
+    Ebpf, EbpfLoader,
     maps::Array,
     programs::{Xdp, XdpMode, xdp::XdpLinkId},
 };
@@ -87,14 +87,15 @@ impl Floors {
     /// Loads them all; none stands yet.
     pub fn new() -> Result<Self> {
         let (ground, wire) = Ground::with_wire()?;
-        let mut object = load()?;
+        let mut object = load(u32::try_from(LOOK_LINES_MAX)?)?;
         for floor in Floor::ALL {
             program(&mut object, floor.name())?;
         }
         Ok(Self { object, standing: None, wire, _ground: ground })
     }
 
-    /// Makes the table in which one of them looks as large as the least for so many prefixes: eight bytes each.
+    /// Makes the table in which one of them looks as large as eight bytes for each of so many prefixes, which are made
+    /// a power of two; no larger than for a million.
     pub fn size_table(&mut self, prefixes: usize) -> Result<()> {
         let lines = prefixes.div_ceil(LOOK_LINE_WORDS).next_power_of_two().min(LOOK_LINES_MAX);
         let map = self.object.map_mut("LOOK_MASK").context("the object has no map LOOK_MASK")?;
@@ -136,9 +137,9 @@ fn loaded(object: &mut Ebpf, floor: Floor) -> Result<&mut Xdp> {
     Ok(program.try_into()?)
 }
 
-/// A loaded object; no program of it is in the kernel yet.
-pub(crate) fn load() -> Result<Ebpf> {
-    Ebpf::load(OBJECT).context("load the floors")
+/// A loaded object, with so many lines in the table in which floors look; no program of it is in the kernel yet.
+pub(crate) fn load(look_lines: u32) -> Result<Ebpf> {
+    EbpfLoader::new().map_max_entries("LOOK_LINES", look_lines).load(OBJECT).context("load the floors")
 }
 
 /// A program of the object, in the kernel.

@@ -48,7 +48,7 @@ pub struct Generator {
 impl Generator {
     /// Loads the program and hands it the sources.
     pub fn new(traffic: Traffic) -> Result<Self> {
-        let mut object = floors::load()?;
+        let mut object = floors::load(1)?;
         floors::program(&mut object, traffic.program())?;
         let mut pool: Array<_, [u32; 4]> = map(&mut object, "POOL")?;
         fill(&mut pool, &traffic.sources)?;

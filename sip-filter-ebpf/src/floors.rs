@@ -162,7 +162,7 @@ fn is_protected6(ctx: &XdpContext) -> bool {
         && is_port(u16::from_be_bytes([frame[56], frame[57]]))
 }
 
-/// What the least of all tables says about the source: one word, wherever its hash leads.
+/// What a table of one word for each prefix says about the source: wherever its hash leads.
 #[inline(always)]
 fn is_nobody(ctx: &XdpContext) -> bool {
     let Some(frame) = headers::<{ ETHERNET_LEN + 28 }>(ctx) else { return false };
