@@ -63,7 +63,7 @@ pub const NEAR_LEAVES4: usize = 1 << 16;
 /// How many words the filters of IPv6 blocks and of entries have at most, each of them half.
 pub const FILTER6_WORDS_MAX: usize = 1 << 18;
 /// How many buckets of IPv6 entries stand beside the filters; where they are more, in table memory.
-pub const NEAR_BUCKETS6: usize = 1 << 13;
+pub const NEAR_BUCKETS6: usize = 1 << 11;
 /// How many prefixes of live changes wait to be compiled into the tables at most.
 pub const CHANGES_MAX: u32 = 4_096;
 /// How many addresses are let in by registrations at most.
@@ -294,7 +294,7 @@ shared! {
     }
 
     /// Presence bits by hash, of IPv6 blocks and behind them of entries; and the entries where these are few.
-    pub struct Filter6: 2_621_440 {
+    pub struct Filter6: 2_228_224 {
         /// The bits; as many words as [`SourceIndex`] says.
         pub words: [u64; FILTER6_WORDS_MAX],
         /// The buckets, where there are not more of them.
