@@ -203,12 +203,16 @@ fn long_list(step: u32) -> (&'static str, impl Fn(u32, u8) -> String) {
     };
     let hosts = (0..=LAST).map(|number| host(number, 77));
     let listed: Vec<String> = hosts.chain([host(LAST, 80), host(LAST, 99), host(LAST, 200)]).collect();
+    (allowing(&listed, &host(LAST - 1, 77)), host)
+}
+
+/// A policy with these on the allow list, and one on the deny list.
+fn allowing(listed: &[String], denied: &str) -> &'static str {
     let policy = format!(
         "mode = \"enforce\"\n[[listener]]\nname = \"sip\"\nkind = \"signalling\"\ntransport = \"udp\"\n\
-         ports = [5060]\n[allow]\nsources = {listed:?}\n[deny]\nsources = [\"{}\"]\n",
-        host(LAST - 1, 77),
+         ports = [5060]\n[allow]\nsources = {listed:?}\n[deny]\nsources = [\"{denied}\"]\n",
     );
-    (policy.leak(), host)
+    policy.leak()
 }
 
 /// Its leaf does not stand beside the presence bits.
@@ -256,12 +260,7 @@ fn a_peer_of_a_long_list_of_ipv6_is_known_and_its_neighbours_are_not() {
     let listed: Vec<String> = (0..=LAST6)
         .map(|network| if network % 2 == 0 { address(network, 5) } else { address(network, 0) + "/64" })
         .collect();
-    let policy: &'static str = format!(
-        "mode = \"enforce\"\n[[listener]]\nname = \"sip\"\nkind = \"signalling\"\ntransport = \"udp\"\n\
-         ports = [5060]\n[allow]\nsources = {listed:?}\n[deny]\nsources = [\"{}\"]\n",
-        address(LAST6 - 1, 9),
-    )
-    .leak();
+    let policy = allowing(&listed, &address(LAST6 - 1, 9));
     let from = |network: usize, host: usize, reason: Reason| {
         let source = address(network, host);
         let frame = udp().from(&source).to("[2001:db8:5060::1]:5060");
