@@ -15,7 +15,7 @@ use sip_filter::policy::tables::Tables;
 use sip_filter::policy::{Policy, file};
 use sip_filter_common::{Reason, judge};
 
-use super::loaded::{Loaded, TICK_NS_MAX, may_use_the_kernel, now_ns};
+use super::loaded::{Loaded, TICK_NS_MAX, last_tick_ns, may_use_the_kernel, now_ns};
 use super::model::Model;
 use super::random::{self, Random};
 use super::rows::action;
@@ -130,8 +130,7 @@ struct Trial<'a> {
 
 impl Trial<'_> {
     fn run(&self, random: &mut Random, mut kernel: Option<&mut Loaded>) -> Vec<Reason> {
-        let now_ns = now_ns();
-        let peers = Peers::new(random, now_ns);
+        let peers = Peers::new(random, last_tick_ns());
         if let Some(kernel) = kernel.as_mut() {
             kernel.apply(self.policy);
             peers.put_into(kernel);

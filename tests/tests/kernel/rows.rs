@@ -21,7 +21,7 @@ use sip_filter::policy::tables::Tables;
 use sip_filter::policy::{Policy, file};
 use sip_filter_common::{Mode, Reason, Verdict, judge};
 
-use super::loaded::{Loaded, TICK_NS_MAX, may_use_the_kernel, now_ns};
+use super::loaded::{Loaded, TICK_NS_MAX, last_tick_ns, may_use_the_kernel, now_ns};
 use super::model::Model;
 use super::packet::Packet;
 
@@ -251,7 +251,7 @@ fn check_on_the_host(row: &Row, policy: &Policy, host: &mut HostTables, now_ns: 
 }
 
 fn check_in_the_kernel(row: &Row, policy: &Policy, kernel: &mut Loaded) {
-    let now_ns = now_ns();
+    let now_ns = last_tick_ns();
     row.bans.iter().for_each(|(address, end)| kernel.ban(*address, end.after(now_ns)));
     row.registered.iter().for_each(|(address, end)| kernel.register(*address, end.after(now_ns)));
     for (peer, protocol, end) in &row.flows {
