@@ -81,7 +81,7 @@ impl Way {
     }
 
     /// What it is compared with: an empty program, a minimal parser, the filter's own parser; and for those whom the
-    /// policy knows over IPv4 one look into the least of tables.
+    /// policy knows over IPv4 one look into a table of a word for each prefix.
     pub fn floors(self, version: Version) -> &'static [Floor] {
         match (self.passes(), version) {
             (false, Version::V4) if self == Way::Denied => {
