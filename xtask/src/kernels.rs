@@ -10,13 +10,17 @@ mod readme;
 mod report;
 
 use std::{
+    fs::File,
+    num::NonZero,
     path::PathBuf,
     process::{Command, Stdio},
     str::FromStr,
+    thread,
 };
 
 use anyhow::{Context, Result, bail, ensure};
 
+use self::{archive::Kernel, report::Report};
 use crate::cargo;
 
 /// A series of kernels, and the suites of Debian's archive that it is looked for in.
@@ -61,25 +65,30 @@ impl FromStr for Choice {
 
 /// Boots each kernel and runs the tests there; `filters` are names of tests, all of a guest's where empty.
 ///
-/// Every kernel is tried, also after a failure.
+/// Every kernel is tried, also after a failure. As many guests at once as there are processors: one that runs a test
+/// after the other keeps little more than one busy.
 pub(crate) fn run(choice: &Choice, filters: &[String], update_readme: bool) -> Result<()> {
     let programs = Programs::find()?;
     let mut reports = Vec::new();
     let mut failures = Vec::new();
-    for series in &choice.0 {
-        let report = guest(series, &programs, filters);
-        match report {
-            Ok(report) => {
-                println!("{}", report.line());
-                if let Some(tail) = report.failure() {
-                    eprintln!("{tail}");
+    let at_once = thread::available_parallelism().map_or(1, NonZero::get);
+    for together in choice.0.chunks(at_once) {
+        let guests: Vec<_> =
+            together.iter().map(|series| Guest::prepare(series, &programs, filters)).collect();
+        for (series, report) in together.iter().zip(run_together(guests)) {
+            match report {
+                Ok(report) => {
+                    println!("{}", report.line());
+                    if let Some(tail) = report.failure() {
+                        eprintln!("{tail}");
+                        failures.push(series.name);
+                    }
+                    reports.push(report);
+                }
+                Err(error) => {
+                    eprintln!("{}: {error:#}", series.name);
                     failures.push(series.name);
                 }
-                reports.push(report);
-            }
-            Err(error) => {
-                eprintln!("{}: {error:#}", series.name);
-                failures.push(series.name);
             }
         }
     }
@@ -90,11 +99,37 @@ pub(crate) fn run(choice: &Choice, filters: &[String], update_readme: bool) -> R
     Ok(())
 }
 
-fn guest(series: &Series, programs: &Programs, filters: &[String]) -> Result<report::Report> {
-    let kernel = archive::kernel(series)?;
-    let initramfs = initramfs::build(&kernel, programs, filters)?;
-    let run = machine::run(&kernel, initramfs).with_context(|| format!("cannot boot {}", kernel.release))?;
-    Ok(report::Report::new(series.name, &kernel.release, &run))
+/// Boots all and waits for the last one to end.
+fn run_together(guests: Vec<Result<Guest>>) -> Vec<Result<Report>> {
+    thread::scope(|scope| {
+        let threads: Vec<_> =
+            guests.into_iter().map(|guest| scope.spawn(move || guest.and_then(Guest::run))).collect();
+        let results = threads.into_iter().map(thread::ScopedJoinHandle::join);
+        // A thread that panics is a fault of this program, and ends it.
+        results.map(|result| result.unwrap_or_else(|panic| std::panic::resume_unwind(panic))).collect()
+    })
+}
+
+/// A guest that only has to be booted.
+struct Guest {
+    series: &'static Series,
+    kernel: Kernel,
+    initramfs: File,
+}
+
+impl Guest {
+    fn prepare(series: &'static Series, programs: &Programs, filters: &[String]) -> Result<Self> {
+        let kernel = archive::kernel(series)?;
+        let initramfs = initramfs::build(&kernel, programs, filters)?;
+        Ok(Self { series, kernel, initramfs })
+    }
+
+    fn run(self) -> Result<Report> {
+        let Self { series, kernel, initramfs } = self;
+        let run =
+            machine::run(&kernel, initramfs).with_context(|| format!("cannot boot {}", kernel.release))?;
+        Ok(Report::new(series.name, &kernel.release, &run))
+    }
 }
 
 /// Where the kernels are kept, with what a guest said last.
