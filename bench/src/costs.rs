@@ -12,10 +12,9 @@ use crate::{
     generator::Generator,
     ground::Wire,
     inline::{Target, ns_per_frame},
-    path::{BANS, Way},
+    path::Way,
     plan::{Layout, Plan, Version},
     results::{Change, Cost, Round},
-    traffic::Sources,
 };
 
 /// The filter's name in reports.
@@ -107,8 +106,11 @@ impl Stage {
             self.changes.push(crate::changes::of_filter(&filter, plan)?);
         }
         for &way in ways {
-            if way == Way::Banned {
-                ban(&filter, plan)?;
+            let mut peers = way.peers(plan).addresses().into_iter();
+            match way {
+                Way::Banned => peers.try_for_each(|peer| filter.ban(peer).map(drop))?,
+                Way::Registered => peers.try_for_each(|peer| filter.register(peer))?,
+                _ => {}
             }
             let mut generator = Generator::new(way.traffic(plan))?;
             way.check(&mut generator, &filter)?;
@@ -205,9 +207,4 @@ impl Path {
         };
         self.subjects.iter().enumerate().map(of).collect()
     }
-}
-
-fn ban(filter: &Running, plan: &Plan) -> Result<()> {
-    let Sources::V4(strangers) = &plan.strangers else { return Ok(()) };
-    strangers.iter().take(BANS).try_for_each(|&stranger| filter.ban(stranger.into()).map(drop))
 }

@@ -19,8 +19,10 @@ use crate::ground::{Ground, Wire};
 
 /// The trunk that holds the list.
 const TRUNK: &str = "bench";
-/// How long a start with the longest list may take.
-const START: Duration = Duration::from_secs(60);
+/// How long an apply of the longest list may take.
+const APPLY: Duration = Duration::from_secs(60);
+/// How long bans and registrations last: longer than a run.
+const PEER_MS: u64 = 3_600_000;
 /// The longest list that is written into the policy file itself where list files are refused.
 const INLINE_MAX: usize = 100_000;
 
@@ -93,11 +95,7 @@ impl Running {
             filter.write_config(&policy(&wire, listed, strangers, &inline))?;
         }
         let started = Instant::now();
-        filter.launch(&[])?;
-        tests::wait_until(START, "sip-filter to answer `status`", || {
-            Ok(filter.cli(["status", "--json"])?.succeeded().then_some(()))
-        })
-        .with_context(|| format!("sip-filter run printed:\n{}", filter.log()))?;
+        filter.run()?;
         Ok(Self { start: started.elapsed(), filter, wire, list, listed, strangers, ground })
     }
 
@@ -139,7 +137,7 @@ impl Running {
         let mut command = self.filter.command();
         command.args(["apply", "--config", &config, "--json"]);
         let started = Instant::now();
-        let printed = crate::ground::run_within(self.ground.lab().pbx(), command, START)?;
+        let printed = crate::ground::run_within(self.ground.lab().pbx(), command, APPLY)?;
         let took = started.elapsed();
         Ok((serde_json::from_str(&printed).context("read what `apply --json` printed")?, took))
     }
@@ -153,9 +151,21 @@ impl Running {
         self.ask(&json!({ "command": "change", "change": change, "save": false }))
     }
 
-    /// Bans an address for ten minutes: the answer, and the round trip on the control socket.
+    /// Bans an address: the answer, and the round trip on the control socket.
     pub fn ban(&self, address: IpAddr) -> Result<(Value, Duration)> {
-        self.ask(&json!({ "command": "ban_add", "address": address, "for_ms": 600_000, "cause": "bench" }))
+        self.ask(&json!({ "command": "ban_add", "address": address, "for_ms": PEER_MS, "cause": "bench" }))
+    }
+
+    /// Takes an address of record for registered from an address.
+    pub fn register(&self, address: IpAddr) -> Result<()> {
+        self.ask(&json!({
+            "command": "registration_add",
+            "aor": format!("{}@bench", address.to_string().replace(':', "-")),
+            "from": { "address": address, "port": 0 },
+            "transport": "udp",
+            "for_ms": PEER_MS,
+        }))
+        .map(drop)
     }
 
     fn ask(&self, request: &Value) -> Result<(Value, Duration)> {

@@ -7,12 +7,12 @@ use crate::{
     filter::{Listed, Running},
     floors::Floor,
     generator::{Generator, Pace},
-    plan::{Layout, Plan, Version},
+    plan::{Layout, Plan, SOURCES, Version},
     traffic::{Framing, Payload, Ports, Sources, Traffic},
 };
 
-/// Sources that are banned in the row of bans.
-pub const BANS: usize = 1_000;
+/// Sources that are banned in the rows of bans, and as many more that are registered in theirs.
+pub const PEERS: usize = 1_000;
 /// Packets that are counted to see that a path is the one it claims to be.
 const CHECKED_PACKETS: u32 = 6_400;
 
@@ -28,6 +28,8 @@ pub enum Way {
     Banned,
     /// From an entry of a trunk's allow list.
     Trunk,
+    /// From where somebody is registered.
+    Registered,
     /// For no listener.
     Other,
     /// A stranger's first fragment.
@@ -38,15 +40,30 @@ pub enum Way {
 
 impl Way {
     /// Every one.
-    pub const ALL: [Way; 7] =
-        [Way::Stranger, Way::Denied, Way::Banned, Way::Trunk, Way::Other, Way::Fragment, Way::Tagged];
+    pub const ALL: [Way; 8] = [
+        Way::Stranger,
+        Way::Denied,
+        Way::Banned,
+        Way::Trunk,
+        Way::Registered,
+        Way::Other,
+        Way::Fragment,
+        Way::Tagged,
+    ];
 
     /// The rows measured for one plan.
     pub fn of(version: Version, layout: Layout) -> &'static [Way] {
         match (version, layout) {
-            (Version::V4, Layout::Packed) => {
-                &[Way::Stranger, Way::Trunk, Way::Banned, Way::Other, Way::Fragment, Way::Tagged]
-            }
+            (Version::V4, Layout::Packed) => &[
+                Way::Stranger,
+                Way::Trunk,
+                Way::Registered,
+                Way::Banned,
+                Way::Other,
+                Way::Fragment,
+                Way::Tagged,
+            ],
+            (Version::V6, Layout::Packed) => &[Way::Stranger, Way::Trunk, Way::Registered],
             _ => &[Way::Stranger, Way::Trunk],
         }
     }
@@ -58,6 +75,7 @@ impl Way {
             Way::Denied => "denied",
             Way::Banned => "banned",
             Way::Trunk => "trunk",
+            Way::Registered => "registered",
             Way::Other => "no listener",
             Way::Fragment => "first fragment",
             Way::Tagged => "tagged stranger",
@@ -71,13 +89,14 @@ impl Way {
             Way::Denied => "denied",
             Way::Banned => "banned",
             Way::Trunk => "trunk",
+            Way::Registered => "registered",
             Way::Other => "not_protected",
         }
     }
 
     /// Whether it passes.
     pub fn passes(self) -> bool {
-        matches!(self, Way::Trunk | Way::Other)
+        matches!(self, Way::Trunk | Way::Registered | Way::Other)
     }
 
     /// What it is compared with: an empty program, a minimal parser, the filter's own parser; and for those whom the
@@ -106,8 +125,8 @@ impl Way {
     pub fn traffic(self, plan: &Plan) -> Traffic {
         let sources = match self {
             Way::Denied | Way::Trunk => plan.listed.clone(),
-            Way::Banned => banned(plan),
-            _ => unbanned(plan),
+            Way::Banned | Way::Registered => self.peers(plan),
+            _ => plan.strangers.part(2 * PEERS..SOURCES),
         };
         let framing = match self {
             Way::Fragment => Framing::FirstFragment,
@@ -116,6 +135,12 @@ impl Way {
         };
         let ports = if self == Way::Other { Ports::Other } else { Ports::Protected };
         Traffic { sources, framing, ports, payload: Payload::Short, strays: self.passes() }
+    }
+
+    /// Of the strangers drawn, those who are banned for it, or registered; the others never are.
+    pub fn peers(self, plan: &Plan) -> Sources {
+        let first = if self == Way::Banned { 0 } else { PEERS };
+        plan.strangers.part(first..first + PEERS)
     }
 
     /// Sends a few packets and sees that the filter counts all of them as this way.
@@ -137,21 +162,5 @@ impl Way {
             self.reason()
         );
         Ok(())
-    }
-}
-
-/// Strangers that are banned in the row of bans: the first of those drawn.
-pub fn banned(plan: &Plan) -> Sources {
-    match &plan.strangers {
-        Sources::V4(strangers) => Sources::V4(strangers[..BANS].to_vec()),
-        Sources::V6(strangers) => Sources::V6(strangers[..BANS].to_vec()),
-    }
-}
-
-/// Those that never are.
-fn unbanned(plan: &Plan) -> Sources {
-    match &plan.strangers {
-        Sources::V4(strangers) => Sources::V4(strangers[BANS..].to_vec()),
-        Sources::V6(strangers) => Sources::V6(strangers[BANS..].to_vec()),
     }
 }

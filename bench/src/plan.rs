@@ -70,10 +70,7 @@ impl Plan {
 
     /// One address of each of the first `count` prefixes drawn, for tools that know no prefixes.
     pub fn hosts(&self, count: usize) -> Vec<IpAddr> {
-        match &self.listed {
-            Sources::V4(listed) => listed.iter().take(count).map(|&address| address.into()).collect(),
-            Sources::V6(listed) => listed.iter().take(count).map(|&address| address.into()).collect(),
-        }
+        self.listed.part(0..count.min(SOURCES)).addresses()
     }
 }
 
@@ -108,24 +105,17 @@ mod tests {
         length == 0 || (network ^ address) >> (width - length) == 0_u128
     }
 
-    fn some(sources: &Sources) -> Vec<IpAddr> {
-        match sources {
-            Sources::V4(sources) => sources.iter().take(500).map(|&source| source.into()).collect(),
-            Sources::V6(sources) => sources.iter().take(500).map(|&source| source.into()).collect(),
-        }
-    }
-
     #[test]
     fn no_prefix_holds_a_stranger_and_one_holds_each_listed_address() {
         for version in [Version::V4, Version::V6] {
             for layout in [Layout::Packed, Layout::Spread] {
                 let plan = Plan::new(version, layout, 2_000);
                 assert_eq!(plan.prefixes.len(), 2_000);
-                for stranger in some(&plan.strangers) {
+                for stranger in plan.strangers.part(0..500).addresses() {
                     let holder = plan.prefixes.iter().find(|prefix| holds(prefix, stranger));
                     assert_eq!(holder, None, "{stranger}");
                 }
-                for listed in some(&plan.listed) {
+                for listed in plan.hosts(500) {
                     assert!(plan.prefixes.iter().any(|prefix| holds(prefix, listed)), "{listed}");
                 }
             }

@@ -1,6 +1,9 @@
 //! Kinds of packets: how they are framed, to which ports they go, and from whom they come. Pure; the generator sends them.
 
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::{
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    ops::Range,
+};
 
 use anyhow::Result;
 use etherparse::PacketBuilder;
@@ -20,6 +23,22 @@ impl Sources {
         match self {
             Sources::V4(sources) => sources.len(),
             Sources::V6(sources) => sources.len(),
+        }
+    }
+
+    /// Some of them, in their order.
+    pub fn part(&self, range: Range<usize>) -> Self {
+        match self {
+            Sources::V4(sources) => Sources::V4(sources[range].to_vec()),
+            Sources::V6(sources) => Sources::V6(sources[range].to_vec()),
+        }
+    }
+
+    /// One after the other.
+    pub fn addresses(&self) -> Vec<IpAddr> {
+        match self {
+            Sources::V4(sources) => sources.iter().copied().map(IpAddr::from).collect(),
+            Sources::V6(sources) => sources.iter().copied().map(IpAddr::from).collect(),
         }
     }
 
