@@ -94,7 +94,11 @@ pub enum DatapathError {
     #[error("a kernel map cannot be used")]
     Map(#[from] MapError),
     /// A table does not fit into the kernel's memory.
-    #[error("the kernel has no room for {what} ({bytes} bytes): the policy before stays in force")]
+    // Before Linux 5.15 it copies a value by way of one piece of memory (`map_update_elem` in kernel/bpf/syscall.c).
+    #[error(
+        "the kernel has no room for {what} ({bytes} bytes), so the policy before stays in force: free memory, \
+         before Linux 5.15 also by `echo 1 > /proc/sys/vm/compact_memory`, and apply it again"
+    )]
     NoRoom {
         /// Which table.
         what: &'static str,

@@ -130,18 +130,15 @@ impl Datapath {
         self.write_lines(slot, &tables.lines)?;
         self.write_local_addresses(slot, &tables.local_addresses)?;
         self.write_index(slot, &tables.index)?;
-        self.map_mut::<Array<_, Blocks4>>(name::BLOCKS4)?.set(slot, tables.blocks4.as_ref(), 0)?;
-        self.map_mut::<Array<_, Filter6>>(name::FILTERS6)?.set(slot, tables.filter6.as_ref(), 0)?;
-        self.tables.live.slot = slot.into();
-        self.tables.live.generation = generation;
-        self.write_live()?;
+        self.write_table(name::BLOCKS4, "the blocks of IPv4", slot, &*tables.blocks4)?;
+        self.write_table(name::FILTERS6, "the filter of IPv6", slot, &*tables.filter6)?;
+        self.change_live(|live| (live.slot, live.generation) = (slot.into(), generation))?;
         self.wait_for_packets()?;
         // No packet looks at the changes to the policy before any more.
         for prefix in std::mem::take(&mut self.tables.changes) {
             self.changes_mut()?.remove(&key(before, &prefix))?;
         }
-        self.tables.live.watch &= Live::PEERS;
-        self.write_live()?;
+        self.change_live(|live| live.watch &= Live::PEERS)?;
         let kernel_us = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX);
         Ok(Written { kernel_us })
     }
@@ -164,6 +161,11 @@ impl Datapath {
                 max_entries: CHANGES_MAX,
             }));
         }
+        // First, since there is nothing to take back where this fails.
+        self.change_live(|live| {
+            live.generation += 1;
+            live.watch |= Live::changes_in(slot);
+        })?;
         // From the last to the first: what lies within stands before what is around it.
         for (prefix, class) in classes.iter().rev() {
             let inserted = self.changes_mut()?.insert(&key(slot, prefix), ChangedClass::from(*class), 0);
@@ -180,9 +182,7 @@ impl Datapath {
             self.changes_mut()?.remove(&key(slot, &prefix))?;
             self.tables.changes.remove(&prefix);
         }
-        self.tables.live.generation += 1;
-        self.tables.live.watch |= Live::changes_in(slot);
-        self.write_live()
+        Ok(())
     }
 
     /// Whether live changes wait for [`settle`](Self::settle).
@@ -224,6 +224,18 @@ impl Datapath {
         Ok(())
     }
 
+    /// Writes one of the tables beside table memory, of a slot that no packet uses.
+    fn write_table<T: aya::Pod>(
+        &mut self,
+        name: &'static str,
+        what: &'static str,
+        slot: u32,
+        table: &T,
+    ) -> Result<(), DatapathError> {
+        let written = self.map_mut::<Array<_, T>>(name)?.set(slot, table, 0);
+        written.map_err(no_room(what, size_of::<T>()))
+    }
+
     /// Writes the index of a slot that no packet uses.
     ///
     /// Both slots are one value: what stands in the other is written over itself, which no packet can see.
@@ -232,7 +244,7 @@ impl Datapath {
         indices[slot as usize % SLOTS] = *index;
         let mut map: Array<_, Indices> =
             self.ebpf.map_mut(name::POLICIES).ok_or(DatapathError::Missing(name::POLICIES))?.try_into()?;
-        Ok(map.set(0, indices.as_ref(), 0)?)
+        map.set(0, indices.as_ref(), 0).map_err(no_room("the index of policies", size_of::<Indices>()))
     }
 
     fn write_lines(&mut self, slot: u32, lines: &[[u64; LINE_WORDS]]) -> Result<(), DatapathError> {
@@ -242,7 +254,7 @@ impl Datapath {
         let mut words: Box<Chunk> = bytemuck::zeroed_box();
         for (chunk, lines) in self.tables.chunks[slot as usize].iter_mut().zip(lines.chunks(CHUNK_LINES)) {
             words[..lines.len() * LINE_WORDS].copy_from_slice(lines.as_flattened());
-            chunk.set(0, words.as_ref(), 0)?;
+            chunk.set(0, words.as_ref(), 0).map_err(no_room("table memory", size_of::<Chunk>()))?;
         }
         Ok(())
     }
@@ -294,6 +306,19 @@ impl Datapath {
         self.map_mut::<ArrayOfMaps<_, AddressTable>>(name::LOCAL_ADDRESSES)?.set(slot, &table, 0)?;
         self.tables.local_addresses[slot as usize] = Some(addresses.to_vec());
         Ok(())
+    }
+
+    /// Changes which policy is in force, or what has to be looked at beside it; nothing where the kernel refuses that,
+    /// so that what is said here is what packets are judged by.
+    fn change_live(&mut self, change: impl FnOnce(&mut Live)) -> Result<(), DatapathError> {
+        let Live { slot, watch, generation, .. } = *self.tables.live;
+        change(&mut self.tables.live);
+        let written = self.write_live();
+        if written.is_err() {
+            let live = &mut self.tables.live;
+            (live.slot, live.watch, live.generation) = (slot, watch, generation);
+        }
+        written
     }
 
     /// Lets the packet path see what is said in [`Live`].

@@ -3,9 +3,10 @@
 use std::fs;
 
 use serde_json::json;
+use sip_filter_common::maps::name;
 use tests::{Filter, Lab, POLICY};
 
-use super::asking::{assert_told, leaving_all_as_it_was, told};
+use super::asking::{WITHIN, assert_told, leaving_all_as_it_was, reason, told};
 
 /// What is wrong, what stands in the policy, what is there instead, the text that the place given is the place of, and
 /// a part of the message.
@@ -222,4 +223,26 @@ fn without_a_daemon_every_command_that_asks_one_exits_with_3() {
     }
     // Needs none, and there is nothing to do.
     assert_told("detach", &told(&filter, "detach"), 0, &[]);
+}
+
+/// Before Linux 5.15 a map's value is written by way of one piece of memory, which the kernel may not have.
+#[test]
+fn an_apply_that_the_kernel_refuses_at_the_switch_leaves_the_policy_in_force_each_time() {
+    let Some(lab) = Lab::or_skip() else { return };
+    let filter = Filter::start(&lab, POLICY).unwrap();
+    // Once, since the spare slot's memory stays.
+    assert!(filter.apply(POLICY).unwrap().succeeded());
+    let live = filter.pins().join(name::pin(name::LIVE));
+    let mut bpftool = lab.pbx().command("bpftool");
+    bpftool.args(["map", "freeze", "pinned"]).arg(live);
+    assert!(lab.pbx().run("bpftool", bpftool, WITHIN).unwrap().succeeded());
+    let other = POLICY.replace("\"198.51.100.20\"", "\"198.51.100.21\"");
+    leaving_all_as_it_was(&filter, || {
+        // The second of them must not take the slot in force for the spare one.
+        for turn in ["first", "second", "third"] {
+            assert_told(turn, &filter.apply(&other).unwrap(), 1, &["kernel map"]);
+        }
+        assert_told("change", &told(&filter, "allow add 198.51.100.22"), 1, &["kernel map"]);
+    });
+    assert_eq!(reason(&filter, "198.51.100.22"), "stranger");
 }
