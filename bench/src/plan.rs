@@ -6,7 +6,7 @@
 mod ipv4;
 mod ipv6;
 
-use std::net::IpAddr;
+use std::{collections::HashSet, hash::Hash, iter, net::IpAddr};
 
 use rand::{RngExt, SeedableRng, rngs::SmallRng};
 use serde::Serialize;
@@ -74,6 +74,12 @@ impl Plan {
     }
 }
 
+/// So many sources as are drawn for a way, each of them once: who is banned or registered sends on no other way.
+fn distinct<T: Copy + Eq + Hash>(mut draw: impl FnMut() -> T) -> Vec<T> {
+    let mut seen = HashSet::with_capacity(SOURCES);
+    iter::repeat_with(|| draw()).filter(|source| seen.insert(*source)).take(SOURCES).collect()
+}
+
 /// One of `choices`, as often as its weight says.
 fn weighted<T: Copy>(choices: &[(u32, T)], random: &mut SmallRng) -> T {
     let total = choices.iter().map(|&(weight, _)| weight).sum::<u32>();
@@ -118,6 +124,16 @@ mod tests {
                 for listed in plan.hosts(500) {
                     assert!(plan.prefixes.iter().any(|prefix| holds(prefix, listed)), "{listed}");
                 }
+            }
+        }
+    }
+
+    #[test]
+    fn no_stranger_is_drawn_twice() {
+        for version in [Version::V4, Version::V6] {
+            for layout in [Layout::Packed, Layout::Spread] {
+                let strangers = Plan::new(version, layout, 10).strangers.addresses();
+                assert_eq!(strangers.iter().collect::<HashSet<_>>().len(), SOURCES, "{version:?} {layout:?}");
             }
         }
     }

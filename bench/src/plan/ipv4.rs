@@ -4,7 +4,7 @@ use std::{collections::HashSet, net::Ipv4Addr};
 
 use rand::{RngExt, rngs::SmallRng};
 
-use super::{Layout, Plan, SOURCES, weighted};
+use super::{Layout, Plan, SOURCES, distinct, weighted};
 use crate::traffic::Sources;
 
 /// The packed plan's block, 16.0.0.0/4; a list there is disjoint, and strangers are told from it by two bits.
@@ -70,7 +70,7 @@ fn packed(count: usize, random: &mut SmallRng) -> Vec<(u32, u8)> {
 
 fn packed_strangers(random: &mut SmallRng) -> Vec<Ipv4Addr> {
     let mut draw = || BLOCK | (random.random::<u32>() & BLOCK_MASK & !(NETWORK_BIT | HOST_BIT));
-    (0..SOURCES).map(|_| Ipv4Addr::from(draw())).collect()
+    distinct(|| Ipv4Addr::from(draw()))
 }
 
 /// Prefixes may hold one another, as they do in real lists.
@@ -92,14 +92,14 @@ fn spread_strangers(prefixes: &[(u32, u8)], random: &mut SmallRng) -> Vec<Ipv4Ad
     let is_listed = |address: u32| {
         SPREAD_LENGTHS.iter().any(|&(_, length)| taken.contains(&(address & mask(length), length)))
     };
-    let mut strangers = Vec::with_capacity(SOURCES);
-    while strangers.len() < SOURCES {
-        let address = unicast(random);
-        if !is_listed(address) {
-            strangers.push(address.into());
+    distinct(|| {
+        loop {
+            let address = unicast(random);
+            if !is_listed(address) {
+                return address.into();
+            }
         }
-    }
-    strangers
+    })
 }
 
 /// Any address that a packet may come from, but for private and local ones.

@@ -4,7 +4,7 @@ use std::{collections::HashSet, net::Ipv6Addr};
 
 use rand::{RngExt, rngs::SmallRng};
 
-use super::{Layout, Plan, SOURCES, weighted};
+use super::{Layout, Plan, SOURCES, distinct, weighted};
 use crate::traffic::Sources;
 
 /// The packed plan's block, 2001:db8::/32.
@@ -35,13 +35,14 @@ pub(super) fn plan(layout: Layout, count: usize, random: &mut SmallRng) -> Plan 
     }
     let is_listed =
         |address: u128| lengths.iter().any(|&(_, length)| taken.contains(&(address & mask(length), length)));
-    let mut strangers = Vec::with_capacity(SOURCES);
-    while strangers.len() < SOURCES {
-        let address = block | (random.random::<u128>() & block_mask);
-        if !is_listed(address) {
-            strangers.push(Ipv6Addr::from(address));
+    let strangers = distinct(|| {
+        loop {
+            let address = block | (random.random::<u128>() & block_mask);
+            if !is_listed(address) {
+                return Ipv6Addr::from(address);
+            }
         }
-    }
+    });
     let mut draw = || {
         let (network, length): (u128, u8) = prefixes[random.random_range(0..count)];
         Ipv6Addr::from(network | (random.random::<u128>() & !mask(length)))
