@@ -101,15 +101,16 @@ impl Datapath {
             let (word, bit) = self.tables.live.peer_bit(address);
             bits[word] |= bit;
         }
-        let live = &mut *self.tables.live;
-        if live.peer_bits == bits {
+        if self.tables.live.peer_bits == bits {
             return Ok(());
         }
-        live.peer_bits = bits;
-        if self.peers.numbers.is_empty() {
-            live.watch &= !Live::PEERS;
-        }
-        self.write_live()
+        let is_empty = self.peers.numbers.is_empty();
+        self.change_live(|live| {
+            live.peer_bits = bits;
+            if is_empty {
+                live.watch &= !Live::PEERS;
+            }
+        })
     }
 
     /// Reads what an earlier daemon left in the table, where the maps are the same.
@@ -143,6 +144,8 @@ impl Datapath {
         if peer.known.is_nothing() {
             return self.remove_peer(&peer.address);
         }
+        // First, since there is nothing to take back where this fails: whoever has the bit is looked for in vain.
+        self.show_peer(&peer.address)?;
         let choices = PeerBucket::choices(peer.address.hash(self.tables.live.salt));
         let known = self.peers.numbers.get(&peer.address).copied();
         if let Some((number, place)) =
@@ -168,14 +171,20 @@ impl Datapath {
                 self.wait_for_packets()?;
             }
         }
-        let (word, bit) = self.tables.live.peer_bit(&peer.address);
-        let live = &mut *self.tables.live;
-        if live.peer_bits[word] & bit == 0 || live.watch & Live::PEERS == 0 {
+        Ok(())
+    }
+
+    /// Has the packet path look for a peer.
+    fn show_peer(&mut self, address: &Address) -> Result<(), DatapathError> {
+        let live = &self.tables.live;
+        let (word, bit) = live.peer_bit(address);
+        if live.peer_bits[word] & bit != 0 && live.watch & Live::PEERS != 0 {
+            return Ok(());
+        }
+        self.change_live(|live| {
             live.peer_bits[word] |= bit;
             live.watch |= Live::PEERS;
-            self.write_live()?;
-        }
-        Ok(())
+        })
     }
 
     fn remove_peer(&mut self, address: &Address) -> Result<(), DatapathError> {

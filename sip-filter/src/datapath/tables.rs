@@ -308,24 +308,16 @@ impl Datapath {
         Ok(())
     }
 
-    /// Changes which policy is in force, or what has to be looked at beside it; nothing where the kernel refuses that,
-    /// so that what is said here is what packets are judged by.
-    fn change_live(&mut self, change: impl FnOnce(&mut Live)) -> Result<(), DatapathError> {
-        let Live { slot, watch, generation, .. } = *self.tables.live;
-        change(&mut self.tables.live);
-        let written = self.write_live();
-        if written.is_err() {
-            let live = &mut self.tables.live;
-            (live.slot, live.watch, live.generation) = (slot, watch, generation);
-        }
-        written
-    }
-
-    /// Lets the packet path see what is said in [`Live`].
-    pub(super) fn write_live(&mut self) -> Result<(), DatapathError> {
+    /// Changes what the packet path reads first; where the kernel refuses that, nothing, so that what is said here is
+    /// what packets are judged by.
+    pub(super) fn change_live(&mut self, change: impl FnOnce(&mut Live)) -> Result<(), DatapathError> {
+        let mut live = self.tables.live.clone();
+        change(&mut live);
         let mut map: Array<_, Live> =
             self.ebpf.map_mut(name::LIVE).ok_or(DatapathError::Missing(name::LIVE))?.try_into()?;
-        Ok(map.set(0, self.tables.live.as_ref(), 0)?)
+        map.set(0, live.as_ref(), 0)?;
+        self.tables.live = live;
+        Ok(())
     }
 
     /// Returns when every packet that is being judged now is done with.
