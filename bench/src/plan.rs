@@ -75,9 +75,9 @@ impl Plan {
 }
 
 /// So many sources as are drawn for a way, each of them once: who is banned or registered sends on no other way.
-fn distinct<T: Copy + Eq + Hash>(mut draw: impl FnMut() -> T) -> Vec<T> {
+fn distinct<T: Copy + Eq + Hash>(draw: impl FnMut() -> T) -> Vec<T> {
     let mut seen = HashSet::with_capacity(SOURCES);
-    iter::repeat_with(|| draw()).filter(|source| seen.insert(*source)).take(SOURCES).collect()
+    iter::repeat_with(draw).filter(|source| seen.insert(*source)).take(SOURCES).collect()
 }
 
 /// One of `choices`, as often as its weight says.
