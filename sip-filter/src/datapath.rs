@@ -96,8 +96,8 @@ pub enum DatapathError {
     /// A table does not fit into the kernel's memory.
     // Before Linux 5.15 it copies a value by way of one piece of memory (`map_update_elem` in kernel/bpf/syscall.c).
     #[error(
-        "the kernel has no room for {what} ({bytes} bytes), so the policy before stays in force: free memory, \
-         before Linux 5.15 also by `echo 1 > /proc/sys/vm/compact_memory`, and apply it again"
+        "the kernel has no room for {what} ({bytes} bytes), so the policy before stays in force: free memory, or \
+         before Linux 5.15 join what is free by `echo 1 > /proc/sys/vm/compact_memory`, and try again"
     )]
     NoRoom {
         /// Which table.

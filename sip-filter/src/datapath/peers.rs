@@ -152,8 +152,13 @@ impl Datapath {
             known.and_then(|number| Some((number, self.peers.cuckoo.place_of(number, choices)?)))
         {
             self.peers.peers[number as usize] = peer;
-            self.count_registered(&before, &peer);
-            return self.write_bucket(place);
+            let written = self.write_bucket(place);
+            if written.is_err() {
+                self.peers.peers[number as usize] = before;
+            } else {
+                self.count_registered(&before, &peer);
+            }
+            return written;
         }
         let number = self.number(peer);
         let salt = self.tables.live.salt;
@@ -188,12 +193,16 @@ impl Datapath {
     }
 
     fn remove_peer(&mut self, address: &Address) -> Result<(), DatapathError> {
-        let Some(number) = self.forget(address) else { return Ok(()) };
+        let Some(number) = self.peers.numbers.get(address).copied() else { return Ok(()) };
         let choices = PeerBucket::choices(address.hash(self.tables.live.salt));
         if let Some(place) = self.peers.cuckoo.place_of(number, choices) {
             self.peers.cuckoo.put(place, None);
-            self.write_bucket(place)?;
+            if let Err(error) = self.write_bucket(place) {
+                self.peers.cuckoo.put(place, Some(number));
+                return Err(error);
+            }
         }
+        self.forget(address);
         Ok(())
     }
 

@@ -9,6 +9,7 @@ use std::{
 
 use aya::maps::{Array, ArrayOfMaps, HashMap, LpmTrie, Map, MapData, MapError, lpm_trie::Key};
 use ipnet::IpNet;
+use nix::libc;
 use sip_filter_common::{
     Address, Ban, Class, FragmentDecision, FragmentKey, PolicyIndex,
     maps::{
@@ -43,6 +44,8 @@ pub(super) struct InForce {
     local_addresses: [Option<Vec<(IpAddr, u64)>>; SLOTS],
     /// Live changes to the policy in force.
     changes: BTreeSet<IpNet>,
+    /// The slot that a switch has left but not to its end: packets may look at it, and `changes` are its own.
+    left: Option<u32>,
     pub(super) live: Box<Live>,
     /// The index of either slot.
     indices: Box<Indices>,
@@ -56,6 +59,7 @@ impl InForce {
             chunks: Default::default(),
             local_addresses: [None, None],
             changes: BTreeSet::new(),
+            left: None,
             live,
             indices,
         }
@@ -125,6 +129,7 @@ impl Datapath {
 
     fn switch_to(&mut self, tables: &mut Tables, generation: u64) -> Result<Written, DatapathError> {
         let started = Instant::now();
+        self.leave()?;
         let before = self.slot();
         let slot = (before + 1) % POLICY_SLOTS;
         self.write_lines(slot, &tables.lines)?;
@@ -133,14 +138,28 @@ impl Datapath {
         self.write_table(name::BLOCKS4, "the blocks of IPv4", slot, &*tables.blocks4)?;
         self.write_table(name::FILTERS6, "the filter of IPv6", slot, &*tables.filter6)?;
         self.change_live(|live| (live.slot, live.generation) = (slot.into(), generation))?;
-        self.wait_for_packets()?;
-        // No packet looks at the changes to the policy before any more.
-        for prefix in std::mem::take(&mut self.tables.changes) {
-            self.changes_mut()?.remove(&key(before, &prefix))?;
+        self.tables.left = Some(before);
+        if let Err(error) = self.leave() {
+            tracing::warn!(
+                "in force, but the policy before is not cleared away until the next change: {error}"
+            );
         }
-        self.change_live(|live| live.watch &= Live::PEERS)?;
         let kernel_us = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX);
         Ok(Written { kernel_us })
+    }
+
+    /// Clears away what a switch has left, if it has not been.
+    fn leave(&mut self) -> Result<(), DatapathError> {
+        let Some(slot) = self.tables.left else { return Ok(()) };
+        self.wait_for_packets()?;
+        // No packet looks at the changes to the policy before any more.
+        while let Some(prefix) = self.tables.changes.first().copied() {
+            self.changes_mut()?.remove(&key(slot, &prefix))?;
+            self.tables.changes.remove(&prefix);
+        }
+        self.change_live(|live| live.watch &= Live::PEERS)?;
+        self.tables.left = None;
+        Ok(())
     }
 
     /// Changes the policy in force at once: what it says about the addresses of these prefixes.
@@ -152,6 +171,7 @@ impl Datapath {
     ///
     /// There is no room for so many; nothing is changed then, or [`apply`](Self::apply) can put it right.
     pub fn change(&mut self, classes: &[(IpNet, Class)]) -> Result<(), DatapathError> {
+        self.leave()?;
         let slot = self.slot();
         let bytes = size_of::<ChangeKey>() * classes.len();
         if self.tables.changes.len() + classes.len() > CHANGES_MAX as usize {
@@ -166,10 +186,18 @@ impl Datapath {
             live.generation += 1;
             live.watch |= Live::changes_in(slot);
         })?;
+        let before = self.tables.changes.clone();
         // From the last to the first: what lies within stands before what is around it.
         for (prefix, class) in classes.iter().rev() {
             let inserted = self.changes_mut()?.insert(&key(slot, prefix), ChangedClass::from(*class), 0);
-            inserted.map_err(no_room("live changes", bytes))?;
+            if let Err(error) = inserted {
+                // Half a change is none.
+                for prefix in self.tables.changes.difference(&before).copied().collect::<Vec<_>>() {
+                    self.changes_mut()?.remove(&key(slot, &prefix))?;
+                    self.tables.changes.remove(&prefix);
+                }
+                return Err(no_room("live changes", bytes)(error));
+            }
             self.tables.changes.insert(*prefix);
         }
         // What earlier changes said there, and this one does not, goes last.
@@ -315,7 +343,7 @@ impl Datapath {
         change(&mut live);
         let mut map: Array<_, Live> =
             self.ebpf.map_mut(name::LIVE).ok_or(DatapathError::Missing(name::LIVE))?.try_into()?;
-        map.set(0, live.as_ref(), 0)?;
+        map.set(0, live.as_ref(), 0).map_err(no_room("what is in force", size_of::<Live>()))?;
         self.tables.live = live;
         Ok(())
     }
@@ -355,7 +383,14 @@ impl Datapath {
 }
 
 fn no_room(what: &'static str, bytes: usize) -> impl FnOnce(MapError) -> DatapathError {
-    move |source| DatapathError::NoRoom { what, bytes, source }
+    move |source| match &source {
+        MapError::SyscallError(error)
+            if !matches!(error.io_error.raw_os_error(), Some(libc::ENOMEM | libc::ENOSPC | libc::E2BIG)) =>
+        {
+            source.into()
+        }
+        _ => DatapathError::NoRoom { what, bytes, source },
+    }
 }
 
 fn key(slot: u32, prefix: &IpNet) -> Key<ChangeKey> {

@@ -225,17 +225,22 @@ fn without_a_daemon_every_command_that_asks_one_exits_with_3() {
     assert_told("detach", &told(&filter, "detach"), 0, &[]);
 }
 
-/// Before Linux 5.15 a map's value is written by way of one piece of memory, which the kernel may not have.
+/// Has the kernel refuse whatever the daemon writes into a map, as it may for want of memory.
+fn freeze(lab: &Lab, filter: &Filter, map: &str) {
+    let mut bpftool = lab.pbx().command("bpftool");
+    bpftool.args(["map", "freeze", "pinned"]).arg(filter.pins().join(name::pin(map)));
+    assert!(lab.pbx().run("bpftool", bpftool, WITHIN).unwrap().succeeded());
+}
+
 #[test]
 fn what_the_kernel_refuses_at_the_switch_changes_nothing_however_often_it_is_asked_for() {
     let Some(lab) = Lab::or_skip() else { return };
     let filter = Filter::start(&lab, POLICY).unwrap();
     // Once, since the spare slot's memory stays.
     assert!(filter.apply(POLICY).unwrap().succeeded());
-    let live = filter.pins().join(name::pin(name::LIVE));
-    let mut bpftool = lab.pbx().command("bpftool");
-    bpftool.args(["map", "freeze", "pinned"]).arg(live);
-    assert!(lab.pbx().run("bpftool", bpftool, WITHIN).unwrap().succeeded());
+    // While this one stands before the tables, the next would too as soon as it is there.
+    filter.done(&["allow", "add", "198.51.100.24"]).unwrap();
+    freeze(&lab, &filter, name::LIVE);
     let other = POLICY.replace("\"198.51.100.20\"", "\"198.51.100.21\"");
     leaving_all_as_it_was(&filter, || {
         // The second of them must not take the slot in force for the spare one.
@@ -249,4 +254,40 @@ fn what_the_kernel_refuses_at_the_switch_changes_nothing_however_often_it_is_ask
         }
     });
     assert_eq!(reason(&filter, "198.51.100.22"), "stranger");
+    assert_eq!(reason(&filter, "198.51.100.24"), "trunk");
+}
+
+#[test]
+fn a_policy_behind_which_the_kernel_cannot_clear_up_is_in_force_and_the_next_one_waits() {
+    let Some(lab) = Lab::or_skip() else { return };
+    let filter = Filter::start(&lab, POLICY).unwrap();
+    assert!(filter.apply(POLICY).unwrap().succeeded());
+    filter.done(&["allow", "add", "198.51.100.24"]).unwrap();
+    freeze(&lab, &filter, name::TABLES);
+    let other = POLICY.replace("\"198.51.100.20\"", "\"198.51.100.21\"");
+    assert!(filter.apply(&other).unwrap().succeeded());
+    let reasons = || ["198.51.100.20", "198.51.100.21", "198.51.100.24"].map(|from| reason(&filter, from));
+    assert_eq!(reasons(), ["stranger", "trunk", "stranger"]);
+    assert!(filter.log().contains("not cleared away"), "{}", filter.log());
+    // Packets may still look at what it would be written over.
+    for turn in ["first", "second"] {
+        assert_told(turn, &filter.apply(POLICY).unwrap(), 1, &["kernel map"]);
+        assert_told(turn, &told(&filter, "allow add 198.51.100.22"), 1, &["kernel map"]);
+    }
+    assert_eq!(reasons(), ["stranger", "trunk", "stranger"]);
+    assert_eq!(reason(&filter, "198.51.100.22"), "stranger");
+}
+
+#[test]
+fn a_ban_that_the_kernel_does_not_lift_is_in_force_and_listed() {
+    let Some(lab) = Lab::or_skip() else { return };
+    let filter = Filter::start(&lab, POLICY).unwrap();
+    filter.done(&["ban", "add", "198.51.100.20", "--for", "1h"]).unwrap();
+    freeze(&lab, &filter, name::PEERS);
+    leaving_all_as_it_was(&filter, || {
+        for turn in ["first", "second"] {
+            assert_told(turn, &told(&filter, "ban remove 198.51.100.20"), 1, &["kernel map"]);
+        }
+    });
+    assert_eq!(reason(&filter, "198.51.100.20"), "banned");
 }
