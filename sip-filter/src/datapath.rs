@@ -5,6 +5,7 @@
 
 mod attach;
 mod bans;
+mod changes;
 mod features;
 mod lane;
 mod object;

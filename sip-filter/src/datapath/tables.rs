@@ -1,21 +1,16 @@
-//! The tables of the policy: written where no packet looks, then switched with one pointer; and live changes to them.
+//! The tables of the policy: written where no packet looks, then switched with one pointer.
 
-use std::{
-    collections::{BTreeSet, HashSet},
-    net::IpAddr,
-    thread,
-    time::Instant,
-};
+use std::{collections::BTreeSet, net::IpAddr, thread, time::Instant};
 
-use aya::maps::{Array, ArrayOfMaps, HashMap, LpmTrie, Map, MapData, MapError, lpm_trie::Key};
+use aya::maps::{Array, ArrayOfMaps, HashMap, Map, MapData, MapError};
 use ipnet::IpNet;
 use nix::libc;
 use sip_filter_common::{
-    Address, Ban, Class, FragmentDecision, FragmentKey, PolicyIndex,
+    Address, Ban, FragmentDecision, FragmentKey, PolicyIndex,
     maps::{
-        BLOCKED_RING_BYTES, Blocks4, CHANGES_MAX, CHUNK_LINES, CHUNKS_MAX, ChangeKey, ChangedClass,
-        FRAGMENTS_MAX, Filter6, LANE_BUCKETS, LINE_WORDS, LOCAL_ADDRESSES_MAX, Lane, Live, PEER_BUCKETS,
-        POLICY_SLOTS, PeerBucket, RING_BYTES, STREAM_RING_BYTES, name,
+        BLOCKED_RING_BYTES, Blocks4, CHUNK_LINES, CHUNKS_MAX, ChangeKey, ChangedClass, FRAGMENTS_MAX,
+        Filter6, LANE_BUCKETS, LINE_WORDS, LOCAL_ADDRESSES_MAX, Lane, Live, PEER_BUCKETS, POLICY_SLOTS,
+        PeerBucket, RING_BYTES, STREAM_RING_BYTES, name,
     },
 };
 
@@ -27,9 +22,6 @@ const CHUNK_WORDS: usize = CHUNK_LINES * LINE_WORDS;
 
 /// What a thread's stack has room for beside the value that is handed over.
 const STACK_BYTES: usize = 1 << 20;
-
-/// The bits before an IPv4 address in an [`Address`].
-const MAPPED_BITS: u32 = 96;
 
 pub(super) type Indices = [PolicyIndex; SLOTS];
 type Chunk = [u64; CHUNK_WORDS];
@@ -43,7 +35,7 @@ pub(super) struct InForce {
     /// What stands in the tables of local addresses, where that is known.
     local_addresses: [Option<Vec<(IpAddr, u64)>>; SLOTS],
     /// Live changes to the policy in force.
-    changes: BTreeSet<IpNet>,
+    pub(super) changes: BTreeSet<IpNet>,
     /// The slot that a switch has left but not to its end: packets may look at it, and `changes` are its own.
     left: Option<u32>,
     pub(super) live: Box<Live>,
@@ -149,73 +141,14 @@ impl Datapath {
     }
 
     /// Clears away what a switch has left, if it has not been.
-    fn leave(&mut self) -> Result<(), DatapathError> {
+    pub(super) fn leave(&mut self) -> Result<(), DatapathError> {
         let Some(slot) = self.tables.left else { return Ok(()) };
         self.wait_for_packets()?;
         // No packet looks at the changes to the policy before any more.
-        while let Some(prefix) = self.tables.changes.first().copied() {
-            self.changes_mut()?.remove(&key(slot, &prefix))?;
-            self.tables.changes.remove(&prefix);
-        }
+        self.remove_changes(slot)?;
         self.change_live(|live| live.watch &= Live::PEERS)?;
         self.tables.left = None;
         Ok(())
-    }
-
-    /// Changes the policy in force at once: what it says about the addresses of these prefixes.
-    ///
-    /// The first prefix holds all others. Every packet is judged by the policy before or by the one after.
-    /// The changes cost every stranger a look until the next [`settle`](Self::settle).
-    ///
-    /// # Errors
-    ///
-    /// There is no room for so many; nothing is changed then, or [`apply`](Self::apply) can put it right.
-    pub fn change(&mut self, classes: &[(IpNet, Class)]) -> Result<(), DatapathError> {
-        self.leave()?;
-        let slot = self.slot();
-        let bytes = size_of::<ChangeKey>() * classes.len();
-        if self.tables.changes.len() + classes.len() > CHANGES_MAX as usize {
-            // Before anything is changed: half a change is none.
-            return Err(no_room("live changes", bytes)(MapError::OutOfBounds {
-                index: CHANGES_MAX,
-                max_entries: CHANGES_MAX,
-            }));
-        }
-        // First, since there is nothing to take back where this fails.
-        self.change_live(|live| {
-            live.generation += 1;
-            live.watch |= Live::changes_in(slot);
-        })?;
-        let before = self.tables.changes.clone();
-        // From the last to the first: what lies within stands before what is around it.
-        for (prefix, class) in classes.iter().rev() {
-            let inserted = self.changes_mut()?.insert(&key(slot, prefix), ChangedClass::from(*class), 0);
-            if let Err(error) = inserted {
-                // Half a change is none.
-                for prefix in self.tables.changes.difference(&before).copied().collect::<Vec<_>>() {
-                    self.changes_mut()?.remove(&key(slot, &prefix))?;
-                    self.tables.changes.remove(&prefix);
-                }
-                return Err(no_room("live changes", bytes)(error));
-            }
-            self.tables.changes.insert(*prefix);
-        }
-        // What earlier changes said there, and this one does not, goes last.
-        let new: HashSet<IpNet> = classes.iter().map(|(prefix, _)| *prefix).collect();
-        let around = classes.first().map(|(prefix, _)| *prefix);
-        let is_stale =
-            |prefix: &&IpNet| around.is_some_and(|around| around.contains(*prefix)) && !new.contains(*prefix);
-        let stale: Vec<IpNet> = self.tables.changes.iter().filter(is_stale).copied().collect();
-        for prefix in stale {
-            self.changes_mut()?.remove(&key(slot, &prefix))?;
-            self.tables.changes.remove(&prefix);
-        }
-        Ok(())
-    }
-
-    /// Whether live changes wait for [`settle`](Self::settle).
-    pub fn is_changed(&self) -> bool {
-        !self.tables.changes.is_empty()
     }
 
     /// Whether an earlier daemon's policy is in force in the maps.
@@ -229,7 +162,7 @@ impl Datapath {
     }
 
     /// Where the policy in force stands.
-    fn slot(&self) -> u32 {
+    pub(super) fn slot(&self) -> u32 {
         // Below POLICY_SLOTS, which nothing but this module writes.
         u32::try_from(self.tables.live.slot).unwrap_or(0) % POLICY_SLOTS
     }
@@ -241,15 +174,7 @@ impl Datapath {
             let chunks = (0..CHUNKS_MAX).map_while(|chunk| outer.get(&(slot * CHUNKS_MAX + chunk), 0).ok());
             self.tables.chunks[slot as usize] = chunks.collect();
         }
-        let changes: LpmTrie<_, ChangeKey, ChangedClass> = self.map(name::CHANGES)?;
-        let keys: Vec<_> = changes.keys().flatten().collect();
-        let (current, stale): (Vec<_>, Vec<_>) =
-            keys.into_iter().partition(|key| key.data().slot() == self.slot());
-        for key in stale {
-            self.changes_mut()?.remove(&key)?;
-        }
-        self.tables.changes = current.iter().filter_map(prefix_of).collect();
-        Ok(())
+        self.take_over_changes()
     }
 
     /// Writes one of the tables beside table memory, of a slot that no packet uses.
@@ -358,10 +283,6 @@ impl Datapath {
         Ok(outer.set(slot * CHUNKS_MAX, &chunk, 0)?)
     }
 
-    fn changes_mut(&mut self) -> Result<LpmTrie<&mut MapData, ChangeKey, ChangedClass>, DatapathError> {
-        self.map_mut(name::CHANGES)
-    }
-
     /// Bytes of kernel memory that the maps take, the tables of the policy before included: they stay for the next.
     ///
     /// What the kernel needs for itself, such as pointers and locks, is not counted, and of a map whose entries come
@@ -382,7 +303,7 @@ impl Datapath {
     }
 }
 
-fn no_room(what: &'static str, bytes: usize) -> impl FnOnce(MapError) -> DatapathError {
+pub(super) fn no_room(what: &'static str, bytes: usize) -> impl FnOnce(MapError) -> DatapathError {
     move |source| match &source {
         MapError::SyscallError(error)
             if !matches!(error.io_error.raw_os_error(), Some(libc::ENOMEM | libc::ENOSPC | libc::E2BIG)) =>
@@ -391,18 +312,4 @@ fn no_room(what: &'static str, bytes: usize) -> impl FnOnce(MapError) -> Datapat
         }
         _ => DatapathError::NoRoom { what, bytes, source },
     }
-}
-
-fn key(slot: u32, prefix: &IpNet) -> Key<ChangeKey> {
-    let bits_before = if matches!(prefix, IpNet::V4(_)) { MAPPED_BITS } else { 0 };
-    let length = ChangeKey::SPACE_BITS + bits_before + u32::from(prefix.prefix_len());
-    Key::new(length, ChangeKey::of(slot, &Address::from(prefix.network())))
-}
-
-/// Back from [`key`].
-fn prefix_of(key: &Key<ChangeKey>) -> Option<IpNet> {
-    let address = IpAddr::from(Address::from_ipv6(key.data().network));
-    let bits_before = if address.is_ipv4() { MAPPED_BITS } else { 0 };
-    let length = key.prefix_len().checked_sub(ChangeKey::SPACE_BITS + bits_before)?;
-    IpNet::new(address, u8::try_from(length).ok()?).ok()
 }
