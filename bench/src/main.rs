@@ -163,7 +163,7 @@ fn measure(options: &Options) -> Result<Results> {
 fn dialogues(options: &Options, stage: &Stage, floors: &mut Floors) -> Result<Vec<bench::results::Dialogue>> {
     let plan = Plan::new(Version::V4, Layout::Packed, DIALOGUE_SIZE);
     // What strangers may send to prove themselves: where they may, each packet to the SIP port is looked through.
-    let traffic = Traffic { payload: Payload::Options, ..Traffic::short(plan.strangers) };
+    let traffic = Traffic { payload: Payload::Options, ..Way::Stranger.traffic(&plan) };
     let mut generator = Generator::new(traffic)?;
     let mut subjects = vec![(Floor::Known.name().to_owned(), floors.stand(Floor::Known)?.clone())];
     subjects.extend(stage.dialogue_subjects());

@@ -8,7 +8,7 @@ use crate::{
     floors::Floor,
     generator::{Generator, Pace},
     plan::{Layout, Plan, SOURCES, Version},
-    traffic::{Framing, Payload, Ports, Sources, Traffic},
+    traffic::{Framing, Ports, Sources, Traffic},
 };
 
 /// Sources that are banned in the rows of bans, and as many more that are registered in theirs.
@@ -134,7 +134,7 @@ impl Way {
             _ => Framing::Plain,
         };
         let ports = if self == Way::Other { Ports::Other } else { Ports::Protected };
-        Traffic { sources, framing, ports, payload: Payload::Short, strays: self.passes() }
+        Traffic { framing, ports, strays: self.passes(), ..Traffic::short(sources) }
     }
 
     /// Of the strangers drawn, those who are banned for it, or registered; the others never are.
