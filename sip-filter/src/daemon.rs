@@ -141,7 +141,7 @@ impl Daemon {
                 self.reattach(&name).await;
             }
             Event::Reload => self.reload().await,
-            Event::Report(pbx, report) => self.reported(&Witness::Pbx(pbx), report),
+            Event::Report(pbx, report) => drop(self.reported(&Witness::Pbx(pbx), report)),
             Event::Seen(seen) => self.seen(seen),
             Event::Saved(saved) => self.trusting.saved(saved),
             Event::Compiled(compiled) => self.settle(*compiled),

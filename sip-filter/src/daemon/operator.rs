@@ -39,11 +39,20 @@ impl Daemon {
             let message = format!("\"{aor}\" is no address of record: write user@domain");
             return Err(Misuse::new(message).into());
         }
-        let refused = format!(
-            "{aor} cannot be registered there: too many are registered, or its trunk's allow list does not hold the \
-             address"
-        );
-        self.register(aor, from, transport, lifetime).context(refused)
+        let address = from.address;
+        let (entry, refusal) = self.register(&aor, from, transport, lifetime);
+        let entry = entry.with_context(|| {
+            format!(
+                "{aor} cannot be registered there: too many are registered, or its trunk's allow list does not hold \
+                 the address"
+            )
+        })?;
+        match refusal {
+            None => Ok(entry),
+            Some(error) => Err(error.context(format!(
+                "{aor} is registered, but the kernel does not let {address} in, which is tried again every second"
+            ))),
+        }
     }
 
     /// Takes what the operator says for registered no more.
@@ -60,23 +69,24 @@ impl Daemon {
         Ok(removed)
     }
 
-    /// What the operator says is registered; none where it is refused, for a reason in the log.
+    /// What the operator says is registered, none where it is refused, for a reason in the log; and why the kernel does
+    /// not let it in, if so.
     fn register(
         &mut self,
-        aor: String,
+        aor: &str,
         from: RegistrationPlace,
         transport: SipTransport,
         lifetime: Duration,
-    ) -> Option<RegistrationEntry> {
+    ) -> (Option<RegistrationEntry>, Option<anyhow::Error>) {
         let flow = Flow { address: from.address.to_canonical(), port: from.port, transport };
-        let binding = Binding { aor: aor.clone(), contact: String::new(), flow, lifetime };
+        let binding = Binding { aor: aor.to_owned(), contact: String::new(), flow, lifetime };
         let report = Report::Registered(binding);
-        self.reported(&Witness::Operator, report);
-        let aor = canonical_aor(&aor);
+        let refusal = self.reported(&Witness::Operator, report);
+        let aor = canonical_aor(aor);
         let is_it = |entry: &RegistrationEntry| {
             entry.witness == Witness::Operator && entry.aor == aor && flow_of(entry) == flow
         };
-        self.registrations().into_iter().find(is_it)
+        (self.registrations().into_iter().find(is_it), refusal)
     }
 
     /// Takes what the operator says for registered no more; what was registered.

@@ -208,9 +208,11 @@ impl Daemon {
     }
 
     /// A PBX, or the operator, reports something.
-    pub(super) fn reported(&mut self, witness: &Witness, report: Report) {
+    ///
+    /// Returns what [`carry_out`](Self::carry_out) does.
+    pub(super) fn reported(&mut self, witness: &Witness, report: Report) -> Option<anyhow::Error> {
         let effects = self.trusting.trust.report(&self.policy, witness, report, now());
-        self.carry_out(effects);
+        self.carry_out(effects)
     }
 
     /// Another policy is in force.
@@ -228,13 +230,18 @@ impl Daemon {
     }
 
     /// Does what follows; what the kernel does not take is said, and the rest is done.
-    pub(super) fn carry_out(&mut self, effects: Vec<Effect>) {
+    ///
+    /// Returns why it did not take the first of these, for whoever waits for it.
+    pub(super) fn carry_out(&mut self, effects: Vec<Effect>) -> Option<anyhow::Error> {
+        let mut refusal = None;
         for effect in effects {
             if let Err(error) = self.carry_out_one(&effect) {
                 tracing::error!("cannot carry out {effect:?}: {error:#}");
                 self.trusting.trust.refused(&effect);
+                refusal.get_or_insert(error);
             }
         }
+        refusal
     }
 
     fn carry_out_one(&mut self, effect: &Effect) -> anyhow::Result<()> {

@@ -34,12 +34,12 @@ impl Datapath {
                 max_entries: CHANGES_MAX,
             }));
         }
+        let (watch, before) = (self.tables.live.watch, self.tables.changes.clone());
         // First, since there is nothing to take back where this fails.
         self.change_live(|live| {
             live.generation += 1;
             live.watch |= Live::changes_in(slot);
         })?;
-        let before = self.tables.changes.clone();
         // From the last to the first: what lies within stands before what is around it.
         for (prefix, class) in classes.iter().rev() {
             let inserted = self.changes_mut()?.insert(&key(slot, prefix), ChangedClass::from(*class), 0);
@@ -49,6 +49,10 @@ impl Datapath {
                     self.changes_mut()?.remove(&key(slot, &prefix))?;
                     self.tables.changes.remove(&prefix);
                 }
+                self.change_live(|live| {
+                    live.generation -= 1;
+                    live.watch = watch;
+                })?;
                 return Err(no_room("live changes", bytes)(error));
             }
             self.tables.changes.insert(*prefix);

@@ -253,8 +253,28 @@ fn what_the_kernel_refuses_at_the_switch_changes_nothing_however_often_it_is_ask
             }
         }
     });
-    assert_eq!(reason(&filter, "198.51.100.22"), "stranger");
+    // That one is registered stands all the same, and is tried again: who asks a second time is not let in either.
+    for turn in ["first", "second"] {
+        let registered = told(&filter, "registration add a@example.com --from 198.51.100.23 --for 60s");
+        assert_told(turn, &registered, 1, &["does not let 198.51.100.23 in", "kernel map"]);
+    }
+    for stranger in ["198.51.100.22", "198.51.100.23"] {
+        assert_eq!(reason(&filter, stranger), "stranger");
+    }
     assert_eq!(reason(&filter, "198.51.100.24"), "trunk");
+}
+
+#[test]
+fn a_live_change_that_the_kernel_does_not_take_is_none() {
+    let Some(lab) = Lab::or_skip() else { return };
+    let filter = Filter::start(&lab, POLICY).unwrap();
+    freeze(&lab, &filter, name::CHANGES);
+    leaving_all_as_it_was(&filter, || {
+        for turn in ["first", "second"] {
+            assert_told(turn, &told(&filter, "allow add 198.51.100.22"), 1, &["kernel map"]);
+        }
+    });
+    assert_eq!(reason(&filter, "198.51.100.22"), "stranger");
 }
 
 #[test]
