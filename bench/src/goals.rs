@@ -118,8 +118,8 @@ fn of_dialogues(results: &Results) -> impl Iterator<Item = Goal> {
         })?;
         Some(Goal {
             what: format!(
-                "dialogue at {} packets/s, {}: loss above the floor's",
-                ours.flood_per_s, ours.subject
+                "dialogue at {} packets/s, {}, {}: loss above the floor's",
+                ours.flood_per_s, ours.subject, ours.size
             ),
             limit: LOSS_POINTS,
             measured: ours.loss_percent() - floor.loss_percent(),

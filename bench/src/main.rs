@@ -17,17 +17,18 @@ use bench::{
     floors::{Floor, Floors},
     generator::Generator,
     goals,
+    ground::Wire,
     machine::{Machine, Ticks},
     path::Way,
     plan::{Layout, Plan, Version},
     plot, readme, report,
-    results::Results,
+    results::{Dialogue, Results},
     traffic::{Payload, Traffic},
 };
 use clap::{Parser, builder::PossibleValuesParser};
 
-/// The size at which known clients are heard under a flood.
-const DIALOGUE_SIZE: usize = 1_000;
+/// The size at which a known client is heard behind contenders, too; behind the filter it is at every size.
+const CONTENDERS_HEARD_AT: usize = 1_000;
 
 /// Measure what the filter costs, beside bare floors and what operators have today.
 ///
@@ -87,7 +88,7 @@ impl Options {
 
     fn hastened(mut self) -> Self {
         if self.quick {
-            self.sizes = vec![DIALOGUE_SIZE];
+            self.sizes = vec![CONTENDERS_HEARD_AT];
             self.floods = vec![1_000_000];
             (self.rounds, self.slice_ms) = (3, 40);
         }
@@ -149,10 +150,8 @@ fn measure(options: &Options) -> Result<Results> {
         let mut stage = Stage::new(size, &|name| options.wants(name))?;
         tell("measuring");
         results.costs.extend(stage.measure(&mut floors, manner)?);
-        if size == DIALOGUE_SIZE {
-            tell("listening to a known client under a flood");
-            results.dialogues.extend(dialogues(options, &stage, &mut floors)?);
-        }
+        tell("listening to a known client under a flood");
+        results.dialogues.extend(dialogues(options, size, &stage, &mut floors)?);
         results.changes.append(&mut stage.changes);
         results.notes.append(&mut stage.notes);
     }
@@ -160,13 +159,15 @@ fn measure(options: &Options) -> Result<Results> {
     Ok(results)
 }
 
-fn dialogues(options: &Options, stage: &Stage, floors: &mut Floors) -> Result<Vec<bench::results::Dialogue>> {
-    let plan = Plan::new(Version::V4, Layout::Packed, DIALOGUE_SIZE);
+/// What the known client hears from the filter at every size, and from contenders at one.
+fn dialogues(options: &Options, size: usize, stage: &Stage, floors: &mut Floors) -> Result<Vec<Dialogue>> {
+    let plan = Plan::new(Version::V4, Layout::Packed, size);
     // What strangers may send to prove themselves: where they may, each packet to the SIP port is looked through.
     let traffic = Traffic { payload: Payload::Options, ..Way::Stranger.traffic(&plan) };
     let mut generator = Generator::new(traffic)?;
     let mut subjects = vec![(Floor::Known.name().to_owned(), floors.stand(Floor::Known)?.clone())];
-    subjects.extend(stage.dialogue_subjects());
+    let is_heard = |(name, _): &(String, Wire)| size == CONTENDERS_HEARD_AT || name == FILTER;
+    subjects.extend(stage.dialogue_subjects().into_iter().filter(is_heard));
     let wanted =
         options.wants(FILTER).then(|| Running::start(&plan.prefixes, Listed::Allow, Strangers::Prove));
     let proving = wanted.transpose()?;
@@ -181,8 +182,7 @@ fn dialogues(options: &Options, stage: &Stage, floors: &mut Floors) -> Result<Ve
             }
         }
         let reports = subjects.iter().zip(answers);
-        dialogues
-            .extend(reports.map(|((name, _), answers)| answers.report(name, DIALOGUE_SIZE, flood_per_s)));
+        dialogues.extend(reports.map(|((name, _), answers)| answers.report(name, size, flood_per_s)));
     }
     Ok(dialogues)
 }

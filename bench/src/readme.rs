@@ -122,14 +122,15 @@ fn dialogues(results: &Results) -> String {
     let mut text = format!(
         "\nA known client's OPTIONS requests in the midst of a flood, 200 a second: \
          loss, and the delay of the answer (median and all but 1 %). \
-         `{}` is a program that only compares the source with one network; taken are the packets that the protected side's one CPU got rid of.\n\n| flood, packets/s | behind | taken/s | lost | median | 99 % |\n\
-         | ---: | --- | ---: | ---: | ---: | ---: |\n",
+         `{}` is a program that only compares the source with one network; taken are the packets that the protected side's one CPU got rid of.\n\n| prefixes | flood, packets/s | behind | taken/s | lost | median | 99 % |\n\
+         | ---: | ---: | --- | ---: | ---: | ---: | ---: |\n",
         Floor::Known.name()
     );
     for dialogue in &results.dialogues {
         let _ = writeln!(
             text,
-            "| {} | {} | {:.2} M | {:.1} % | {:.0} us | {:.0} us |",
+            "| {} | {} | {} | {:.2} M | {:.1} % | {:.0} us | {:.0} us |",
+            dialogue.size,
             dialogue.flood_per_s,
             dialogue.subject,
             dialogue.taken_per_s / 1e6,

@@ -101,10 +101,12 @@ fn changes(changes: &[Change]) -> Table {
 }
 
 fn dialogues(dialogues: &[Dialogue]) -> Table {
-    let head = ["flood/s", "sent/s", "subject", "taken/s", "requests", "lost %", "p50 us", "p99 us"];
-    let mut table = table(&head, &[0, 1, 3, 4, 5, 6, 7]);
+    let head =
+        ["prefixes", "flood/s", "sent/s", "subject", "taken/s", "requests", "lost %", "p50 us", "p99 us"];
+    let mut table = table(&head, &[0, 1, 2, 4, 5, 6, 7, 8]);
     for dialogue in dialogues {
         table.add_row([
+            dialogue.size.to_string(),
             dialogue.flood_per_s.to_string(),
             format!("{:.0}", dialogue.flooded_per_s),
             dialogue.subject.clone(),
