@@ -11,6 +11,7 @@ mod lane;
 mod live;
 mod policy;
 mod sighting;
+mod sources;
 
 pub use lane::{
     CHALLENGE_NS, FLOWS_MAX, FlowKey, LANE_BUCKETS, LANE_TOTALS, Lane, LaneLimits, LaneTotal, TOLD_MAX,
@@ -20,6 +21,11 @@ pub use policy::{Mode, Transport};
 pub use sighting::{
     BLOCKED_RING_BYTES, RING_BYTES, SIGHTING_TEXT_LEN, STREAM_RING_BYTES, Sighting, SightingHeader,
     SightingKind, TextMarks,
+};
+
+pub use sources::{
+    Blocks4, FILTER4_WORDS_MAX, FILTER6_WORDS_MAX, Filter6, GROUPS4, LENGTHS6_MAX, NEAR, NEAR_BUCKET_LINES4,
+    NEAR_BUCKETS6, REGIONS4, SourceIndex, Step6,
 };
 
 /// How many listeners a policy may have: one bit of a `u64` each.
@@ -52,18 +58,6 @@ pub const LINE_WORDS: usize = 8;
 pub const CHUNK_LINES: usize = 16_384;
 /// How many chunks of table memory a policy may use.
 pub const CHUNKS_MAX: u32 = 128;
-/// How many groups of 64 blocks of 256 addresses IPv4 has.
-pub const GROUPS4: usize = 1 << 18;
-/// How many different prefix lengths, 0 aside, the IPv6 sources of a policy may have: all there are.
-pub const LENGTHS6_MAX: usize = 128;
-/// How many words the filter of IPv4 blocks has at most.
-pub const FILTER4_WORDS_MAX: usize = 1 << 15;
-/// How many leaves of IPv4 blocks stand beside the presence bits.
-pub const NEAR_LEAVES4: usize = 1 << 16;
-/// How many words the filters of IPv6 blocks and of entries have at most, each of them half.
-pub const FILTER6_WORDS_MAX: usize = 1 << 18;
-/// How many buckets of IPv6 entries stand beside the filters; where they are more, in table memory.
-pub const NEAR_BUCKETS6: usize = 1 << 11;
 /// How many prefixes of live changes wait to be compiled into the tables at most.
 pub const CHANGES_MAX: u32 = 4_096;
 /// How many addresses are let in by registrations at most.
@@ -188,74 +182,6 @@ shared! {
         pub registering: u64,
     }
 
-    /// One step of the search for the length of an IPv6 prefix; see [`crate::sources::ipv6`].
-    pub struct Step6: 32 {
-        /// The bits of an [`Address`] that a prefix of this length fixes.
-        pub mask: [u64; 2],
-        /// Makes hashes of different lengths, and of different policies, unlike each other; odd.
-        pub salt: u64,
-        /// The prefix length, 0 where the search ends; and which step comes next: see [`Step6::link`].
-        pub link: u64,
-    }
-
-    /// Where the tables of a policy's sources stand, and how they are asked.
-    pub struct SourceIndex: 4_200 {
-        /// IPv4: where the records of wide groups begin.
-        pub wide4_at: u32,
-        /// IPv4: where the whole blocks of group 0 would stand, where there is a filter of hosts.
-        pub whole4_at: u32,
-        /// IPv4: where the filter of hosts begins.
-        pub hosts4_at: u32,
-        /// IPv4: the bits of a hash that are the number of a word of the filter of hosts; 0 where there is none.
-        pub hosts4_mask: u32,
-        /// IPv4: where the leaves of blocks begin.
-        pub leaves4_at: u32,
-        /// IPv4: where the details of leaves begin.
-        pub details4_at: u32,
-        /// IPv4: the bits of a hash that are the number of a word of the filter.
-        pub filter4_mask: u32,
-        /// IPv6: the bits of a hash that are the number of a word of the filter of blocks.
-        pub blocks6_mask: u32,
-        /// IPv6: where the filter of entries begins, behind that.
-        pub filter6_at: u32,
-        /// IPv6: the bits of a hash that are the number of a word of it.
-        pub filter6_mask: u32,
-        /// IPv6: where the buckets begin, a line each, where they are more than [`NEAR_BUCKETS6`].
-        pub buckets6_at: u32,
-        /// IPv6: how many buckets there are.
-        pub buckets6: u32,
-        /// IPv4: 1 where a guess whether a stranger's block is named would often be wrong, and hosts have a filter; else 0.
-        pub is_dense4: u32,
-        /// IPv4: the bits of an address, as a number, by which the filter knows in which blocks anybody is named.
-        pub near4_mask: u32,
-        /// IPv4: the salt for it; 0 where the filter knows nothing.
-        pub near4_salt: u64,
-        /// IPv4: the salt for the filter of hosts.
-        pub hosts4_salt: u64,
-        /// IPv6: the class of a source that no longer prefix holds.
-        pub class6: u64,
-        /// IPv6: how many prefix lengths there are, if they and the entries are few enough to look for all; else 0.
-        pub lengths6: u64,
-        /// IPv6: the bits of an address's first half by which the filter knows in which blocks anybody is named.
-        pub near6_mask: u64,
-        /// IPv6: the salt for it; 0 where the filter knows no blocks.
-        pub near6_salt: u64,
-        /// IPv6: the search tree over lengths, from its root on.
-        pub steps6: [Step6; LENGTHS6_MAX],
-    }
-
-    /// In which blocks of IPv4 addresses anybody is named, and who in the first of these.
-    ///
-    /// Apart from the index: Linux 5.10 takes no value of an array that is larger than 4 MiB.
-    pub struct Blocks4: 3_407_872 {
-        /// For each group, which leaf is the first of its blocks.
-        pub groups: [u32; GROUPS4],
-        /// For each group, the blocks about which anything is said.
-        pub present: [u64; GROUPS4],
-        /// The first leaves once more, which are thus found sooner.
-        pub leaves: [u32; NEAR_LEAVES4],
-    }
-
     /// The part of a policy that is looked up by number. What is read for most packets stands first: an offset in an
     /// instruction of the kernel program has 15 bits.
     pub struct PolicyIndex: 563_416 {
@@ -291,14 +217,6 @@ shared! {
         pub ports: [[u8; PORTS]; 2],
         /// Presence bits of blocks of IPv4, by hash; as many words as [`SourceIndex::filter4_mask`] says.
         pub filter4: [u64; FILTER4_WORDS_MAX],
-    }
-
-    /// Presence bits by hash, of IPv6 blocks and behind them of entries; and the entries where these are few.
-    pub struct Filter6: 2_228_224 {
-        /// The bits; as many words as [`SourceIndex`] says.
-        pub words: [u64; FILTER6_WORDS_MAX],
-        /// The buckets, where there are not more of them.
-        pub buckets: [[u64; LINE_WORDS]; NEAR_BUCKETS6],
     }
 
     /// A prefix of live changes: which policy it changes and in which address family, then the network.
@@ -395,6 +313,3 @@ shared! {
         pub bytes: u64,
     }
 }
-
-// What Linux 5.10 takes as a value of an array: `KMALLOC_MAX_SIZE`.
-const _: () = assert!(size_of::<Blocks4>() <= 4 << 20);

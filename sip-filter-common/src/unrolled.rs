@@ -16,4 +16,8 @@ macro_rules! unrolled {
         unrolled!(4, $block);
         unrolled!(4, $block);
     };
+    (15, $block:block) => {
+        unrolled!(8, $block);
+        unrolled!(7, $block);
+    };
 }

@@ -7,12 +7,13 @@ mod fragments;
 mod in_place;
 pub(crate) mod lane;
 mod peers;
-mod search6;
+mod search;
 pub(crate) mod sightings;
+mod slot;
 
 use aya_ebpf::{
     bindings::{BPF_F_NO_PREALLOC, xdp_md},
-    btf_maps::{Array, ArrayOfMaps, HashMap, LpmTrie, PerCpuArray, lpm_trie::Key},
+    btf_maps::{ArrayOfMaps, HashMap, LpmTrie, PerCpuArray, lpm_trie::Key},
     helpers::generated,
     macros::btf_map,
     programs::XdpContext,
@@ -21,9 +22,8 @@ use sip_filter_common::{
     Address, Ban, Class, Counter, FragmentKey, Frame, Lines, PolicyIndex, Reason, Tables,
     lane::{Bounds, Datagram, Payload},
     maps::{
-        BANS_MAX, Blocks4, CHANGES_MAX, CHUNK_LINES, CHUNKS_MAX, COUNTERS_MAX, ChangeKey, ChangedClass,
-        Clock, Filter6, FlowKey, Known, LINE_WORDS, LOCAL_ADDRESSES_MAX, Lane, Live, POLICY_SLOTS,
-        SightingKind, SourceIndex, TextMarks,
+        BANS_MAX, Blocks4, CHANGES_MAX, COUNTERS_MAX, ChangeKey, ChangedClass, Clock, Filter6, FlowKey,
+        Known, LINE_WORDS, LOCAL_ADDRESSES_MAX, Lane, Live, SightingKind, SourceIndex, TextMarks,
     },
     parse::{Packet, protocol},
     pipeline::Settled,
@@ -32,32 +32,15 @@ use sip_filter_common::{
 
 use self::{
     in_place::InPlace,
-    search6::{sign_mask, sip_at_once6, sip_find6, sip_search6},
+    search::{sip_at_once6, sip_search6},
     sightings::{Place, Seen},
+    slot::{SLOTS, Slot},
 };
 use crate::frame::LinearFrame;
-
-const SLOTS: usize = POLICY_SLOTS as usize;
-
-/// Lines of table memory, as words: on Linux 6.1 an inner map whose type information names more than numbers
-/// takes no place of one without type information, which is what the controller can create.
-type ChunkWords = [u64; CHUNK_LINES * LINE_WORDS];
-type Chunk = [[u64; LINE_WORDS]; CHUNK_LINES];
-
-const _: () = assert!(size_of::<ChunkWords>() == size_of::<Chunk>());
 
 #[unsafe(no_mangle)]
 #[unsafe(link_section = ".bss.LIVE")]
 static LIVE: InPlace<Live> = InPlace::new();
-#[unsafe(no_mangle)]
-#[unsafe(link_section = ".bss.POLICIES")]
-static POLICIES: InPlace<[PolicyIndex; SLOTS]> = InPlace::new();
-#[btf_map]
-static BLOCKS4: Array<Blocks4, SLOTS> = Array::new();
-#[btf_map]
-static FILTERS6: Array<Filter6, SLOTS> = Array::new();
-#[btf_map]
-static TABLES: ArrayOfMaps<Array<ChunkWords, 1>, { SLOTS * CHUNKS_MAX as usize }> = ArrayOfMaps::new();
 #[btf_map]
 static CHANGES: LpmTrie<ChangeKey, ChangedClass, { CHANGES_MAX as usize }> = LpmTrie::new();
 #[btf_map]
@@ -133,57 +116,6 @@ pub(crate) fn count(reason: Reason, len_bytes: u64) {
     counter.bytes += len_bytes;
 }
 
-/// What the policy in a slot says about sources.
-#[derive(Clone, Copy)]
-struct Slot {
-    number: u32,
-    index: &'static PolicyIndex,
-}
-
-impl Slot {
-    #[inline(always)]
-    fn new(number: u32) -> Self {
-        Self { number, index: &POLICIES.get()[number as usize % SLOTS] }
-    }
-}
-
-impl Lines for Slot {
-    #[inline(always)]
-    fn sources(&self) -> &SourceIndex {
-        &self.index.sources
-    }
-
-    #[inline(always)]
-    fn filter6(&self) -> Option<&Filter6> {
-        FILTERS6.get(self.number)
-    }
-
-    #[inline(always)]
-    fn line(&self, at: u32) -> Option<&[u64; LINE_WORDS]> {
-        let chunk = self.number * CHUNKS_MAX + at / CHUNK_LINES as u32 % CHUNKS_MAX;
-        let words: *const ChunkWords = TABLES.get_value(chunk, &0)?;
-        // SAFETY: same size, as asserted above, and the alignment of a word.
-        let lines: &Chunk = unsafe { &*words.cast() };
-        Some(&lines[at as usize % CHUNK_LINES])
-    }
-
-    #[inline(always)]
-    fn blocks4(&self) -> Option<&Blocks4> {
-        BLOCKS4.get(self.number)
-    }
-
-    #[inline(always)]
-    fn sign_mask(&self, word: u64) -> u64 {
-        sign_mask(word)
-    }
-
-    #[inline(always)]
-    fn find6(&self, source: &Address, step: u32) -> u32 {
-        let [high, low] = source.halves;
-        sip_find6(high, low, self.number, step)
-    }
-}
-
 impl Lines for KernelTables {
     #[inline(always)]
     fn sources(&self) -> &SourceIndex {
@@ -203,6 +135,11 @@ impl Lines for KernelTables {
     #[inline(always)]
     fn blocks4(&self) -> Option<&Blocks4> {
         self.slot.blocks4()
+    }
+
+    #[inline(always)]
+    fn listed4(&self, first: u32, count: u32, address: u32) -> u32 {
+        self.slot.listed4(first, count, address)
     }
 }
 

@@ -1,81 +1,87 @@
-//! IPv4 sources: presence bits for blocks of 256 addresses, and behind them ranks.
+//! IPv4 sources: presence bits for those whom nobody knows, and behind them for each region the borders between classes.
 //!
 //! | level | what | size |
 //! | --- | --- | --- |
-//! | near | two bits by hash for each /26, /24 or /20 in which anybody is named, where these are not too many | up to 256 KiB |
+//! | near | two bits by hash for each /26, /24, /22 or /20 in which anybody is named, where these are not too many | up to 256 KiB |
 //! | block | a bit: does the policy name anybody in this /24? | 2 MiB in all |
-//! | group | for 64 blocks, the number of their first leaf | 1 MiB in all |
 //! | whole | where strangers often come from named blocks: a bit for each: is all of it named? | up to 2 MiB |
 //! | host | there too: two bits by hash for each /29 in which anybody is named, in blocks that are not whole | up to 1 MiB |
-//! | leaf | for a named block: one prefix with its class, or the place of a pair or of details | 4 bytes |
-//! | detail | two prefixes with their classes; or for a named /28: which addresses have the one class, which the other | 8 bytes |
+//! | region | for a /16: the one class that all of it has, or where its buckets are, and how large | 256 KiB in all |
+//! | bucket | for an equal part of a region: two classes, and the addresses from which on it is the other one's turn | 8 to 64 bytes |
+//! | list | for a part with more borders or classes than a bucket holds: all of them, to be searched | 4 bytes each |
 //!
-//! Leaves have no gaps: the rank of a block's bit is its place. A stranger's packet reads a block's bit and, where
-//! that says too little, a word of each of the next two levels; leaves and details are for those whom the policy knows.
-//! A group in which a prefix of /18 or shorter names everybody is *wide*: its bits are all set, and its record says
-//! which blocks differ and what class all others have.
+//! A stranger's packet reads a block's bit and, where that says too little, a word of each of the next two levels; all
+//! else is for those whom the policy knows, and mostly takes two looks: one into what stays in the cache, and one line.
+//! The borders in a bucket are compared all at once, four in a word, since a processor cannot foresee the outcome.
 
 use super::{NOBODY, Place};
 use crate::{
-    maps::{FILTER4_WORDS_MAX, GROUPS4, LINE_WORDS, NEAR_LEAVES4},
+    maps::{FILTER4_WORDS_MAX, GROUPS4, LINE_WORDS, NEAR, REGIONS4},
     tables::{Lines, Tables},
 };
 
-/// In a group's word: the rest is the number of the record of a wide group.
-pub const WIDE: u32 = 1 << 31;
-/// Words of a wide group's record: the bits of the blocks that differ; the first one's leaf, and above it the class
-/// of all others.
-pub const WIDE_WORDS: u32 = 2;
+/// What stands for a region: the number of the class that all of it has, or this.
+pub mod region {
+    /// Set where a region is cut into buckets.
+    pub const BUCKETS: u32 = 1 << 31;
+    /// The smallest and the largest part of a region that has a bucket, as a number of host bits.
+    pub const PART_BITS: core::ops::RangeInclusive<u32> = 4..=15;
 
-/// What a leaf is, in its two highest bits.
-pub mod leaf {
-    /// The number of a detail that says which of the block's sixteen parts name anybody, and above which details of
-    /// these follow.
-    pub const DETAILS: u32 = 0;
-    /// One prefix, and nobody beside it.
-    pub const PREFIX: u32 = 1;
-    /// The number of a detail with two prefixes, of which the lower one counts for whom both hold.
-    pub const PAIR: u32 = 2;
-
-    /// Bits of a prefix.
-    pub const PREFIX_BITS: u32 = PLACE_BITS + 12;
-    const PLACE_BITS: u32 = 9;
-    const _: () = assert!(crate::maps::CLASSES_MAX <= 1 << (PREFIX_BITS - PLACE_BITS));
-
-    /// Makes a leaf; `rest` has 30 bits.
-    pub const fn pack(kind: u32, rest: u32) -> u32 {
-        kind << 30 | rest & 0x3fff_ffff
+    /// Buckets of 2^`size` words for parts of 2^`part_bits` addresses; `at` is the number of the first one's word.
+    pub const fn pack(part_bits: u32, size: u32, at: u32) -> u32 {
+        BUCKETS | part_bits << 27 | size << 25 | at
     }
 
-    /// A prefix: its class, and a place, which is the last octet and one more bit, of which the lowest one set is that
-    /// of the number of host bits.
-    pub const fn prefix(class: u16, octet: u8, host_bits: u32) -> u32 {
-        (class as u32) << PLACE_BITS | (octet as u32) << 1 | 1 << host_bits
-    }
-
-    /// The class that a prefix gives a last octet; 0 for one that it does not hold.
+    /// How many addresses a bucket is for, as a number of bits.
     #[inline(always)]
-    pub const fn class_by(prefix: u64, octet: u64) -> u64 {
-        let place = prefix & ((1 << PLACE_BITS) - 1);
-        // All bits up to the lowest one set.
-        let beneath = place ^ place.wrapping_sub(1);
-        // A difference lies above them or is none.
-        let is_outside = super::sign_mask(beneath.wrapping_sub(place ^ octet << 1));
-        prefix >> PLACE_BITS & 0xfff & !is_outside
+    pub(super) const fn part_bits(region: u32) -> u32 {
+        region >> 27 & 15
+    }
+
+    /// How many words a bucket has, as a number of bits.
+    #[inline(always)]
+    pub(super) const fn size(region: u32) -> u32 {
+        region >> 25 & 3
+    }
+
+    /// The number of the first bucket's first word.
+    #[inline(always)]
+    pub(super) const fn at(region: u32) -> u32 {
+        region & 0x1ff_ffff
     }
 }
 
-/// In a detail, from the lowest bit on: a bit for each address, the class where it is set, the class where it is
-/// clear, and whether the two classes are instead the number of a row of sixteen.
-pub mod detail {
-    /// Set in a detail of more than two classes; its middle 32 bits are the number of a detail from which on sixteen
-    /// classes of 16 bits stand.
-    pub const MANY: u64 = 1 << 48;
+/// A bucket: borders of 16 bits each, but that the upper half of the first word says which classes they are between.
+pub mod bucket {
+    /// The sizes there are, as numbers of bits of a number of words.
+    pub const SIZES: core::ops::RangeInclusive<u32> = 0..=3;
+    /// A border that no address of a part has reached.
+    pub const NO_BORDER: u16 = 1 << 15;
+    /// Set in the first word of a bucket that has a list instead.
+    pub const LIST: u64 = 1 << 63;
 
-    /// Makes a detail of at most two classes.
-    pub const fn pack(mask: u16, set: u16, clear: u16) -> u64 {
-        mask as u64 | (set as u64) << 16 | (clear as u64) << 32
+    /// How many borders a bucket of 2^`size` words has room for.
+    pub const fn borders(size: u32) -> usize {
+        (4 << size) - 2
     }
+
+    /// The upper half of a first word: the class up to the first border, and the class behind it.
+    pub const fn classes(even: u16, odd: u16) -> u64 {
+        (even as u64) << 32 | (odd as u64) << 44
+    }
+
+    /// A first word for a list: its first border's number among all, and how many there are.
+    pub const fn list(first: u32, count: u16) -> u64 {
+        LIST | (count as u64) << 32 | first as u64
+    }
+
+    /// An entry of a list: from this address of the part on, this class.
+    pub const fn entry(border: u16, class: u16) -> u32 {
+        (border as u32) << CLASS_BITS | class as u32
+    }
+
+    pub(super) const CLASS_BITS: u32 = 12;
+    const _: () = assert!(crate::maps::CLASSES_MAX <= 1 << CLASS_BITS);
 }
 
 /// The class of an IPv4 source, given as a number.
@@ -86,17 +92,24 @@ pub fn class_number<T: Tables>(tables: &T, source: u32) -> u32 {
     if !near.is_in(tables.index().filter4[near.word(index.filter4_mask) % FILTER4_WORDS_MAX]) {
         return NOBODY;
     }
-    let Some(blocks) = tables.blocks4() else { return NOBODY };
+    if index.asks_blocks4 != 0 && is_nobody(tables, source) {
+        return NOBODY;
+    }
+    known(tables, source).unwrap_or(NOBODY)
+}
+
+/// Whether nobody is named in the source's block, or, where many blocks are named, in its /29.
+#[inline(always)]
+fn is_nobody<T: Lines + ?Sized>(tables: &T, source: u32) -> bool {
+    let index = tables.sources();
+    let Some(blocks) = tables.blocks4() else { return true };
     let present = blocks.present[(source >> 14) as usize % GROUPS4];
     let named = present >> (source >> 8 & 63) & 1;
     // Where the answer cannot be foreseen the processor would often go astray, and wait for the memory to find out.
     if named as u32 | index.is_dense4 == 0 {
-        return NOBODY;
+        return true;
     }
-    if index.hosts4_mask != 0 && named & nearest(tables, source) == 0 {
-        return NOBODY;
-    }
-    known(tables, source).unwrap_or(NOBODY)
+    index.hosts4_mask != 0 && named & nearest(tables, source) == 0
 }
 
 /// For a source in a named block of many: 0 if nobody is named in its /29, mostly.
@@ -119,73 +132,88 @@ fn nearest<T: Lines + ?Sized>(tables: &T, source: u32) -> u64 {
 #[inline(always)]
 #[expect(clippy::cast_possible_truncation, reason = "the fields of packed words are cut out of them")]
 fn known<T: Lines + ?Sized>(tables: &T, source: u32) -> Option<u32> {
-    let index = tables.sources();
     // Once more, rather than kept on the stack until here.
     let blocks = tables.blocks4()?;
-    let group = (source >> 14) as usize % GROUPS4;
-    let (mut present, mut first) = (blocks.present[group], blocks.groups[group]);
-    let block = source >> 8 & 63;
-    if first & WIDE != 0 {
-        let record = (first & !WIDE) * WIDE_WORDS;
-        let line = tables.line(index.wide4_at + record / LINE_WORDS as u32)?;
-        let at = (record as usize % LINE_WORDS) & !1;
-        let [bits, rest] = [line[at], line[at | 1]];
-        if bits >> block & 1 == 0 {
-            return Some((rest >> 32) as u32);
-        }
-        (present, first) = (bits, rest as u32);
+    let region = blocks.regions[(source >> 16) as usize % REGIONS4];
+    if region & region::BUCKETS == 0 {
+        return Some(region);
     }
-    let number = first + (present & ((1 << block) - 1)).count_ones();
-    let leaf = if (number as usize) < NEAR_LEAVES4 {
-        blocks.leaves[number as usize % NEAR_LEAVES4]
-    } else {
-        let line = tables.line(index.leaves4_at + number / 16)?;
-        (line[number as usize / 2 % LINE_WORDS] >> (number % 2 * 32)) as u32
-    };
-    let octet = source as u64 & 0xff;
-    let number = leaf & 0x3fff_ffff;
-    match leaf >> 30 {
-        leaf::PREFIX => Some(leaf::class_by(leaf as u64, octet) as u32),
-        leaf::PAIR => {
-            let pair = detail(tables, number)?;
-            let [first, second] =
-                [pair, pair >> leaf::PREFIX_BITS].map(|prefix| leaf::class_by(prefix, octet));
-            Some((first | second & !sign_mask(first.wrapping_neg())) as u32)
-        }
-        _ => {
-            let part = source >> 4 & 15;
-            let parts = detail(tables, number)?;
-            if parts >> part & 1 == 0 {
-                return Some(NOBODY);
-            }
-            in_part(tables, source, number + 1 + (parts & 0xffff & ((1 << part) - 1)).count_ones())
-        }
+    let part = (source & 0xffff) >> region::part_bits(region);
+    let word = region::at(region) + (part << region::size(region));
+    // Once for either place, which the verifier wants to see apart.
+    let buckets_at = tables.sources().buckets4_at;
+    if buckets_at == NEAR {
+        let line = blocks.buckets.get(word as usize / LINE_WORDS)?;
+        return Some(in_bucket(tables, line, word, region, source));
     }
+    let line = tables.line(buckets_at.wrapping_add(word / LINE_WORDS as u32))?;
+    Some(in_bucket(tables, line, word, region, source))
 }
 
-/// All bits set where the highest one is, else none: a choice without a branch that the processor could guess wrong.
-#[inline(always)]
-const fn sign_mask(word: u64) -> u64 {
-    (word.cast_signed() >> 63).cast_unsigned()
-}
-
-#[inline(always)]
-#[expect(clippy::cast_possible_truncation, reason = "a line has few words")]
-fn detail<T: Lines + ?Sized>(tables: &T, number: u32) -> Option<u64> {
-    let at = tables.sources().details4_at + number / LINE_WORDS as u32;
-    Some(tables.line(at)?[number as usize % LINE_WORDS])
-}
-
-/// The class of an address by the detail of its /28.
+/// The class of a source by the bucket that begins with the word of this number, which is in `line`.
 #[inline(always)]
 #[expect(clippy::cast_possible_truncation, reason = "the fields of packed words are cut out of them")]
-fn in_part<T: Lines + ?Sized>(tables: &T, source: u32, number: u32) -> Option<u32> {
-    let address = source & 15;
-    let found = detail(tables, number)?;
-    if found & detail::MANY != 0 {
-        let row = detail(tables, (found >> 16) as u32 + address / 4)?;
-        return Some((row >> (address % 4 * 16)) as u32 & 0xffff);
+fn in_bucket<T: Lines + ?Sized>(
+    tables: &T,
+    line: &[u64; LINE_WORDS],
+    word: u32,
+    region: u32,
+    source: u32,
+) -> u32 {
+    let address = source & ((1 << region::part_bits(region)) - 1);
+    let (at, size) = (word as usize % LINE_WORDS, region::size(region));
+    let first = line[at];
+    if first & bucket::LIST != 0 {
+        return tables.listed4(first as u32, (first >> 32) as u32 & 0xffff, address);
     }
-    let shift = if found >> address & 1 != 0 { 16 } else { 32 };
-    Some((found >> shift) as u32 & 0xffff)
+    // With the highest bit of each set, which stays set where a border is not above the address.
+    let addresses = (address as u64 | 1 << 15).wrapping_mul(0x0001_0001_0001_0001);
+    let mut passed = addresses.wrapping_sub(first) & 0xffff_ffff;
+    if size > 0 {
+        passed ^= addresses.wrapping_sub(line[at | 1]);
+    }
+    if size > 1 {
+        passed ^= addresses.wrapping_sub(line[at | 2]) ^ addresses.wrapping_sub(line[at | 3]);
+    }
+    if size > 2 {
+        passed ^= addresses.wrapping_sub(line[4]) ^ addresses.wrapping_sub(line[5]);
+        passed ^= addresses.wrapping_sub(line[6]) ^ addresses.wrapping_sub(line[7]);
+    }
+    // Whether their number is odd.
+    passed ^= passed >> 32;
+    passed ^= passed >> 16;
+    let is_odd = passed >> 15 & 1;
+    (first >> (32 + bucket::CLASS_BITS as u64 * is_odd)) as u32 & CLASS_MASK
 }
+
+/// The class of an address of a part that has a list, which begins with the entry number `first` and has `count` of
+/// them; [`NOBODY`] where the tables end early, which no compiled policy does.
+#[inline(always)]
+pub fn listed<T: Lines + ?Sized>(tables: &T, first: u32, count: u32, address: u32) -> u32 {
+    let end = first.wrapping_add(count);
+    // The last one that is known not to be above the address: the list's first one is for all.
+    let mut last = first;
+    let mut step = 1 << 14;
+    unrolled!(15, {
+        let probe = last.wrapping_add(step);
+        if probe < end {
+            let Some(entry) = listed_entry(tables, probe) else { return NOBODY };
+            if entry >> bucket::CLASS_BITS <= address {
+                last = probe;
+            }
+        }
+        step >>= 1;
+    });
+    let _: u32 = step;
+    listed_entry(tables, last).unwrap_or(NOBODY) & CLASS_MASK
+}
+
+#[inline(always)]
+#[expect(clippy::cast_possible_truncation, reason = "a line has few words, and a word two entries")]
+fn listed_entry<T: Lines + ?Sized>(tables: &T, number: u32) -> Option<u32> {
+    let word = number / 2;
+    let line = tables.line(tables.sources().lists4_at.wrapping_add(word / LINE_WORDS as u32))?;
+    Some((line[word as usize % LINE_WORDS] >> (number % 2 * 32)) as u32)
+}
+
+const CLASS_MASK: u32 = (1 << bucket::CLASS_BITS) - 1;

@@ -6,7 +6,7 @@ use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use proptest::{collection::vec, prelude::*};
 use sip_filter_common::{
     Address, Lines as _, PolicyIndex,
-    maps::{Blocks4, Filter6, NEAR_BUCKETS6},
+    maps::{Blocks4, Filter6, NEAR, NEAR_BUCKETS6},
     sources::{ipv4 as read4, ipv6 as read6},
 };
 
@@ -106,6 +106,18 @@ proptest! {
     #[test]
     fn ipv4_tables_find_the_longest_prefix(prefixes in vec(prefix4(), 0..60)) {
         check4(&sorted(prefixes));
+    }
+
+    #[test]
+    fn a_crowded_region_of_ipv4_is_told_apart(
+        prefixes in vec((any::<u16>(), 22..=32_u8), 0..300),
+        classes in 1..4_u16,
+    ) {
+        let prefix = |(number, (low, length)): (usize, (u16, u8))| {
+            let address = 16 << 24 | u32::from(low);
+            (Ipv4Net::new_assert(address.into(), length).trunc(), 1 + u16::try_from(number).unwrap() % classes)
+        };
+        check4(&sorted(prefixes.into_iter().enumerate().map(prefix).collect()));
     }
 
     #[test]
@@ -241,10 +253,48 @@ fn every_length_of_ipv6_at_once_is_told_apart() {
 }
 
 #[test]
-fn a_part_with_many_classes_is_written_out() {
-    let prefixes =
-        (0..16_u16).map(|host| (Ipv4Net::new_assert((0xc000_0210 | u32::from(host)).into(), 32), host + 1));
-    check4(&sorted(prefixes.collect()));
+fn a_list_may_name_every_address_of_a_region() {
+    let class = |host: u16| 1 + host % 3;
+    let address = |host: u16| 0xc000_0000 | u32::from(host);
+    let prefixes = (0..=u16::MAX).map(|host| (Ipv4Net::new_assert(address(host).into(), 32), class(host)));
+    let tables = tables4(&prefixes.collect::<Vec<_>>());
+    for host in 0..=u16::MAX {
+        assert_eq!(read4::class_number(&tables, address(host)), u32::from(class(host)), "host {host}");
+    }
+    for outside in [address(0) - 1, address(u16::MAX) + 1] {
+        assert_eq!(read4::class_number(&tables, outside), 0);
+    }
+}
+
+#[test]
+fn buckets_of_every_size_and_for_parts_of_every_size_are_found() {
+    // Of `hosts` in each of so many parts of a region, every second address, so that there are two borders each.
+    let mut shapes = std::collections::BTreeSet::new();
+    for (part_bits, hosts) in (4..16_u32).flat_map(|part_bits| (1..16).map(move |hosts| (part_bits, hosts))) {
+        let parts = 1_u32 << (16 - part_bits);
+        let address =
+            |part: u32, host: u32| (16 << 24 | part << part_bits) + (2 * host + 1) % (1 << part_bits);
+        let prefixes = (0..parts).flat_map(|part| {
+            (0..hosts.min(1 << (part_bits - 1)))
+                .map(move |host| (Ipv4Net::from(std::net::Ipv4Addr::from(address(part, host))), 1))
+        });
+        let tables = tables4(&sorted(prefixes.collect()));
+        let region = tables.blocks4().unwrap().regions[16 << 8];
+        shapes.insert((region >> 27 & 15, region >> 25 & 3));
+        for part in 0..parts {
+            for host in 0..hosts.min(1 << (part_bits - 1)) {
+                let here = address(part, host);
+                let found = [here - 1, here].map(|address| read4::class_number(&tables, address));
+                assert_eq!(found, [0, 1], "part {part} of {part_bits} bits, host {host} of {hosts}");
+            }
+        }
+    }
+    for part_bits in 4..16 {
+        assert!(shapes.iter().any(|(bits, _)| *bits == part_bits), "{part_bits}: {shapes:?}");
+    }
+    for size in 0..4 {
+        assert!(shapes.iter().any(|(_, of)| *of == size), "{size}: {shapes:?}");
+    }
 }
 
 #[test]
@@ -254,8 +304,11 @@ fn everybody_but_a_few_takes_no_more_room_than_the_few() {
     let prefixes = sorted(few.chain([(Ipv4Net::default(), 1)]).collect());
     let mut blocks4 = bytemuck::zeroed_box();
     ipv4::compile(&prefixes, &mut index, &mut blocks4, &mut memory);
-    // A record, a part, a leaf and a block's sixteen details for each.
-    assert!(memory.lines.len() * 64 < 1_000 * 200, "{} lines", memory.lines.len());
+    // All that is not beside the presence bits.
+    assert!(index.sources.buckets4_at == NEAR && memory.lines.len() < 10, "{} lines", memory.lines.len());
+    let buckets = blocks4.buckets.as_flattened();
+    let len = buckets.iter().rposition(|word| *word != 0).unwrap();
+    assert!(len < 1_000 * 4, "{len} words");
     check4(&prefixes);
 }
 
@@ -281,6 +334,7 @@ fn check_long_list(one_in: u32) {
         .collect();
     let tables = tables4(&prefixes);
     assert_eq!(tables.sources().near4_salt, 0, "a filter of blocks says too little of so many");
+    assert_eq!(tables.sources().buckets4_at == NEAR, one_in > 2, "where the buckets stand");
     for number in (0..BLOCKS + 100_000).step_by(7) {
         for octet in [0, 76, 77, 80, 255] {
             let found = read4::class_number(&tables, block(number) + octet);

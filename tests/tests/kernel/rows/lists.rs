@@ -2,7 +2,7 @@
 
 use sip_filter_common::{
     Reason,
-    maps::{NEAR_BUCKETS6, NEAR_LEAVES4},
+    maps::{LINE_WORDS, NEAR_BUCKET_LINES4, NEAR_BUCKETS6},
 };
 
 use super::{
@@ -195,7 +195,7 @@ fn what_stands_first_in_the_precedence_wins() {
     check("the rows of the precedence", &rows);
 }
 
-/// One host in each of so many /24s, every `step`-th from 16.0.0.0 on, and in the last one more hosts than a leaf holds.
+/// One host in each of so many /24s, every `step`-th from 16.0.0.0 on, and in the last one more of them.
 fn long_list(step: u32) -> (&'static str, impl Fn(u32, u8) -> String) {
     let host = move |number: u32, octet: u8| {
         let address = (16 << 24) + ((number * step) << 8) + u32::from(octet);
@@ -215,9 +215,9 @@ fn allowing(listed: &[String], denied: &str) -> &'static str {
     policy.leak()
 }
 
-/// Its leaf does not stand beside the presence bits.
-#[expect(clippy::cast_possible_truncation, reason = "few leaves stand there")]
-const LAST: u32 = NEAR_LEAVES4 as u32 + 100;
+/// So many that no bucket stands beside the presence bits: they take a word each.
+#[expect(clippy::cast_possible_truncation, reason = "few buckets stand there")]
+const LAST: u32 = (NEAR_BUCKET_LINES4 * LINE_WORDS) as u32 + 100;
 
 #[test]
 fn a_peer_far_down_a_long_list_is_known_and_its_neighbours_are_not() {

@@ -1,10 +1,13 @@
-//! Searching among IPv6 prefixes, in functions of their own, which the verifier checks once, for any arguments.
+//! Searching among prefixes, in functions of their own, which the verifier checks once, for any arguments.
 //!
 //! The slot is the caller's: its tables stay as they are until every packet that may look at them is done with.
 
-use sip_filter_common::{Address, sources::ipv6};
+use sip_filter_common::{
+    Address,
+    sources::{ipv4, ipv6},
+};
 
-use super::Slot;
+use super::slot::Slot;
 
 /// [`Lines::sign_mask`](sip_filter_common::Lines::sign_mask) in one instruction, through which the compiler does not see.
 #[inline(always)]
@@ -22,6 +25,13 @@ pub(super) fn sign_mask(mut word: u64) -> u64 {
 #[cfg(not(target_arch = "bpf"))]
 pub(super) fn sign_mask(word: u64) -> u64 {
     (word.cast_signed() >> 63).cast_unsigned()
+}
+
+/// [`ipv4::listed`] as a global function.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(super) extern "C" fn sip_listed4(first: u32, count: u32, address: u32, slot: u32) -> u32 {
+    ipv4::listed(&Slot::new(slot), first, count, address)
 }
 
 /// [`ipv6::find`] as a global function.

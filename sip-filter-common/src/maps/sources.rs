@@ -1,0 +1,101 @@
+//! What finds the class of a source: see [`crate::sources`].
+
+use super::LINE_WORDS;
+
+/// How many groups of 64 blocks of 256 addresses IPv4 has.
+pub const GROUPS4: usize = 1 << 18;
+/// How many different prefix lengths, 0 aside, the IPv6 sources of a policy may have: all there are.
+pub const LENGTHS6_MAX: usize = 128;
+/// How many words the filter of IPv4 blocks has at most.
+pub const FILTER4_WORDS_MAX: usize = 1 << 15;
+/// How many regions of 65,536 addresses IPv4 has.
+pub const REGIONS4: usize = 1 << 16;
+/// How many lines of buckets of IPv4 regions stand beside the presence bits; where they are more, in table memory.
+pub const NEAR_BUCKET_LINES4: usize = 3 << 13;
+/// Instead of a line of table memory: what is looked for stands elsewhere.
+pub const NEAR: u32 = u32::MAX;
+/// How many words the filters of IPv6 blocks and of entries have at most, each of them half.
+pub const FILTER6_WORDS_MAX: usize = 1 << 18;
+/// How many buckets of IPv6 entries stand beside the filters; where they are more, in table memory.
+pub const NEAR_BUCKETS6: usize = 1 << 11;
+
+shared! {
+    /// One step of the search for the length of an IPv6 prefix; see [`crate::sources::ipv6`].
+    pub struct Step6: 32 {
+        /// The bits of an [`Address`](super::Address) that a prefix of this length fixes.
+        pub mask: [u64; 2],
+        /// Makes hashes of different lengths, and of different policies, unlike each other; odd.
+        pub salt: u64,
+        /// The prefix length, 0 where the search ends; and which step comes next: see [`Step6::link`].
+        pub link: u64,
+    }
+
+    /// Where the tables of a policy's sources stand, and how they are asked.
+    pub struct SourceIndex: 4_200 {
+        /// IPv4: 1 where the filter says too little of blocks, so that their presence bits are asked; else 0.
+        pub asks_blocks4: u32,
+        /// IPv4: where the whole blocks of group 0 would stand, where there is a filter of hosts.
+        pub whole4_at: u32,
+        /// IPv4: where the filter of hosts begins.
+        pub hosts4_at: u32,
+        /// IPv4: the bits of a hash that are the number of a word of the filter of hosts; 0 where there is none.
+        pub hosts4_mask: u32,
+        /// IPv4: where the buckets begin in table memory; [`NEAR`] where they stand beside the presence bits.
+        pub buckets4_at: u32,
+        /// IPv4: where the lists begin.
+        pub lists4_at: u32,
+        /// IPv4: the bits of a hash that are the number of a word of the filter.
+        pub filter4_mask: u32,
+        /// IPv6: the bits of a hash that are the number of a word of the filter of blocks.
+        pub blocks6_mask: u32,
+        /// IPv6: where the filter of entries begins, behind that.
+        pub filter6_at: u32,
+        /// IPv6: the bits of a hash that are the number of a word of it.
+        pub filter6_mask: u32,
+        /// IPv6: where the buckets begin, a line each, where they are more than [`NEAR_BUCKETS6`].
+        pub buckets6_at: u32,
+        /// IPv6: how many buckets there are.
+        pub buckets6: u32,
+        /// IPv4: 1 where a guess whether a stranger's block is named would often be wrong, and hosts have a filter; else 0.
+        pub is_dense4: u32,
+        /// IPv4: the bits of an address, as a number, by which the filter knows in which blocks anybody is named.
+        pub near4_mask: u32,
+        /// IPv4: the salt for it; 0 where the filter knows nothing.
+        pub near4_salt: u64,
+        /// IPv4: the salt for the filter of hosts.
+        pub hosts4_salt: u64,
+        /// IPv6: the class of a source that no longer prefix holds.
+        pub class6: u64,
+        /// IPv6: how many prefix lengths there are, if they and the entries are few enough to look for all; else 0.
+        pub lengths6: u64,
+        /// IPv6: the bits of an address's first half by which the filter knows in which blocks anybody is named.
+        pub near6_mask: u64,
+        /// IPv6: the salt for it; 0 where the filter knows no blocks.
+        pub near6_salt: u64,
+        /// IPv6: the search tree over lengths, from its root on.
+        pub steps6: [Step6; LENGTHS6_MAX],
+    }
+
+    /// In which blocks of IPv4 addresses anybody is named, and who in which region.
+    ///
+    /// Apart from the index: Linux 5.10 takes no value of an array that is larger than 4 MiB.
+    pub struct Blocks4: 3_932_160 {
+        /// The buckets, where there are not more of them. Not last: the verifier's bounds are not exact.
+        pub buckets: [[u64; LINE_WORDS]; NEAR_BUCKET_LINES4],
+        /// For each region, its class or its buckets; see [`crate::sources::ipv4::region`].
+        pub regions: [u32; REGIONS4],
+        /// For each group, the blocks in which anybody is named.
+        pub present: [u64; GROUPS4],
+    }
+
+    /// Presence bits by hash, of IPv6 blocks and behind them of entries; and the entries where these are few.
+    pub struct Filter6: 2_228_224 {
+        /// The bits; as many words as [`SourceIndex`] says.
+        pub words: [u64; FILTER6_WORDS_MAX],
+        /// The buckets, where there are not more of them.
+        pub buckets: [[u64; LINE_WORDS]; NEAR_BUCKETS6],
+    }
+}
+
+// What Linux 5.10 takes as a value of an array: `KMALLOC_MAX_SIZE`.
+const _: () = assert!(size_of::<Blocks4>() <= 4 << 20);

@@ -1,0 +1,90 @@
+//! The tables of one policy.
+
+use aya_ebpf::{
+    btf_maps::{Array, ArrayOfMaps},
+    macros::btf_map,
+};
+use sip_filter_common::{
+    Address, Lines, PolicyIndex,
+    maps::{Blocks4, CHUNK_LINES, CHUNKS_MAX, Filter6, LINE_WORDS, POLICY_SLOTS, SourceIndex},
+};
+
+use super::{
+    in_place::InPlace,
+    search::{sign_mask, sip_find6, sip_listed4},
+};
+
+pub(super) const SLOTS: usize = POLICY_SLOTS as usize;
+
+/// Lines of table memory, as words: on Linux 6.1 an inner map whose type information names more than numbers
+/// takes no place of one without type information, which is what the controller can create.
+type ChunkWords = [u64; CHUNK_LINES * LINE_WORDS];
+type Chunk = [[u64; LINE_WORDS]; CHUNK_LINES];
+
+const _: () = assert!(size_of::<ChunkWords>() == size_of::<Chunk>());
+
+#[unsafe(no_mangle)]
+#[unsafe(link_section = ".bss.POLICIES")]
+static POLICIES: InPlace<[PolicyIndex; SLOTS]> = InPlace::new();
+#[btf_map]
+static BLOCKS4: Array<Blocks4, SLOTS> = Array::new();
+#[btf_map]
+static FILTERS6: Array<Filter6, SLOTS> = Array::new();
+#[btf_map]
+static TABLES: ArrayOfMaps<Array<ChunkWords, 1>, { SLOTS * CHUNKS_MAX as usize }> = ArrayOfMaps::new();
+
+/// What the policy in a slot says about sources.
+#[derive(Clone, Copy)]
+pub(super) struct Slot {
+    pub(super) number: u32,
+    pub(super) index: &'static PolicyIndex,
+}
+
+impl Slot {
+    #[inline(always)]
+    pub(super) fn new(number: u32) -> Self {
+        Self { number, index: &POLICIES.get()[number as usize % SLOTS] }
+    }
+}
+
+impl Lines for Slot {
+    #[inline(always)]
+    fn sources(&self) -> &SourceIndex {
+        &self.index.sources
+    }
+
+    #[inline(always)]
+    fn filter6(&self) -> Option<&Filter6> {
+        FILTERS6.get(self.number)
+    }
+
+    #[inline(always)]
+    fn line(&self, at: u32) -> Option<&[u64; LINE_WORDS]> {
+        let chunk = self.number * CHUNKS_MAX + at / CHUNK_LINES as u32 % CHUNKS_MAX;
+        let words: *const ChunkWords = TABLES.get_value(chunk, &0)?;
+        // SAFETY: same size, as asserted above, and the alignment of a word.
+        let lines: &Chunk = unsafe { &*words.cast() };
+        Some(&lines[at as usize % CHUNK_LINES])
+    }
+
+    #[inline(always)]
+    fn blocks4(&self) -> Option<&Blocks4> {
+        BLOCKS4.get(self.number)
+    }
+
+    #[inline(always)]
+    fn sign_mask(&self, word: u64) -> u64 {
+        sign_mask(word)
+    }
+
+    #[inline(always)]
+    fn listed4(&self, first: u32, count: u32, address: u32) -> u32 {
+        sip_listed4(first, count, address, self.number)
+    }
+
+    #[inline(always)]
+    fn find6(&self, source: &Address, step: u32) -> u32 {
+        let [high, low] = source.halves;
+        sip_find6(high, low, self.number, step)
+    }
+}

@@ -1,0 +1,171 @@
+//! Cuts regions of IPv4 into buckets: as few words as hold all borders, but for those that would need many.
+
+use sip_filter_common::{
+    maps::REGIONS4,
+    sources::ipv4::{bucket, region},
+};
+
+use super::{Run, number, packed};
+
+const REGION_BITS: u32 = 16;
+/// How many words of buckets may be spent to spare one border a list, which takes longer to search.
+const LIST_WORDS: usize = 4;
+
+/// The buckets of all regions, and the lists of those that hold too little.
+#[derive(Default)]
+pub(super) struct Regions {
+    /// Words.
+    pub(super) buckets: Vec<u64>,
+    /// Entries.
+    pub(super) lists: Vec<u32>,
+}
+
+impl Regions {
+    /// Writes down what stands for each region, too.
+    pub(super) fn of(runs: &[Run], regions: &mut [u32; REGIONS4]) -> Self {
+        let mut written = Self::default();
+        let mut rest = runs;
+        for (first, region) in (0..).step_by(1 << REGION_BITS).zip(regions) {
+            let here;
+            (here, rest) = cut(rest, first | ((1 << REGION_BITS) - 1));
+            *region = match here {
+                [run] => run.class.into(),
+                _ => written.region(&Borders::of(here, first)),
+            };
+        }
+        written
+    }
+
+    fn region(&mut self, borders: &Borders) -> u32 {
+        let (part_bits, size) = borders.cheapest_cut();
+        self.buckets.resize(self.buckets.len().next_multiple_of(1 << size), 0);
+        // Where there are so many that a number has no room, they have none in table memory either.
+        let at = number(self.buckets.len());
+        borders.each_part(part_bits, |part| {
+            let list = number(self.lists.len());
+            let words = part.bucket(size).unwrap_or_else(|| {
+                self.lists.extend(part.entries());
+                let mut words = vec![0; 1 << size];
+                words[0] = bucket::list(list, part.entries_len());
+                words
+            });
+            self.buckets.extend(words);
+        });
+        region::pack(part_bits, size, at)
+    }
+}
+
+/// The runs up to the one that holds `last`, and those from the one on that holds what comes next.
+fn cut(runs: &[Run], last: u32) -> (&[Run], &[Run]) {
+    let behind = runs.iter().position(|run| run.first > last).unwrap_or(runs.len());
+    let begins_next = runs.get(behind).is_some_and(|run| run.first - 1 == last);
+    (&runs[..behind], &runs[if begins_next { behind } else { behind.saturating_sub(1) }..])
+}
+
+/// Where in a region which class begins.
+struct Borders {
+    /// The class of its first address.
+    first: u16,
+    /// Later addresses, each with a class that differs from the one before.
+    others: Vec<(u16, u16)>,
+}
+
+/// The borders in a part of a region, counted from its first address on.
+struct Part<'a> {
+    /// The class of its first address.
+    first: u16,
+    /// Those behind it.
+    others: &'a [(u16, u16)],
+    /// The bits of an address that are counted.
+    mask: u16,
+}
+
+impl Borders {
+    /// Those of runs of which the first holds a region's first address.
+    fn of(runs: &[Run], first: u32) -> Self {
+        let place = |run: &Run| u16::try_from(run.first - first).unwrap_or(u16::MAX);
+        Self { first: runs[0].class, others: runs[1..].iter().map(|run| (place(run), run.class)).collect() }
+    }
+
+    /// The host bits of a part and the size of its bucket that take the fewest words.
+    fn cheapest_cut(&self) -> (u32, u32) {
+        let (mut cheapest, mut least) = ((*region::PART_BITS.end(), *bucket::SIZES.end()), usize::MAX);
+        for part_bits in region::PART_BITS.rev() {
+            let parts = 1 << (REGION_BITS - part_bits);
+            if parts >= least {
+                break;
+            }
+            let mut costs = bucket::SIZES.map(|size| (size, parts << size)).collect::<Vec<_>>();
+            self.each_part(part_bits, |part| {
+                let len = part.others.len();
+                let room = if part.has_two_classes() { len } else { usize::MAX };
+                for (size, words) in &mut costs {
+                    if room > bucket::borders(*size) {
+                        *words += LIST_WORDS * len;
+                    }
+                }
+            });
+            for (size, words) in costs {
+                if words < least {
+                    (cheapest, least) = ((part_bits, size), words);
+                }
+            }
+        }
+        cheapest
+    }
+
+    /// Calls for each part of 2^`part_bits` addresses, in order.
+    fn each_part(&self, part_bits: u32, mut call: impl FnMut(Part<'_>)) {
+        let mask = u16::MAX >> (REGION_BITS - part_bits);
+        let (mut class, mut rest) = (self.first, &*self.others);
+        for number in 0..1_u16 << (REGION_BITS - part_bits) {
+            let begin = number << part_bits;
+            if let [(border, next), others @ ..] = rest
+                && *border == begin
+            {
+                (class, rest) = (*next, others);
+            }
+            let len = rest.iter().position(|(border, _)| *border > begin | mask).unwrap_or(rest.len());
+            let others;
+            (others, rest) = rest.split_at(len);
+            call(Part { first: class, others, mask });
+            class = others.last().map_or(class, |(_, class)| *class);
+        }
+    }
+}
+
+impl Part<'_> {
+    /// Whether all borders are between the same two classes.
+    fn has_two_classes(&self) -> bool {
+        let second = self.others.first().map_or(self.first, |(_, class)| *class);
+        self.others.iter().zip([second, self.first].into_iter().cycle()).all(|((_, is), class)| *is == class)
+    }
+
+    /// Its bucket of 2^`size` words; `None` where that holds too little.
+    fn bucket(&self, size: u32) -> Option<Vec<u64>> {
+        if self.others.len() > bucket::borders(size) || !self.has_two_classes() {
+            return None;
+        }
+        let second = self.others.first().map_or(0, |(_, class)| *class);
+        let mut lanes = vec![bucket::NO_BORDER; 4 << size];
+        // Two are left out, which are the classes.
+        let places = (0..2).chain(4..4 << size);
+        for (place, (border, _)) in places.zip(self.others) {
+            lanes[place] = border & self.mask;
+        }
+        let mut words = packed(&lanes).collect::<Vec<_>>();
+        words[0] = words[0] & u64::from(u32::MAX) | bucket::classes(self.first, second);
+        Some(words)
+    }
+
+    /// What stands in its list.
+    fn entries(&self) -> impl Iterator<Item = u32> {
+        let others = self.others.iter().map(|(border, class)| bucket::entry(border & self.mask, *class));
+        std::iter::once(bucket::entry(0, self.first)).chain(others)
+    }
+
+    /// How many these are.
+    fn entries_len(&self) -> u16 {
+        u16::try_from(1 + self.others.len()).unwrap_or(u16::MAX)
+    }
+}
