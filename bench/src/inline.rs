@@ -15,6 +15,7 @@ use crate::{
     floors::{Floor, Floors},
     generator::{Generator, Pace},
     ground::Wire,
+    results::median,
 };
 
 /// The CPU that everything runs on.
@@ -23,8 +24,8 @@ pub const CPU: usize = 0;
 const TRIAL_FRAMES: u32 = 50_000;
 /// Frames before each part, which fill the caches with its tables: a table of two mebibytes has 32,768 lines.
 const WARM_UP_FRAMES: u32 = 60_000;
-/// A turn is cut into so many parts, of which the least disturbed counts: neighbours of this machine take cache and memory away, never give any.
-const PARTS: u32 = 5;
+/// A turn is cut into so many parts, of which the middle one counts: the least would not do, since what passes takes a few nanoseconds less in some parts than in most, whatever the program.
+const PARTS: u32 = 9;
 /// Frames that may be missing of those sent before a figure is no figure.
 const LOSS_MAX: f64 = 0.01;
 
@@ -60,18 +61,19 @@ pub fn ns_per_frame(
         let spent = spent(generator, wire, frames, softirq)?;
         Ok(spent.as_secs_f64() * 1e9 / f64::from(frames))
     };
-    let mut least = vec![f64::INFINITY; targets.len()];
+    let mut parts: Vec<Vec<f64>> = vec![Vec::new(); targets.len()];
     let mut sent = 0_u64;
-    for number in 0..=PARTS {
-        for (target, least) in targets.iter().zip(&mut least) {
-            let frames = if number == 0 { TRIAL_FRAMES } else { frames_in(length / PARTS, *least) };
-            *least = least.min(turn(target, frames)?);
+    for _ in 0..=PARTS {
+        for (target, parts) in targets.iter().zip(&mut parts) {
+            let frames = parts.last().map_or(TRIAL_FRAMES, |&each_ns| frames_in(length / PARTS, each_ns));
+            parts.push(turn(target, frames)?);
             sent += u64::from(frames) + u64::from(WARM_UP_FRAMES);
         }
     }
     let received = received(floors, targets)? - before;
     ensure!(received as f64 > sent as f64 * (1.0 - LOSS_MAX), "of {sent} frames only {received} arrived");
-    Ok(least)
+    // Without the trial.
+    Ok(parts.into_iter().map(|mut parts| median(parts.split_off(1))).collect())
 }
 
 /// Frames that all the targets' wires have received.
