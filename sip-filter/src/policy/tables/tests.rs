@@ -312,6 +312,30 @@ fn everybody_but_a_few_takes_no_more_room_than_the_few() {
     check4(&prefixes);
 }
 
+#[test]
+fn a_policy_that_buckets_would_make_too_large_has_lists() {
+    // Neighbours of two classes in each fifth of a block: to tell them apart by buckets takes 4,096 words a region.
+    let host = |region: u32, number: u32| 16 << 24 | region << 16 | number / 2 * 48 + number % 2 * 16 + 5;
+    let class = |number: u32| 1 + u16::from(number % 2 == 1);
+    let (regions, hosts) = (1_100_u32, 1_300_u32);
+    let prefixes: Vec<(Ipv4Net, u16)> = (0..regions)
+        .flat_map(|region| (0..hosts).map(move |number| (host(region, number), class(number))))
+        .map(|(address, class)| (Ipv4Net::from(std::net::Ipv4Addr::from(address)), class))
+        .collect();
+    let mut memory = Memory::default();
+    let (mut index, mut blocks4) = (bytemuck::zeroed_box::<PolicyIndex>(), bytemuck::zeroed_box());
+    ipv4::compile(&prefixes, &mut index, &mut blocks4, &mut memory);
+    assert!(memory.lines.len() < 1 << 19, "{} lines", memory.lines.len());
+    let tables = read(index, blocks4, bytemuck::zeroed_box(), memory);
+    for region in (0..regions).step_by(101) {
+        for number in 0..hosts {
+            let here = host(region, number);
+            let found = [here - 1, here, here + 1].map(|address| read4::class_number(&tables, address));
+            assert_eq!(found, [0, class(number).into(), 0], "region {region}, host {number}");
+        }
+    }
+}
+
 /// More blocks than a filter of blocks is made for, from 16.0.0.0 on: of five, one is nobody's, and of `one_in`, one
 /// names a single host; the others are named as a whole.
 fn check_long_list(one_in: u32) {

@@ -8,8 +8,11 @@ use sip_filter_common::{
 use super::{Run, number, packed};
 
 const REGION_BITS: u32 = 16;
-/// How many words of buckets may be spent to spare one border a list, which takes longer to search.
-const LIST_WORDS: usize = 4;
+/// How many words of buckets may be spent to spare one border a list, which takes longer to search; and how many where
+/// that would take more of them than [`WORDS_MAX`].
+const LIST_WORDS: [usize; 2] = [4, 1];
+/// A quarter of table memory.
+const WORDS_MAX: usize = 1 << 22;
 
 /// The buckets of all regions, and the lists of those that hold too little.
 #[derive(Default)]
@@ -23,6 +26,12 @@ pub(super) struct Regions {
 impl Regions {
     /// Writes down what stands for each region, too.
     pub(super) fn of(runs: &[Run], regions: &mut [u32; REGIONS4]) -> Self {
+        let [lavish, frugal] = LIST_WORDS;
+        let written = Self::within(runs, lavish, regions);
+        if written.buckets.len() <= WORDS_MAX { written } else { Self::within(runs, frugal, regions) }
+    }
+
+    fn within(runs: &[Run], list_words: usize, regions: &mut [u32; REGIONS4]) -> Self {
         let mut written = Self::default();
         let mut rest = runs;
         for (first, region) in (0..).step_by(1 << REGION_BITS).zip(regions) {
@@ -30,14 +39,14 @@ impl Regions {
             (here, rest) = cut(rest, first | ((1 << REGION_BITS) - 1));
             *region = match here {
                 [run] => run.class.into(),
-                _ => written.region(&Borders::of(here, first)),
+                _ => written.region(&Borders::of(here, first), list_words),
             };
         }
         written
     }
 
-    fn region(&mut self, borders: &Borders) -> u32 {
-        let (part_bits, size) = borders.cheapest_cut();
+    fn region(&mut self, borders: &Borders, list_words: usize) -> u32 {
+        let (part_bits, size) = borders.cheapest_cut(list_words);
         self.buckets.resize(self.buckets.len().next_multiple_of(1 << size), 0);
         // Where there are so many that a number has no room, they have none in table memory either.
         let at = number(self.buckets.len());
@@ -88,7 +97,7 @@ impl Borders {
     }
 
     /// The host bits of a part and the size of its bucket that take the fewest words.
-    fn cheapest_cut(&self) -> (u32, u32) {
+    fn cheapest_cut(&self, list_words: usize) -> (u32, u32) {
         let (mut cheapest, mut least) = ((*region::PART_BITS.end(), *bucket::SIZES.end()), usize::MAX);
         for part_bits in region::PART_BITS.rev() {
             let parts = 1 << (REGION_BITS - part_bits);
@@ -101,7 +110,7 @@ impl Borders {
                 let room = if part.has_two_classes() { len } else { usize::MAX };
                 for (size, words) in &mut costs {
                     if room > bucket::borders(*size) {
-                        *words += LIST_WORDS * len;
+                        *words += list_words * len;
                     }
                 }
             });
