@@ -11,6 +11,9 @@ use crate::parse::{
 /// The kernel's frame calls each as a function that the verifier checks once, whatever it was called with:
 /// inlined, every way through them multiplies the ways through all that follows.
 pub trait Frame {
+    /// How many bytes there are, but for what a program of the kernel has to ask for.
+    fn linear_len(&self) -> usize;
+
     /// The `N` bytes from `offset` on, if the frame has them all.
     fn read<const N: usize>(&self, offset: usize) -> Option<[u8; N]>;
 
@@ -34,6 +37,11 @@ pub trait Frame {
 }
 
 impl Frame for [u8] {
+    #[inline(always)]
+    fn linear_len(&self) -> usize {
+        self.len()
+    }
+
     #[inline(always)]
     fn read<const N: usize>(&self, offset: usize) -> Option<[u8; N]> {
         self.get(offset..)?.first_chunk().copied()

@@ -108,7 +108,8 @@ pub fn tagged<F: Frame + ?Sized>(frame: &F, kind: u16, offset: usize) -> Control
     packet(frame, tags(frame, kind, offset)?)
 }
 
-/// Reads what almost every packet is: a whole datagram of UDP or TCP over IPv4 without options, behind no tag.
+/// Reads what almost every packet is: a whole datagram of UDP or TCP over IPv4 without options, behind no tag and in
+/// one piece.
 ///
 /// `None` says nothing about a frame: [`ethernet`] reads it from its start.
 #[inline(always)]
@@ -117,7 +118,11 @@ pub(crate) fn plain4<F: Frame + ?Sized>(frame: &F) -> Option<Packet> {
     let header = frame.read_words::<7>(ETHERNET_HEADER_LEN - 4)?;
     let [link, start, fragment, protocol, source, destination, ports] = header.map(u32::to_ne_bytes);
     let is_whole = u16::from_be_bytes([fragment[2], fragment[3]]) & 0x3fff == 0;
+    let len = u16::from_be_bytes([start[2], start[3]]) as usize;
     if u16::from_be_bytes([link[2], link[3]]) != ethertype::IPV4 || start[0] != 0x45 || !is_whole {
+        return None;
+    }
+    if ETHERNET_HEADER_LEN + len > frame.linear_len() {
         return None;
     }
     plain(protocol[1], ports, Address::from_ipv4(source), Address::from_ipv4(destination), 20)
@@ -133,6 +138,10 @@ pub(crate) fn plain6<F: Frame + ?Sized>(frame: &F) -> Option<Packet> {
     let start = start.to_ne_bytes();
     let kind = frame.read(ETHERNET_TYPE_OFFSET).map(u16::from_be_bytes);
     if kind != Some(ethertype::IPV6) || start[0] >> 4 != 6 || source.ipv4().is_some() {
+        return None;
+    }
+    let len = 40 + u16::from_be_bytes([start[4], start[5]]) as usize;
+    if ETHERNET_HEADER_LEN + len > frame.linear_len() {
         return None;
     }
     let packet = plain(start[6], frame.read(ETHERNET_HEADER_LEN + 40)?, source, destination, 40)?;

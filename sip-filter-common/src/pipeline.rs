@@ -8,7 +8,7 @@ use core::ops::ControlFlow::{self, Break, Continue};
 use crate::{
     frame::Frame,
     lane::Bounds,
-    maps::{Class, Known, Transport},
+    maps::{Class, Known, PORTS, Transport},
     parse::{self, Packet, Part, protocol},
     reason::{Reason, Verdict},
     sources::class_of,
@@ -16,37 +16,56 @@ use crate::{
 };
 
 /// Judges a frame that begins with an Ethernet header.
-///
-/// Most are of one of two shapes, and have a copy each of all that follows, in which much is known beforehand.
 #[inline(always)]
 pub fn judge<F: Frame + ?Sized, T: Tables>(frame: &F, tables: &T) -> Reason {
+    judge_plain(frame, tables).unwrap_or_else(|| tables.rest(frame))
+}
+
+/// Judges a frame as almost every one is: of one of two shapes and in one piece, while nothing in the policy has just
+/// changed. Either shape has a copy of all that follows, in which much is known beforehand.
+///
+/// `None` says nothing about a frame: [`Tables::rest`] judges it.
+#[inline(always)]
+pub fn judge_plain<F: Frame + ?Sized, T: Tables>(frame: &F, tables: &T) -> Option<Reason> {
+    if tables.has_changes() {
+        return None;
+    }
     if let Some(packet) = parse::plain4(frame) {
-        return decide(frame, &packet, tables);
+        return Some(conclude(frame, &packet, settled(&packet, tables, None), tables));
     }
-    if let Some(packet) = parse::plain6(frame) {
-        return decide(frame, &packet, tables);
-    }
-    tables.rest(frame)
+    let packet = parse::plain6(frame)?;
+    Some(conclude(frame, &packet, settled(&packet, tables, None), tables))
 }
 
 /// Judges a packet of `frame` whose headers were already read.
 #[inline(always)]
 pub fn decide<F: Frame + ?Sized, T: Tables>(frame: &F, packet: &Packet, tables: &T) -> Reason {
-    match settled(packet, tables) {
+    let settled = settled(packet, tables, tables.changed(&packet.source));
+    conclude(frame, packet, settled, tables)
+}
+
+#[inline(always)]
+fn conclude<F: Frame + ?Sized, T: Tables>(
+    frame: &F,
+    packet: &Packet,
+    settled: Settled,
+    tables: &T,
+) -> Reason {
+    match settled {
         Settled::By(reason) => reason,
         Settled::Unless(bounds) => bounds.conclude(tables.prove(frame, packet, bounds)),
     }
 }
 
-/// What becomes of a packet whose headers were already read.
+/// What becomes of a packet whose headers were already read; `changed` is what live changes say about its source.
 #[inline(always)]
-pub fn settled<T: Tables>(packet: &Packet, tables: &T) -> Settled {
+pub fn settled<T: Tables>(packet: &Packet, tables: &T, changed: Option<Class>) -> Settled {
     let is_first = matches!(packet.part, Part::First);
     let listeners = classify(packet, tables);
     if listeners == 0 && !is_first {
         return Settled::By(Reason::NotProtected);
     }
-    let class = class_of(packet, tables);
+    let class = changed.or_else(|| class_of(packet, tables));
     // A stranger's packet is the commonest where this filter is needed most: it asks nothing about its rights.
     let settled = match (class, packet.part) {
         (None, Part::Whole) => stranger(packet, listeners, tables),
@@ -208,9 +227,7 @@ fn at_port<T: Tables>(packet: &Packet, tables: &T) -> u64 {
         protocol::TCP => &index.ports[Transport::Tcp as usize],
         _ => return 0,
     };
-    // Linux 5.10 does not know that what it swapped has 16 bits, and the compiler leaves out what says so.
-    let port = core::hint::black_box(packet.port as usize) & 0xffff;
-    index.port_sets[ports[port] as usize]
+    index.port_sets[ports[tables.lower_16(packet.port as usize) % PORTS] as usize]
 }
 
 /// A later IPv6 fragment names the header that followed in the first one, which need not be the transport.

@@ -57,12 +57,9 @@ impl Place {
     }
 }
 
-/// What the policy in force says about the source of a packet; `None` where no list names it.
+/// What the tables of the policy in force say about the source of a packet; `None` where no list names it.
 #[inline(always)]
 pub fn class_of<T: Tables>(packet: &Packet, tables: &T) -> Option<Class> {
-    if let Some(class) = tables.changed(&packet.source) {
-        return Some(class);
-    }
     let number = match packet.source.ipv4() {
         Some(source) if !packet.is_ipv6 => ipv4::class_number(tables, source),
         _ => ipv6::class_number(tables, &packet.source),

@@ -29,6 +29,11 @@ impl<'a> CopiedFrame<'a> {
     }
 
     #[inline(always)]
+    fn piece_len(&self) -> usize {
+        self.ctx.data_end() - self.ctx.data()
+    }
+
+    #[inline(always)]
     fn context(&self) -> *mut xdp_md {
         self.ctx.ctx
     }

@@ -45,14 +45,6 @@ impl<'a> LinearFrame<'a> {
     }
 
     /// The length of the whole frame, fragments of memory included.
-    ///
-    /// Asks the kernel only where an IP datagram does not end in this piece.
-    #[inline(always)]
-    pub(crate) fn len_bytes(&self) -> u64 {
-        let linear = self.end - self.start;
-        if self.holds_its_datagram(linear) { linear as u64 } else { self.total_len_bytes() }
-    }
-
     #[inline(always)]
     pub(crate) fn total_len_bytes(&self) -> u64 {
         if MULTI_BUFFER.load() == 0 {
@@ -60,19 +52,6 @@ impl<'a> LinearFrame<'a> {
         }
         // SAFETY: the context is the one this program was called with.
         unsafe { generated::bpf_xdp_get_buff_len(self.ctx.as_ptr().cast()) }
-    }
-
-    /// Whether a datagram right behind the Ethernet header says that it ends within `linear` bytes.
-    #[inline(always)]
-    fn holds_its_datagram(&self, linear: usize) -> bool {
-        // As the parser reads them, so that they are read once.
-        let Some(words) = self.get::<[u32; 7]>(10) else { return false };
-        let [link, v4, v6, ..] = words.map(u32::to_ne_bytes);
-        match u16::from_be_bytes([link[2], link[3]]) {
-            0x0800 => 14 + u16::from_be_bytes([v4[2], v4[3]]) as usize <= linear,
-            0x86dd => 14 + 40 + u16::from_be_bytes([v6[0], v6[1]]) as usize <= linear,
-            _ => false,
-        }
     }
 
     /// Reads a plain value: any bytes are valid ones.
@@ -122,10 +101,15 @@ impl<'a> ScatteredFrame<'a> {
     }
 }
 
-/// Makes a [`Frame`] of a type that has `get` and `context`, given the functions that step over tags and headers.
+/// Makes a [`Frame`] of a type that has `get`, `piece_len` and `context`, given the functions that step over tags and headers.
 macro_rules! frame {
     ($frame:ident, $untag:path, $step:path) => {
         impl Frame for $frame<'_> {
+            #[inline(always)]
+            fn linear_len(&self) -> usize {
+                self.piece_len()
+            }
+
             #[inline(always)]
             fn read<const N: usize>(&self, offset: usize) -> Option<[u8; N]> {
                 self.get(offset)
@@ -159,12 +143,22 @@ frame!(ScatteredFrame, sip_untag, sip_step);
 
 impl LinearFrame<'_> {
     #[inline(always)]
+    fn piece_len(&self) -> usize {
+        self.end - self.start
+    }
+
+    #[inline(always)]
     fn context(&self) -> *mut xdp_md {
         self.ctx.ctx
     }
 }
 
 impl ScatteredFrame<'_> {
+    #[inline(always)]
+    fn piece_len(&self) -> usize {
+        self.0.piece_len()
+    }
+
     #[inline(always)]
     fn context(&self) -> *mut xdp_md {
         self.0.ctx.ctx

@@ -23,8 +23,8 @@ use aya_ebpf::{
     programs::{TcContext, XdpContext},
 };
 use sip_filter_common::{
-    Mode, Reason, Tables as _, Verdict, judge, parse,
-    pipeline::{Settled, settled},
+    Frame as _, Mode, Reason, Tables as _, Verdict, judge, parse,
+    pipeline::{Settled, judge_plain, settled},
 };
 
 use crate::{
@@ -48,9 +48,10 @@ const _: () = assert!(Mode::Monitor as u32 == 0 && Mode::Enforce as u32 == 1);
 pub fn sip_filter(ctx: XdpContext) -> u32 {
     let tables = KernelTables::in_force(ctx.ctx, true);
     let frame = LinearFrame::new(&ctx);
-    // Before anything else, while what it takes is at hand.
-    let len_bytes = frame.len_bytes();
-    let reason = judge(&frame, &tables);
+    let (reason, len_bytes) = match judge_plain(&frame, &tables) {
+        Some(reason) => (reason, frame.linear_len() as u64),
+        None => (tables.rest(&frame), frame.total_len_bytes()),
+    };
     tables::count(reason, len_bytes);
     #[cfg(feature = "log")]
     aya_log_ebpf::debug!(&ctx, "{} {} bytes", reason.name(), len_bytes);
@@ -85,7 +86,7 @@ pub(crate) extern "C" fn sip_rest(ctx: *mut xdp_md, flags: u32) -> u32 {
     let context = XdpContext::new(ctx);
     let frame = LinearFrame::new(&context);
     let settled = match parse::ethernet(&frame) {
-        Continue(packet) => settled(&packet, &tables),
+        Continue(packet) => settled(&packet, &tables, tables.changed(&packet.source)),
         Break(reason) => Settled::By(reason),
     };
     let is_cut = matches!(settled, Settled::By(Reason::Truncated | Reason::Malformed));
@@ -116,7 +117,7 @@ pub(crate) extern "C" fn sip_parse_scattered(ctx: *mut xdp_md, place: u32) -> u3
 pub(crate) extern "C" fn sip_decide_scattered(flags: u32) -> u32 {
     let tables = KernelTables::from_flags(core::ptr::null_mut(), flags);
     let Some(packet) = sightings::kept(tables.place()) else { return Reason::NotProtected as u32 };
-    match settled(packet, &tables) {
+    match settled(packet, &tables, tables.changed(&packet.source)) {
         Settled::By(reason) => reason as u32,
         Settled::Unless(bounds) => bounds.conclude(Reason::Stranger) as u32,
     }

@@ -47,6 +47,11 @@ impl<'a> OutgoingFrame<'a> {
     }
 
     #[inline(always)]
+    fn piece_len(&self) -> usize {
+        self.end - self.start
+    }
+
+    #[inline(always)]
     fn context(&self) -> *mut __sk_buff {
         self.ctx.skb.skb
     }

@@ -138,6 +138,11 @@ impl Lines for KernelTables {
     }
 
     #[inline(always)]
+    fn lower_16(&self, word: usize) -> usize {
+        self.slot.lower_16(word)
+    }
+
+    #[inline(always)]
     fn listed4(&self, first: u32, count: u32, address: u32) -> u32 {
         self.slot.listed4(first, count, address)
     }
@@ -189,11 +194,16 @@ impl Tables for KernelTables {
     }
 
     #[inline(always)]
+    fn has_changes(&self) -> bool {
+        self.live.watch & Live::changes_in(self.slot.number) != 0
+    }
+
+    #[inline(always)]
     fn changed(&self, source: &Address) -> Option<Class> {
-        let slot = self.slot.number;
-        if self.live.watch & Live::changes_in(slot) == 0 {
+        if !self.has_changes() {
             return None;
         }
+        let slot = self.slot.number;
         let changed = CHANGES.get(&Key::new(ChangeKey::BITS, ChangeKey::of(slot, source)))?;
         Some(Class::from(*changed))
     }

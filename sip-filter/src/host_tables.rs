@@ -123,8 +123,12 @@ impl Tables for HostTables {
         &self.index
     }
 
-    fn changed(&self, _source: &Address) -> Option<Class> {
+    fn has_changes(&self) -> bool {
         // A policy that changes is compiled anew here.
+        false
+    }
+
+    fn changed(&self, _source: &Address) -> Option<Class> {
         None
     }
 

@@ -27,6 +27,22 @@ pub(super) fn sign_mask(word: u64) -> u64 {
     (word.cast_signed() >> 63).cast_unsigned()
 }
 
+/// [`Lines::lower_16`](sip_filter_common::Lines::lower_16) in one instruction, through which the compiler does not see.
+#[inline(always)]
+pub(super) fn lower_16(word: usize) -> usize {
+    let mut word = word;
+    #[cfg(target_arch = "bpf")]
+    // SAFETY: an instruction that clears bits of a register.
+    unsafe {
+        core::arch::asm!("{word} &= 0xffff", word = inlateout(reg) word, options(pure, nomem, nostack, preserves_flags));
+    }
+    #[cfg(not(target_arch = "bpf"))]
+    {
+        word &= 0xffff;
+    }
+    word
+}
+
 /// [`ipv4::listed`] as a global function.
 #[unsafe(no_mangle)]
 #[inline(never)]
