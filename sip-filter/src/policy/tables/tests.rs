@@ -315,7 +315,7 @@ fn everybody_but_a_few_takes_no_more_room_than_the_few() {
 #[test]
 fn a_policy_that_buckets_would_make_too_large_has_lists() {
     // Neighbours of two classes in each fifth of a block: to tell them apart by buckets takes 4,096 words a region.
-    let host = |region: u32, number: u32| 16 << 24 | region << 16 | number / 2 * 48 + number % 2 * 16 + 5;
+    let host = |region: u32, number: u32| (16 << 24 | region << 16) + number / 2 * 48 + number % 2 * 16 + 5;
     let class = |number: u32| 1 + u16::from(number % 2 == 1);
     let (regions, hosts) = (1_100_u32, 1_300_u32);
     let prefixes: Vec<(Ipv4Net, u16)> = (0..regions)
