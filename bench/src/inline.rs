@@ -24,7 +24,7 @@ pub const CPU: usize = 0;
 const TRIAL_FRAMES: u32 = 50_000;
 /// Frames before each part, which fill the caches with its tables: a table of two mebibytes has 32,768 lines.
 const WARM_UP_FRAMES: u32 = 60_000;
-/// A turn is cut into so many parts, of which the middle one counts: the least would not do, since what passes takes a few nanoseconds less in some parts than in most, whatever the program.
+/// A turn is cut into so many parts, of which the middle one counts: the least would not do, since what passes takes some ten nanoseconds less in some parts than in most, whatever the program.
 const PARTS: u32 = 9;
 /// Frames that may be missing of those sent before a figure is no figure.
 const LOSS_MAX: f64 = 0.01;
@@ -65,7 +65,10 @@ pub fn ns_per_frame(
     let mut sent = 0_u64;
     for _ in 0..=PARTS {
         for (target, parts) in targets.iter().zip(&mut parts) {
-            let frames = parts.last().map_or(TRIAL_FRAMES, |&each_ns| frames_in(length / PARTS, each_ns));
+            let frames = match &**parts {
+                [] => TRIAL_FRAMES,
+                parts => frames_in(length / PARTS, median(parts.to_vec())),
+            };
             parts.push(turn(target, frames)?);
             sent += u64::from(frames) + u64::from(WARM_UP_FRAMES);
         }

@@ -11,7 +11,7 @@ use crate::parse::{
 /// The kernel's frame calls each as a function that the verifier checks once, whatever it was called with:
 /// inlined, every way through them multiplies the ways through all that follows.
 pub trait Frame {
-    /// How many bytes there are, but for what a program of the kernel has to ask for.
+    /// How many bytes its first piece has, which is mostly all of it.
     fn linear_len(&self) -> usize;
 
     /// The `N` bytes from `offset` on, if the frame has them all.

@@ -18,54 +18,43 @@ use crate::{
 /// Judges a frame that begins with an Ethernet header.
 #[inline(always)]
 pub fn judge<F: Frame + ?Sized, T: Tables>(frame: &F, tables: &T) -> Reason {
-    judge_plain(frame, tables).unwrap_or_else(|| tables.rest(frame))
+    match judge_plain(frame, tables) {
+        Some(reason) => reason,
+        None => tables.rest(frame),
+    }
 }
 
-/// Judges a frame as almost every one is: of one of two shapes and in one piece, while nothing in the policy has just
-/// changed. Either shape has a copy of all that follows, in which much is known beforehand.
+/// Judges a frame as almost every one is: of one of two shapes and in one piece. Either has a copy of all that follows,
+/// in which much is known beforehand.
 ///
 /// `None` says nothing about a frame: [`Tables::rest`] judges it.
 #[inline(always)]
 pub fn judge_plain<F: Frame + ?Sized, T: Tables>(frame: &F, tables: &T) -> Option<Reason> {
-    if tables.has_changes() {
-        return None;
-    }
     if let Some(packet) = parse::plain4(frame) {
-        return Some(conclude(frame, &packet, settled(&packet, tables, None), tables));
+        return Some(decide(frame, &packet, tables));
     }
     let packet = parse::plain6(frame)?;
-    Some(conclude(frame, &packet, settled(&packet, tables, None), tables))
+    Some(decide(frame, &packet, tables))
 }
 
 /// Judges a packet of `frame` whose headers were already read.
 #[inline(always)]
 pub fn decide<F: Frame + ?Sized, T: Tables>(frame: &F, packet: &Packet, tables: &T) -> Reason {
-    let settled = settled(packet, tables, tables.changed(&packet.source));
-    conclude(frame, packet, settled, tables)
-}
-
-#[inline(always)]
-fn conclude<F: Frame + ?Sized, T: Tables>(
-    frame: &F,
-    packet: &Packet,
-    settled: Settled,
-    tables: &T,
-) -> Reason {
-    match settled {
+    match settled(packet, tables) {
         Settled::By(reason) => reason,
         Settled::Unless(bounds) => bounds.conclude(tables.prove(frame, packet, bounds)),
     }
 }
 
-/// What becomes of a packet whose headers were already read; `changed` is what live changes say about its source.
+/// What becomes of a packet whose headers were already read.
 #[inline(always)]
-pub fn settled<T: Tables>(packet: &Packet, tables: &T, changed: Option<Class>) -> Settled {
+pub fn settled<T: Tables>(packet: &Packet, tables: &T) -> Settled {
     let is_first = matches!(packet.part, Part::First);
     let listeners = classify(packet, tables);
     if listeners == 0 && !is_first {
         return Settled::By(Reason::NotProtected);
     }
-    let class = changed.or_else(|| class_of(packet, tables));
+    let class = class_of(packet, tables);
     // A stranger's packet is the commonest where this filter is needed most: it asks nothing about its rights.
     let settled = match (class, packet.part) {
         (None, Part::Whole) => stranger(packet, listeners, tables),

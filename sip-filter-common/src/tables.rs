@@ -35,14 +35,6 @@ pub trait Lines {
         (word.cast_signed() >> 63).cast_unsigned()
     }
 
-    /// The lower 16 bits.
-    ///
-    /// Linux 5.10 does not know that what it swapped has no more, and the compiler leaves out what says so.
-    #[inline(always)]
-    fn lower_16(&self, word: usize) -> usize {
-        word & 0xffff
-    }
-
     /// See [`ipv4::listed`]; the kernel calls it as a function that the verifier checks once.
     #[inline(always)]
     fn listed4(&self, first: u32, count: u32, address: u32) -> u32 {
@@ -62,8 +54,6 @@ pub trait Lines {
 pub trait Tables: Lines + Sized {
     /// What the policy looks up by number.
     fn index(&self) -> &PolicyIndex;
-    /// Whether there are live changes to the policy that are not in its tables yet.
-    fn has_changes(&self) -> bool;
     /// What live changes to the policy make of `source`; `None` where they do not concern it.
     fn changed(&self, source: &Address) -> Option<Class>;
     /// The listeners that are tied to the local address `destination`.
@@ -94,6 +84,14 @@ pub trait Tables: Lines + Sized {
     fn followed(&self, datagram: &FragmentKey) -> Option<Reason>;
     /// Lets later fragments follow this decision, or none, for [`FRAGMENT_LIFETIME_NS`](crate::maps::FRAGMENT_LIFETIME_NS).
     fn follow(&self, datagram: &FragmentKey, reason: Option<Reason>);
+
+    /// The lower 16 bits.
+    ///
+    /// Linux 5.10 does not know that what it swapped has no more, and the compiler leaves out what says so.
+    #[inline(always)]
+    fn lower_16(&self, number: usize) -> usize {
+        number & 0xffff
+    }
 
     /// See [`lane::judge`]; the kernel calls it as a function that the verifier checks once.
     #[inline(always)]

@@ -86,7 +86,7 @@ pub(crate) extern "C" fn sip_rest(ctx: *mut xdp_md, flags: u32) -> u32 {
     let context = XdpContext::new(ctx);
     let frame = LinearFrame::new(&context);
     let settled = match parse::ethernet(&frame) {
-        Continue(packet) => settled(&packet, &tables, tables.changed(&packet.source)),
+        Continue(packet) => settled(&packet, &tables),
         Break(reason) => Settled::By(reason),
     };
     let is_cut = matches!(settled, Settled::By(Reason::Truncated | Reason::Malformed));
@@ -117,7 +117,7 @@ pub(crate) extern "C" fn sip_parse_scattered(ctx: *mut xdp_md, place: u32) -> u3
 pub(crate) extern "C" fn sip_decide_scattered(flags: u32) -> u32 {
     let tables = KernelTables::from_flags(core::ptr::null_mut(), flags);
     let Some(packet) = sightings::kept(tables.place()) else { return Reason::NotProtected as u32 };
-    match settled(packet, &tables, tables.changed(&packet.source)) {
+    match settled(packet, &tables) {
         Settled::By(reason) => reason as u32,
         Settled::Unless(bounds) => bounds.conclude(Reason::Stranger) as u32,
     }

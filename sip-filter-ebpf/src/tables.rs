@@ -138,11 +138,6 @@ impl Lines for KernelTables {
     }
 
     #[inline(always)]
-    fn lower_16(&self, word: usize) -> usize {
-        self.slot.lower_16(word)
-    }
-
-    #[inline(always)]
     fn listed4(&self, first: u32, count: u32, address: u32) -> u32 {
         self.slot.listed4(first, count, address)
     }
@@ -182,6 +177,11 @@ impl Tables for KernelTables {
     }
 
     #[inline(always)]
+    fn lower_16(&self, number: usize) -> usize {
+        search::lower_16(number)
+    }
+
+    #[inline(always)]
     fn at_once6(&self, source: &Address) -> u32 {
         let [high, low] = source.halves;
         sip_at_once6(high, low, self.slot.number)
@@ -194,16 +194,11 @@ impl Tables for KernelTables {
     }
 
     #[inline(always)]
-    fn has_changes(&self) -> bool {
-        self.live.watch & Live::changes_in(self.slot.number) != 0
-    }
-
-    #[inline(always)]
     fn changed(&self, source: &Address) -> Option<Class> {
-        if !self.has_changes() {
+        let slot = self.slot.number;
+        if self.live.watch & Live::changes_in(slot) == 0 {
             return None;
         }
-        let slot = self.slot.number;
         let changed = CHANGES.get(&Key::new(ChangeKey::BITS, ChangeKey::of(slot, source)))?;
         Some(Class::from(*changed))
     }

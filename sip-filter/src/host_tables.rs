@@ -123,12 +123,8 @@ impl Tables for HostTables {
         &self.index
     }
 
-    fn has_changes(&self) -> bool {
-        // A policy that changes is compiled anew here.
-        false
-    }
-
     fn changed(&self, _source: &Address) -> Option<Class> {
+        // A policy that changes is compiled anew here.
         None
     }
 

@@ -53,8 +53,8 @@ pub mod region {
 
 /// A bucket: borders of 16 bits each, but that the upper half of the first word says which classes they are between.
 pub mod bucket {
-    /// The sizes there are, as numbers of bits of a number of words.
-    pub const SIZES: core::ops::RangeInclusive<u32> = 0..=3;
+    /// How many sizes there are: 2^0 words and so on, up to a line.
+    pub const SIZES: usize = 4;
     /// A border that no address of a part has reached.
     pub const NO_BORDER: u16 = 1 << 15;
     /// Set in the first word of a bucket that has a list instead.

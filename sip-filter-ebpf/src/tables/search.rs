@@ -27,20 +27,22 @@ pub(super) fn sign_mask(word: u64) -> u64 {
     (word.cast_signed() >> 63).cast_unsigned()
 }
 
-/// [`Lines::lower_16`](sip_filter_common::Lines::lower_16) in one instruction, through which the compiler does not see.
+/// [`Tables::lower_16`](sip_filter_common::Tables::lower_16) in one instruction, of which the compiler knows nothing.
 #[inline(always)]
-pub(super) fn lower_16(word: usize) -> usize {
-    let mut word = word;
-    #[cfg(target_arch = "bpf")]
+#[cfg(target_arch = "bpf")]
+pub(super) fn lower_16(mut number: usize) -> usize {
     // SAFETY: an instruction that clears bits of a register.
     unsafe {
-        core::arch::asm!("{word} &= 0xffff", word = inlateout(reg) word, options(pure, nomem, nostack, preserves_flags));
+        core::arch::asm!("{number} &= 0xffff", number = inlateout(reg) number, options(pure, nomem, nostack, preserves_flags));
     }
-    #[cfg(not(target_arch = "bpf"))]
-    {
-        word &= 0xffff;
-    }
-    word
+    number
+}
+
+/// [`Tables::lower_16`](sip_filter_common::Tables::lower_16), where this is only checked and not built.
+#[inline(always)]
+#[cfg(not(target_arch = "bpf"))]
+pub(super) fn lower_16(number: usize) -> usize {
+    number & 0xffff
 }
 
 /// [`ipv4::listed`] as a global function.

@@ -11,7 +11,7 @@ use sip_filter_common::{
 
 use super::{
     in_place::InPlace,
-    search::{lower_16, sign_mask, sip_find6, sip_listed4},
+    search::{sign_mask, sip_find6, sip_listed4},
 };
 
 pub(super) const SLOTS: usize = POLICY_SLOTS as usize;
@@ -75,11 +75,6 @@ impl Lines for Slot {
     #[inline(always)]
     fn sign_mask(&self, word: u64) -> u64 {
         sign_mask(word)
-    }
-
-    #[inline(always)]
-    fn lower_16(&self, word: usize) -> usize {
-        lower_16(word)
     }
 
     #[inline(always)]

@@ -179,11 +179,12 @@ impl Presence {
             if whole.0 < whole.1 {
                 set_bits(&mut presence.whole, whole.0, whole.1 - 1);
             }
-            let ends = [(first_block, begins_inside), (last_block, ends_inside)];
-            for (block, is_inside) in ends {
-                if !is_inside && (first_block != last_block || !begins_inside && !ends_inside) {
-                    continue;
-                }
+            let parts = if first_block == last_block {
+                [(begins_inside || ends_inside).then_some(first_block), None]
+            } else {
+                [begins_inside.then_some(first_block), ends_inside.then_some(last_block)]
+            };
+            for block in parts.into_iter().flatten() {
                 presence.in_part += usize::from(last_part != Some(block));
                 last_part = Some(block);
                 let begin = first.max(block << BLOCK_BITS) >> HOST_BITS;
@@ -191,6 +192,7 @@ impl Presence {
                 presence.hosts.extend((begin..=end).map(|host| host << HOST_BITS));
             }
         }
+        // Two ranges may share one.
         presence.hosts.dedup();
         presence
     }
@@ -223,4 +225,22 @@ fn named(runs: &[Run]) -> impl Iterator<Item = (u32, u32)> {
 /// A number of things that all fit in table memory, and so in 32 bits.
 fn number(len: usize) -> u32 {
     u32::try_from(len).unwrap_or(u32::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parts_of_blocks_are_noted_once() {
+        let prefixes =
+            ["10.0.0.8/29", "10.0.0.128/25", "10.0.1.0/30", "10.0.1.4/30", "10.0.2.128/25", "10.0.3.0/25"];
+        let prefixes: Vec<(Ipv4Net, u16)> =
+            prefixes.into_iter().zip(1..).map(|(prefix, class)| (prefix.parse().unwrap(), class)).collect();
+        let mut present = vec![0; GROUPS4];
+        let presence = Presence::of(&runs(&prefixes), &mut present);
+        assert_eq!((presence.in_part, presence.hosts.len()), (4, 1 + 16 + 1 + 16 + 16));
+        assert!(presence.whole.iter().all(|bits| *bits == 0));
+        assert_eq!(present.iter().map(|bits| bits.count_ones()).sum::<u32>(), 4);
+    }
 }

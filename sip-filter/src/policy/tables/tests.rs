@@ -1,5 +1,6 @@
 //! Compiled tables against the longest prefix found by looking at all of them.
 
+mod borders;
 mod registered;
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
@@ -36,7 +37,7 @@ fn sorted<P: Copy + Ord>(prefixes: Vec<(P, u16)>) -> Vec<(P, u16)> {
 /// Few enough addresses that prefixes meet, at lengths around every border of the tables.
 fn prefix4() -> impl Strategy<Value = (Ipv4Net, u16)> {
     let address =
-        (0..3_u32, 0..3_u32, any::<u16>()).prop_map(|(a, b, low)| a << 30 | b << 17 | u32::from(low));
+        (0..4_u32, 0..3_u32, any::<u16>()).prop_map(|(a, b, low)| a << 30 | b << 17 | u32::from(low));
     let length = prop_oneof![0..=32_u8, 17..=19_u8, 23..=32_u8, 27..=32_u8];
     (address, length, 1..6_u16)
         .prop_map(|(address, length, class)| (Ipv4Net::new_assert(address.into(), length).trunc(), class))
@@ -250,90 +251,6 @@ fn every_length_of_ipv6_at_once_is_told_apart() {
     let prefixes = (0..=128_u8)
         .map(|length| (Ipv6Net::new_assert(address.into(), length).trunc(), u16::from(length) + 1));
     check6(&sorted(prefixes.collect()));
-}
-
-#[test]
-fn a_list_may_name_every_address_of_a_region() {
-    let class = |host: u16| 1 + host % 3;
-    let address = |host: u16| 0xc000_0000 | u32::from(host);
-    let prefixes = (0..=u16::MAX).map(|host| (Ipv4Net::new_assert(address(host).into(), 32), class(host)));
-    let tables = tables4(&prefixes.collect::<Vec<_>>());
-    for host in 0..=u16::MAX {
-        assert_eq!(read4::class_number(&tables, address(host)), u32::from(class(host)), "host {host}");
-    }
-    for outside in [address(0) - 1, address(u16::MAX) + 1] {
-        assert_eq!(read4::class_number(&tables, outside), 0);
-    }
-}
-
-#[test]
-fn buckets_of_every_size_and_for_parts_of_every_size_are_found() {
-    // Of `hosts` in each of so many parts of a region, every second address, so that there are two borders each.
-    let mut shapes = std::collections::BTreeSet::new();
-    for (part_bits, hosts) in (4..16_u32).flat_map(|part_bits| (1..16).map(move |hosts| (part_bits, hosts))) {
-        let parts = 1_u32 << (16 - part_bits);
-        let address =
-            |part: u32, host: u32| (16 << 24 | part << part_bits) + (2 * host + 1) % (1 << part_bits);
-        let prefixes = (0..parts).flat_map(|part| {
-            (0..hosts.min(1 << (part_bits - 1)))
-                .map(move |host| (Ipv4Net::from(std::net::Ipv4Addr::from(address(part, host))), 1))
-        });
-        let tables = tables4(&sorted(prefixes.collect()));
-        let region = tables.blocks4().unwrap().regions[16 << 8];
-        shapes.insert((region >> 27 & 15, region >> 25 & 3));
-        for part in 0..parts {
-            for host in 0..hosts.min(1 << (part_bits - 1)) {
-                let here = address(part, host);
-                let found = [here - 1, here].map(|address| read4::class_number(&tables, address));
-                assert_eq!(found, [0, 1], "part {part} of {part_bits} bits, host {host} of {hosts}");
-            }
-        }
-    }
-    for part_bits in 4..16 {
-        assert!(shapes.iter().any(|(bits, _)| *bits == part_bits), "{part_bits}: {shapes:?}");
-    }
-    for size in 0..4 {
-        assert!(shapes.iter().any(|(_, of)| *of == size), "{size}: {shapes:?}");
-    }
-}
-
-#[test]
-fn everybody_but_a_few_takes_no_more_room_than_the_few() {
-    let (mut index, mut memory) = (bytemuck::zeroed_box::<PolicyIndex>(), Memory::default());
-    let few = (0..1_000_u32).map(|number| (Ipv4Net::new_assert((number << 20 | 1).into(), 32), 2));
-    let prefixes = sorted(few.chain([(Ipv4Net::default(), 1)]).collect());
-    let mut blocks4 = bytemuck::zeroed_box();
-    ipv4::compile(&prefixes, &mut index, &mut blocks4, &mut memory);
-    // All that is not beside the presence bits.
-    assert!(index.sources.buckets4_at == NEAR && memory.lines.len() < 10, "{} lines", memory.lines.len());
-    let buckets = blocks4.buckets.as_flattened();
-    let len = buckets.iter().rposition(|word| *word != 0).unwrap();
-    assert!(len < 1_000 * 4, "{len} words");
-    check4(&prefixes);
-}
-
-#[test]
-fn a_policy_that_buckets_would_make_too_large_has_lists() {
-    // Neighbours of two classes in each fifth of a block: to tell them apart by buckets takes 4,096 words a region.
-    let host = |region: u32, number: u32| (16 << 24 | region << 16) + number / 2 * 48 + number % 2 * 16 + 5;
-    let class = |number: u32| 1 + u16::from(number % 2 == 1);
-    let (regions, hosts) = (1_100_u32, 1_300_u32);
-    let prefixes: Vec<(Ipv4Net, u16)> = (0..regions)
-        .flat_map(|region| (0..hosts).map(move |number| (host(region, number), class(number))))
-        .map(|(address, class)| (Ipv4Net::from(std::net::Ipv4Addr::from(address)), class))
-        .collect();
-    let mut memory = Memory::default();
-    let (mut index, mut blocks4) = (bytemuck::zeroed_box::<PolicyIndex>(), bytemuck::zeroed_box());
-    ipv4::compile(&prefixes, &mut index, &mut blocks4, &mut memory);
-    assert!(memory.lines.len() < 1 << 19, "{} lines", memory.lines.len());
-    let tables = read(index, blocks4, bytemuck::zeroed_box(), memory);
-    for region in (0..regions).step_by(101) {
-        for number in 0..hosts {
-            let here = host(region, number);
-            let found = [here - 1, here, here + 1].map(|address| read4::class_number(&tables, address));
-            assert_eq!(found, [0, class(number).into(), 0], "region {region}, host {number}");
-        }
-    }
 }
 
 /// More blocks than a filter of blocks is made for, from 16.0.0.0 on: of five, one is nobody's, and of `one_in`, one

@@ -8,11 +8,15 @@ use sip_filter_common::{
 use super::{Run, number, packed};
 
 const REGION_BITS: u32 = 16;
-/// How many words of buckets may be spent to spare one border a list, which takes longer to search; and how many where
-/// that would take more of them than [`WORDS_MAX`].
-const LIST_WORDS: [usize; 2] = [4, 1];
-/// A quarter of table memory.
+/// How many words of buckets may be spent to spare one border a list, which takes longer to search.
+const LIST_WORDS: usize = 4;
+/// The most words that buckets take at that price, a quarter of table memory. Where they would take more, a border is
+/// worth [`FRUGAL_LIST_WORDS`]: then all of them and the lists take two words for each border at most, and two for each
+/// region, which is room for [`PREFIXES_MAX`](sip_filter_common::maps::PREFIXES_MAX).
 const WORDS_MAX: usize = 1 << 22;
+const FRUGAL_LIST_WORDS: usize = 1;
+/// How many words buckets of one size may take, in hundredths of those of all sizes.
+const COMMON_PERCENT: usize = 130;
 
 /// The buckets of all regions, and the lists of those that hold too little.
 #[derive(Default)]
@@ -26,27 +30,34 @@ pub(super) struct Regions {
 impl Regions {
     /// Writes down what stands for each region, too.
     pub(super) fn of(runs: &[Run], regions: &mut [u32; REGIONS4]) -> Self {
-        let [lavish, frugal] = LIST_WORDS;
-        let written = Self::within(runs, lavish, regions);
-        if written.buckets.len() <= WORDS_MAX { written } else { Self::within(runs, frugal, regions) }
-    }
-
-    fn within(runs: &[Run], list_words: usize, regions: &mut [u32; REGIONS4]) -> Self {
-        let mut written = Self::default();
+        let mut parted = Vec::new();
         let mut rest = runs;
-        for (first, region) in (0..).step_by(1 << REGION_BITS).zip(regions) {
+        // In this order: the numbers behind the last region's have no room.
+        for (region, first) in regions.iter_mut().zip((0..).step_by(1 << REGION_BITS)) {
             let here;
             (here, rest) = cut(rest, first | ((1 << REGION_BITS) - 1));
-            *region = match here {
-                [run] => run.class.into(),
-                _ => written.region(&Borders::of(here, first), list_words),
-            };
+            match here {
+                [run] => *region = run.class.into(),
+                _ => parted.push((region, first, here)),
+            }
+        }
+        let cuts_at = |list_words| -> Vec<Cuts> {
+            parted.iter().map(|(_, first, here)| Borders::of(here, *first).cuts(list_words)).collect()
+        };
+        let mut cuts = cuts_at(LIST_WORDS);
+        let mut size = common_size(&cuts);
+        if words(&cuts, cheapest) > WORDS_MAX {
+            (cuts, size) = (cuts_at(FRUGAL_LIST_WORDS), None);
+        }
+        let mut written = Self::default();
+        for ((region, first, here), cuts) in parted.into_iter().zip(cuts) {
+            let size = size.unwrap_or_else(|| cheapest(&cuts));
+            *region = written.region(&Borders::of(here, first), cuts[size].part_bits, number(size));
         }
         written
     }
 
-    fn region(&mut self, borders: &Borders, list_words: usize) -> u32 {
-        let (part_bits, size) = borders.cheapest_cut(list_words);
+    fn region(&mut self, borders: &Borders, part_bits: u32, size: u32) -> u32 {
         self.buckets.resize(self.buckets.len().next_multiple_of(1 << size), 0);
         // Where there are so many that a number has no room, they have none in table memory either.
         let at = number(self.buckets.len());
@@ -62,6 +73,32 @@ impl Regions {
         });
         region::pack(part_bits, size, at)
     }
+}
+
+/// How a region may be cut for buckets of one size: the host bits of its parts, and what that costs in words.
+#[derive(Clone, Copy)]
+struct Cut {
+    part_bits: u32,
+    words: usize,
+}
+
+/// One for each size, by the number of bits of its number of words.
+type Cuts = [Cut; bucket::SIZES];
+
+/// The size that takes the fewest words.
+fn cheapest(cuts: &Cuts) -> usize {
+    (0..cuts.len()).min_by_key(|size| cuts[*size].words).unwrap_or(0)
+}
+
+/// What all regions take where a size is chosen for each.
+fn words(cuts: &[Cuts], size: impl Fn(&Cuts) -> usize) -> usize {
+    cuts.iter().map(|cuts| cuts[size(cuts)].words).sum()
+}
+
+/// The size that all regions have where that costs little: the processor would have to guess how large each one is.
+fn common_size(cuts: &[Cuts]) -> Option<usize> {
+    let size = (0..bucket::SIZES).min_by_key(|size| words(cuts, |_| *size))?;
+    (words(cuts, |_| size) * 100 <= words(cuts, cheapest) * COMMON_PERCENT).then_some(size)
 }
 
 /// The runs up to the one that holds `last`, and those from the one on that holds what comes next.
@@ -96,31 +133,32 @@ impl Borders {
         Self { first: runs[0].class, others: runs[1..].iter().map(|run| (place(run), run.class)).collect() }
     }
 
-    /// The host bits of a part and the size of its bucket that take the fewest words.
-    fn cheapest_cut(&self, list_words: usize) -> (u32, u32) {
-        let (mut cheapest, mut least) = ((*region::PART_BITS.end(), *bucket::SIZES.end()), usize::MAX);
+    /// For each size of buckets the cut that takes the fewest words.
+    fn cuts(&self, list_words: usize) -> Cuts {
+        let mut cuts = [Cut { part_bits: *region::PART_BITS.end(), words: usize::MAX }; bucket::SIZES];
         for part_bits in region::PART_BITS.rev() {
             let parts = 1 << (REGION_BITS - part_bits);
-            if parts >= least {
+            // Smaller parts take at least so many.
+            if cuts.iter().enumerate().all(|(size, cut)| parts << size >= cut.words) {
                 break;
             }
-            let mut costs = bucket::SIZES.map(|size| (size, parts << size)).collect::<Vec<_>>();
+            let mut words: [usize; bucket::SIZES] = std::array::from_fn(|size| parts << size);
             self.each_part(part_bits, |part| {
                 let len = part.others.len();
-                let room = if part.has_two_classes() { len } else { usize::MAX };
-                for (size, words) in &mut costs {
-                    if room > bucket::borders(*size) {
+                let needed = if part.has_two_classes() { len } else { usize::MAX };
+                for (words, room) in words.iter_mut().zip((0..).map(bucket::borders)) {
+                    if needed > room {
                         *words += list_words * len;
                     }
                 }
             });
-            for (size, words) in costs {
-                if words < least {
-                    (cheapest, least) = ((part_bits, size), words);
+            for (cut, words) in cuts.iter_mut().zip(words) {
+                if words < cut.words {
+                    *cut = Cut { part_bits, words };
                 }
             }
         }
-        cheapest
+        cuts
     }
 
     /// Calls for each part of 2^`part_bits` addresses, in order.
