@@ -8,7 +8,7 @@ use super::{Memory, check4, ipv4, read, sorted, tables4};
 #[test]
 fn a_list_may_name_every_address_of_a_region() {
     // Three classes in turn, but for no border where a part of any size begins: none would be spared by smaller ones.
-    let class = |host: u16| 1 + (host - u16::from(host % 16 == 0 && host > 0)) % 3;
+    let class = |host: u16| 1 + (host - u16::from(host.is_multiple_of(16) && host > 0)) % 3;
     let address = |host: u16| 0xffff_0000 | u32::from(host);
     let prefixes = (0..=u16::MAX).map(|host| (Ipv4Net::new_assert(address(host).into(), 32), class(host)));
     let tables = tables4(&prefixes.collect::<Vec<_>>());
