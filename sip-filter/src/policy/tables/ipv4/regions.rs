@@ -11,8 +11,8 @@ const REGION_BITS: u32 = 16;
 /// How many words of buckets may be spent to spare one border a list, which takes longer to search.
 const LIST_WORDS: usize = 4;
 /// The most words that buckets take at that price, a quarter of table memory. Where they would take more, a border is
-/// worth [`FRUGAL_LIST_WORDS`]: then all of them and the lists take two words for each border at most, and two for each
-/// region, which is room for [`PREFIXES_MAX`](sip_filter_common::maps::PREFIXES_MAX).
+/// worth [`FRUGAL_LIST_WORDS`]: then all of them and the lists take a word for each border at most, and two for each
+/// region: half of table memory for [`PREFIXES_MAX`](sip_filter_common::maps::PREFIXES_MAX).
 const WORDS_MAX: usize = 1 << 22;
 const FRUGAL_LIST_WORDS: usize = 1;
 /// How many words buckets of one size may take, in hundredths of those of all sizes.
