@@ -176,7 +176,9 @@ impl Stage {
                 path.rounds.push(round);
             }
         }
-        Ok(self.paths.iter().flat_map(|path| path.costs(self.size)).collect())
+        // What had no round has no figure.
+        let measured = self.paths.iter().filter(|path| !path.rounds.is_empty());
+        Ok(measured.flat_map(|path| path.costs(self.size)).collect())
     }
 }
 

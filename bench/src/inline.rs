@@ -25,7 +25,7 @@ const TRIAL_FRAMES: u32 = 50_000;
 /// Frames before each part, which fill the caches with its tables: a table of two mebibytes has 32,768 lines.
 const WARM_UP_FRAMES: u32 = 60_000;
 /// A turn is cut into so many parts, of which the middle one counts: the least would not do, since what passes takes some ten nanoseconds less in some parts than in most, whatever the program.
-const PARTS: u32 = 9;
+const PARTS: u32 = 5;
 /// Frames that may be missing of those sent before a figure is no figure.
 const LOSS_MAX: f64 = 0.01;
 
