@@ -95,8 +95,7 @@ impl Tables {
         let mut filter6: Box<Filter6> = bytemuck::zeroed_box();
         let mut blocks4: Box<Blocks4> = bytemuck::zeroed_box();
         let mut memory = Memory::default();
-        ipv4::compile(&sources4, &mut index, &mut blocks4, &mut memory);
-        drop(sources4);
+        ipv4::compile(sources4, &mut index, &mut blocks4, &mut memory);
         ipv6::compile(sources6, &mut index.sources, &mut filter6, &mut memory);
         let lines_max = CHUNKS_MAX as usize * CHUNK_LINES;
         fits("lines of table memory", memory.lines.len(), lines_max, "join neighbouring prefixes")?;

@@ -42,15 +42,17 @@ struct Run {
 
 /// Writes the tables for prefixes that are sorted, each with the class that holds for it in the end.
 pub(super) fn compile(
-    prefixes: &[(Ipv4Net, u16)],
+    prefixes: Vec<(Ipv4Net, u16)>,
     index: &mut PolicyIndex,
     blocks: &mut Blocks4,
     memory: &mut Memory,
 ) {
     let PolicyIndex { sources: index, filter4: filter, .. } = index;
-    let runs = runs(prefixes);
+    let runs = runs(&prefixes);
+    fill_filter(&prefixes, index, filter);
+    // What is not needed any more makes room: there may be millions.
+    drop(prefixes);
     let presence = Presence::of(&runs, &mut blocks.present);
-    fill_filter(prefixes, index, filter);
     let met = met_permille(&blocks.present, presence.in_part);
     index.is_dense4 = (met >= DENSE_PERMILLE).into();
     index.asks_blocks4 = (met >= DENSE_PERMILLE || index.near4_salt == 0).into();

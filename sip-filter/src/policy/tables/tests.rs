@@ -67,7 +67,7 @@ fn edges6(prefixes: &[(Ipv6Net, u16)]) -> Vec<u128> {
 fn tables4(prefixes: &[(Ipv4Net, u16)]) -> HostTables {
     let (mut index, mut memory) = (bytemuck::zeroed_box::<PolicyIndex>(), Memory::default());
     let mut blocks4 = bytemuck::zeroed_box();
-    ipv4::compile(prefixes, &mut index, &mut blocks4, &mut memory);
+    ipv4::compile(prefixes.to_vec(), &mut index, &mut blocks4, &mut memory);
     read(index, blocks4, bytemuck::zeroed_box(), memory)
 }
 

@@ -95,7 +95,7 @@ fn everybody_but_a_few_takes_no_more_room_than_the_few() {
     let few = (0..1_000_u32).map(|number| (Ipv4Net::new_assert((number << 20 | 1).into(), 32), 2));
     let prefixes = sorted(few.chain([(Ipv4Net::default(), 1)]).collect());
     let mut blocks4 = bytemuck::zeroed_box();
-    ipv4::compile(&prefixes, &mut index, &mut blocks4, &mut memory);
+    ipv4::compile(prefixes.clone(), &mut index, &mut blocks4, &mut memory);
     // All that is not beside the presence bits.
     assert!(index.sources.buckets4_at == NEAR && memory.lines.len() < 10, "{} lines", memory.lines.len());
     let buckets = blocks4.buckets.as_flattened();
