@@ -176,6 +176,7 @@ impl Tables for KernelTables {
         self.slot.index
     }
 
+    #[cfg(target_arch = "bpf")]
     #[inline(always)]
     fn lower_16(&self, number: usize) -> usize {
         search::lower_16(number)

@@ -20,13 +20,6 @@ pub(super) fn sign_mask(mut word: u64) -> u64 {
     word
 }
 
-/// [`Lines::sign_mask`](sip_filter_common::Lines::sign_mask), where this is only checked and not built.
-#[inline(always)]
-#[cfg(not(target_arch = "bpf"))]
-pub(super) fn sign_mask(word: u64) -> u64 {
-    (word.cast_signed() >> 63).cast_unsigned()
-}
-
 /// [`Tables::lower_16`](sip_filter_common::Tables::lower_16) in one instruction, of which the compiler knows nothing.
 #[inline(always)]
 #[cfg(target_arch = "bpf")]
@@ -36,13 +29,6 @@ pub(super) fn lower_16(mut number: usize) -> usize {
         core::arch::asm!("{number} &= 0xffff", number = inlateout(reg) number, options(pure, nomem, nostack, preserves_flags));
     }
     number
-}
-
-/// [`Tables::lower_16`](sip_filter_common::Tables::lower_16), where this is only checked and not built.
-#[inline(always)]
-#[cfg(not(target_arch = "bpf"))]
-pub(super) fn lower_16(number: usize) -> usize {
-    number & 0xffff
 }
 
 /// [`ipv4::listed`] as a global function.

@@ -11,7 +11,7 @@ use sip_filter_common::{
 
 use super::{
     in_place::InPlace,
-    search::{sign_mask, sip_find6, sip_listed4},
+    search::{self, sip_find6, sip_listed4},
 };
 
 pub(super) const SLOTS: usize = POLICY_SLOTS as usize;
@@ -72,9 +72,10 @@ impl Lines for Slot {
         BLOCKS4.get(self.number)
     }
 
+    #[cfg(target_arch = "bpf")]
     #[inline(always)]
     fn sign_mask(&self, word: u64) -> u64 {
-        sign_mask(word)
+        search::sign_mask(word)
     }
 
     #[inline(always)]
