@@ -1,13 +1,15 @@
 //! Who is let in and who is not: the lists, bans, and the precedence.
 
+use sip_filter::policy::registered::RegisteredTrunks;
+use sip_filter::policy::tables::Tables;
 use sip_filter_common::{
     Reason,
-    maps::{LINE_WORDS, NEAR_BUCKET_LINES4, NEAR_BUCKETS6},
+    maps::{LINE_WORDS, NEAR, NEAR_BUCKET_LINES4, NEAR_BUCKETS6},
 };
 
 use super::{
     ADMIN, BRANCH, BROWSER, DENIED, End, LISTED, PROVIDER, PROVIDER_MEDIA, PROVIDER_PROXY, Peer,
-    REFUSED_BY_PROVIDER, Row, STRANGER, both, check, row,
+    REFUSED_BY_PROVIDER, Row, STRANGER, both, check, parsed, row,
 };
 use crate::kernel::packet::{tcp, udp};
 
@@ -224,6 +226,8 @@ fn a_peer_far_down_a_long_list_is_known_and_its_neighbours_are_not() {
     // Every block of a group named, and one in sixteen.
     for step in [1, 16] {
         let (policy, host) = long_list(step);
+        let tables = Tables::compile(&parsed(policy), &RegisteredTrunks::default()).unwrap();
+        assert_ne!(tables.index.sources.buckets4_at, NEAR, "one in {step}");
         let from = |number: u32, octet: u8, reason: Reason| {
             let source = host(number, octet);
             let frame = udp().from(&source).to("198.51.100.1:5060");
