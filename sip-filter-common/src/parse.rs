@@ -258,7 +258,6 @@ fn ipv6<F: Frame + ?Sized>(frame: &F, offset: usize, vlan: u16) -> ControlFlow<R
         return Break(Reason::Malformed);
     }
     let mut offset = offset + 40;
-    // One at most: the kernel refuses a fragment within a fragment.
     let mut fragments = 0;
     // Eight headers may stand before the transport; RFC 8200 section 4.1 has seven.
     unrolled!(8, {
@@ -268,16 +267,21 @@ fn ipv6<F: Frame + ?Sized>(frame: &F, offset: usize, vlan: u16) -> ControlFlow<R
                 Step::Over { next, to } => (packet.protocol, offset) = (next, to),
                 Step::Fragment { next, to, part, identification } => {
                     fragments += 1;
+                    // The kernel refuses a fragment within a fragment (`ipv6_frag_rcv`).
+                    if fragments > 1 {
+                        packet.part = Part::Hidden;
+                        return Continue(packet);
+                    }
                     (packet.protocol, offset) = (next, to);
                     (packet.part, packet.identification) = (part, identification);
-                    if matches!(part, Part::Later) && fragments == 1 {
+                    if matches!(part, Part::Later) {
                         return Continue(packet);
                     }
                 }
             }
         }
     });
-    if fragments > 1 || protocol::is_extension(packet.protocol) {
+    if protocol::is_extension(packet.protocol) {
         packet.part = Part::Hidden;
         return Continue(packet);
     }

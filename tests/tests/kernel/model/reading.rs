@@ -138,6 +138,7 @@ fn read_ipv6(packet: &[u8], vlan: Option<u16>) -> Result<Seen, Reason> {
     let both = vec![Transport::Udp, Transport::Tcp];
     let mut rest = Some(&packet[40..]);
     let mut is_first = false;
+    let mut is_fragment = false;
     for number in 0.. {
         if !is_extension(seen.protocol) {
             break;
@@ -161,6 +162,10 @@ fn read_ipv6(packet: &[u8], vlan: Option<u16>) -> Result<Seen, Reason> {
             _ => usize::from(header[1]) * 8 + 8,
         };
         if seen.protocol == 44 {
+            if is_fragment {
+                return Ok(Seen { piece: Piece::Hidden, transports: both, ..seen });
+            }
+            is_fragment = true;
             seen.identification = u32::from_be_bytes([header[4], header[5], header[6], header[7]]);
             is_first = header[3] & 1 == 1;
             if header[2] != 0 || header[3] >= 8 {

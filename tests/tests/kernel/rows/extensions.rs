@@ -79,6 +79,32 @@ fn eight_headers_are_read_and_more_are_malformed() {
     check("the rows of chains", &rows);
 }
 
+/// The kernel refuses them, whatever the second one says.
+#[test]
+fn a_fragment_within_a_fragment_is_malformed() {
+    let six = FAMILIES[1];
+    let mut rows = Vec::new();
+    for (outer, more) in [("whole", false), ("first", true)] {
+        for (inner, offset, more_within) in
+            [("whole", 0, false), ("first", 0, true), ("middle", 185, true), ("last", 185, false)]
+        {
+            let within = |peer| {
+                let packet = udp().between(six, peer, 5060).fragment(9, 0, more);
+                packet.extension(DESTINATION_OPTIONS).fragment(10, offset, more_within)
+            };
+            let mut add = |of: &str, frame, reason| {
+                rows.push(row(format!("{inner} within {outer}, {of}"), frame, reason));
+            };
+            add("a stranger's", within(STRANGER), Reason::Malformed);
+            add("a trunk's", within(PROVIDER), Reason::Malformed);
+            add("an administrator's", within(ADMIN), Reason::Admin);
+            let ends_early = within(STRANGER).extension(ROUTING).cut(14 + 40 + 8 + 8 + 8);
+            add("the next header is not there", ends_early, Reason::Malformed);
+        }
+    }
+    check("the rows of fragments within fragments", &rows);
+}
+
 #[test]
 fn what_hides_the_transport_is_for_no_listener() {
     let six = FAMILIES[1];
