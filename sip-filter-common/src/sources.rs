@@ -6,6 +6,7 @@
 //! in IPv4 two looks, and in IPv6 one more word for each step of a search among the prefix lengths that occur, and a line
 //! or two. Every look-up is a load from an array: a helper call's return is mispredicted on purpose on many CPUs.
 
+pub mod borders;
 pub mod ipv4;
 pub mod ipv6;
 

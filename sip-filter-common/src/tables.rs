@@ -12,7 +12,7 @@ use crate::{
     parse::{self, Packet},
     pipeline,
     reason::Reason,
-    sources::{ipv4, ipv6},
+    sources::{borders, ipv6},
 };
 
 /// What one policy says about sources.
@@ -35,10 +35,10 @@ pub trait Lines {
         (word.cast_signed() >> 63).cast_unsigned()
     }
 
-    /// See [`ipv4::listed`]; the kernel calls it as a function that the verifier checks once.
+    /// See [`borders::listed`]; the kernel calls it as a function that the verifier checks once.
     #[inline(always)]
-    fn listed4(&self, first: u32, count: u32, address: u32) -> u32 {
-        ipv4::listed(self, first, count, address)
+    fn listed(&self, first: u32, count: u32, address: u32) -> u32 {
+        borders::listed(self, first, count, address)
     }
 
     /// See [`ipv6::find`]; the kernel calls it as a function that the verifier checks once.

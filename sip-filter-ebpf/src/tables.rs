@@ -138,8 +138,8 @@ impl Lines for KernelTables {
     }
 
     #[inline(always)]
-    fn listed4(&self, first: u32, count: u32, address: u32) -> u32 {
-        self.slot.listed4(first, count, address)
+    fn listed(&self, first: u32, count: u32, address: u32) -> u32 {
+        self.slot.listed(first, count, address)
     }
 }
 

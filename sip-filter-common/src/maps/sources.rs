@@ -10,8 +10,8 @@ pub const LENGTHS6_MAX: usize = 128;
 pub const FILTER4_WORDS_MAX: usize = 1 << 15;
 /// How many regions of 65,536 addresses IPv4 has.
 pub const REGIONS4: usize = 1 << 16;
-/// How many lines of buckets of IPv4 regions stand beside the presence bits; where they are more, in table memory.
-pub const NEAR_BUCKET_LINES4: usize = 3 << 13;
+/// How many lines of buckets of regions stand beside the presence bits; where they are more, in table memory.
+pub const NEAR_BUCKET_LINES: usize = 3 << 13;
 /// Instead of a line of table memory: what is looked for stands elsewhere.
 pub const NEAR: u32 = u32::MAX;
 /// How many words the filters of IPv6 blocks and of entries have at most, each of them half.
@@ -40,10 +40,10 @@ shared! {
         pub hosts4_at: u32,
         /// IPv4: the bits of a hash that are the number of a word of the filter of hosts; 0 where there is none.
         pub hosts4_mask: u32,
-        /// IPv4: where the buckets begin in table memory; [`NEAR`] where they stand beside the presence bits.
-        pub buckets4_at: u32,
-        /// IPv4: where the lists begin.
-        pub lists4_at: u32,
+        /// Where the buckets of regions begin in table memory; [`NEAR`] where they stand beside the presence bits.
+        pub buckets_at: u32,
+        /// Where their lists begin.
+        pub lists_at: u32,
         /// IPv4: the bits of a hash that are the number of a word of the filter.
         pub filter4_mask: u32,
         /// IPv6: the bits of a hash that are the number of a word of the filter of blocks.
@@ -81,8 +81,8 @@ shared! {
     /// Apart from the index: Linux 5.10 takes no value of an array that is larger than 4 MiB.
     pub struct Blocks4: 3_932_160 {
         /// The buckets, where there are not more of them. Not last: the verifier's bounds are not exact.
-        pub buckets: [[u64; LINE_WORDS]; NEAR_BUCKET_LINES4],
-        /// For each region, its class or its buckets; see [`crate::sources::ipv4::region`].
+        pub buckets: [[u64; LINE_WORDS]; NEAR_BUCKET_LINES],
+        /// For each region, its class or its buckets; see [`crate::sources::borders::region`].
         pub regions: [u32; REGIONS4],
         /// For each group, the blocks in which anybody is named.
         pub present: [u64; GROUPS4],

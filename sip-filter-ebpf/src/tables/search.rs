@@ -4,7 +4,7 @@
 
 use sip_filter_common::{
     Address,
-    sources::{ipv4, ipv6},
+    sources::{borders, ipv6},
 };
 
 use super::slot::Slot;
@@ -31,11 +31,11 @@ pub(super) fn lower_16(mut number: usize) -> usize {
     number
 }
 
-/// [`ipv4::listed`] as a global function.
+/// [`borders::listed`] as a global function.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub(super) extern "C" fn sip_listed4(first: u32, count: u32, address: u32, slot: u32) -> u32 {
-    ipv4::listed(&Slot::new(slot), first, count, address)
+pub(super) extern "C" fn sip_listed(first: u32, count: u32, address: u32, slot: u32) -> u32 {
+    borders::listed(&Slot::new(slot), first, count, address)
 }
 
 /// [`ipv6::find`] as a global function.

@@ -11,7 +11,7 @@ use sip_filter_common::{
 
 use super::{
     in_place::InPlace,
-    search::{self, sip_find6, sip_listed4},
+    search::{self, sip_find6, sip_listed},
 };
 
 pub(super) const SLOTS: usize = POLICY_SLOTS as usize;
@@ -79,8 +79,8 @@ impl Lines for Slot {
     }
 
     #[inline(always)]
-    fn listed4(&self, first: u32, count: u32, address: u32) -> u32 {
-        sip_listed4(first, count, address, self.number)
+    fn listed(&self, first: u32, count: u32, address: u32) -> u32 {
+        sip_listed(first, count, address, self.number)
     }
 
     #[inline(always)]

@@ -8,7 +8,9 @@ mod ipv6;
 mod lane;
 mod memory;
 mod near;
+mod regions;
 mod rights;
+mod runs;
 #[cfg(test)]
 mod tests;
 
@@ -25,6 +27,7 @@ use sip_filter_common::{
 
 use self::{
     memory::Memory,
+    regions::Regions,
     rights::{Classes, Said, inherit, rights},
 };
 use super::{Listener, Policy, change::ListChange, prefix::canonical, registered::RegisteredTrunks};
@@ -95,8 +98,10 @@ impl Tables {
         let mut filter6: Box<Filter6> = bytemuck::zeroed_box();
         let mut blocks4: Box<Blocks4> = bytemuck::zeroed_box();
         let mut memory = Memory::default();
-        ipv4::compile(sources4, &mut index, &mut blocks4, &mut memory);
+        let mut regions = Regions::default();
+        ipv4::compile(sources4, &mut index, &mut blocks4, &mut regions, &mut memory);
         ipv6::compile(sources6, &mut index.sources, &mut filter6, &mut memory);
+        regions.place(&mut index.sources, &mut blocks4, &mut memory);
         let lines_max = CHUNKS_MAX as usize * CHUNK_LINES;
         fits("lines of table memory", memory.lines.len(), lines_max, "join neighbouring prefixes")?;
         Ok(Self { index, blocks4, filter6, lines: memory.lines, local_addresses })

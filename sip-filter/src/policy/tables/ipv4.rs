@@ -1,19 +1,18 @@
 //! Compiles IPv4 prefixes into the tables that `sip_filter_common::sources::ipv4` reads.
 
-mod regions;
-
 use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 
 use ipnet::Ipv4Net;
 use sip_filter_common::{
-    maps::{Blocks4, FILTER4_WORDS_MAX, GROUPS4, LINE_WORDS, NEAR, PolicyIndex, SourceIndex},
+    maps::{Blocks4, FILTER4_WORDS_MAX, GROUPS4, LINE_WORDS, PolicyIndex, REGIONS4, SourceIndex},
     sources::Place,
 };
 
-use self::regions::Regions;
 use super::{
-    memory::{Memory, packed},
+    memory::{Memory, number},
     near,
+    regions::{Parted, REGION_BITS, Regions},
+    runs::{Run, Runs},
 };
 
 const BLOCKS: usize = 64;
@@ -33,18 +32,12 @@ const DENSE_PERMILLE: usize = 100;
 /// seldom looked for has left the caches, and costs some microseconds.
 const NEAREST_PERMILLE: usize = 1;
 
-/// From here on, up to the next run, all addresses have this class.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Run {
-    first: u32,
-    class: u16,
-}
-
 /// Writes the tables for prefixes that are sorted, each with the class that holds for it in the end.
 pub(super) fn compile(
     prefixes: Vec<(Ipv4Net, u16)>,
     index: &mut PolicyIndex,
     blocks: &mut Blocks4,
+    regions: &mut Regions,
     memory: &mut Memory,
 ) {
     let PolicyIndex { sources: index, filter4: filter, .. } = index;
@@ -60,17 +53,7 @@ pub(super) fn compile(
         place_nearest(&presence, &blocks.present, index, memory);
     }
     drop(presence);
-    let Regions { buckets, lists } = Regions::of(&runs, &mut blocks.regions);
-    drop(runs);
-    let near = blocks.buckets.as_flattened_mut();
-    index.buckets4_at = match near.get_mut(..buckets.len()) {
-        Some(near) => {
-            near.copy_from_slice(&buckets);
-            NEAR
-        }
-        None => memory.place(buckets),
-    };
-    index.lists4_at = memory.place(packed(&lists));
+    cut(&runs, &mut blocks.regions, regions);
 }
 
 /// Lets the packet path settle who comes from a block that nobody is named in: a /26, or a larger block where those are
@@ -122,39 +105,39 @@ fn met_permille(present: &[u64], in_part: usize) -> usize {
     (in_part * 1_000).checked_div(around - named + in_part).unwrap_or(0)
 }
 
-/// What prefixes mean address by address; the first run begins at 0.
+/// What prefixes mean address by address.
 fn runs(prefixes: &[(Ipv4Net, u16)]) -> Vec<Run> {
-    let mut runs = Runs(vec![Run { first: 0, class: 0 }]);
-    let mut open: Vec<(u32, u16)> = Vec::new();
-    for (prefix, class) in prefixes {
-        let first = u32::from(prefix.network());
-        close(&mut open, &mut runs, Some(first));
-        runs.begin(first, *class);
-        open.push((u32::from(prefix.broadcast()), *class));
-    }
-    close(&mut open, &mut runs, None);
-    runs.0
+    let ends = |prefix: &Ipv4Net| [prefix.network(), prefix.broadcast()].map(u32::from);
+    Runs::of(prefixes.iter().map(|(prefix, class)| (ends(prefix), *class)), 0)
 }
 
-/// Ends the prefixes that end before `first`, or all: behind each, the one around it holds again.
-fn close(open: &mut Vec<(u32, u16)>, runs: &mut Runs, first: Option<u32>) {
-    while let Some((last, _)) = open.pop_if(|(last, _)| first.is_none_or(|first| *last < first)) {
-        let around = open.last().map_or(0, |(_, class)| *class);
-        if let Some(next) = last.checked_add(1) {
-            runs.begin(next, around);
+/// Writes down what stands for each region.
+fn cut(runs: &[Run], words: &mut [u32; REGIONS4], regions: &mut Regions) {
+    let mut rest = runs;
+    let mut parted = Vec::new();
+    let mut parted_words = Vec::new();
+    // In this order: the numbers behind the last region's have no room.
+    for (word, first) in words.iter_mut().zip((0..).step_by(1 << REGION_BITS)) {
+        let here;
+        (here, rest) = until(rest, first | ((1 << REGION_BITS) - 1));
+        match here {
+            [run] => *word = run.class.into(),
+            runs => {
+                parted.push(Parted { first, runs });
+                parted_words.push(word);
+            }
         }
+    }
+    for (word, region) in parted_words.into_iter().zip(regions.add(&parted)) {
+        *word = region;
     }
 }
 
-struct Runs(Vec<Run>);
-
-impl Runs {
-    fn begin(&mut self, first: u32, class: u16) {
-        self.0.pop_if(|run| run.first == first);
-        if self.0.last().is_none_or(|run| run.class != class) {
-            self.0.push(Run { first, class });
-        }
-    }
+/// The runs up to the one that holds `last`, and those from the one on that holds what comes next.
+fn until(runs: &[Run], last: u32) -> (&[Run], &[Run]) {
+    let behind = runs.iter().position(|run| run.first > last).unwrap_or(runs.len());
+    let begins_next = runs.get(behind).is_some_and(|run| run.first - 1 == last);
+    (&runs[..behind], &runs[if begins_next { behind } else { behind.saturating_sub(1) }..])
 }
 
 /// What tells strangers from those whom the policy knows.
@@ -222,11 +205,6 @@ fn named(runs: &[Run]) -> impl Iterator<Item = (u32, u32)> {
     })
     .filter(|(run, _)| run.class != 0)
     .map(|(run, last)| (run.first, last))
-}
-
-/// A number of things that all fit in table memory, and so in 32 bits.
-fn number(len: usize) -> u32 {
-    u32::try_from(len).unwrap_or(u32::MAX)
 }
 
 #[cfg(test)]

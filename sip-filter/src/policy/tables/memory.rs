@@ -34,3 +34,8 @@ pub(super) fn packed<T: Copy + Into<u64>>(fields: &[T]) -> impl Iterator<Item = 
         fields.iter().enumerate().fold(0, |word, (number, field)| word | (*field).into() << (bits * number))
     })
 }
+
+/// A number of things that all fit in table memory, and so in 32 bits.
+pub(super) fn number(len: usize) -> u32 {
+    u32::try_from(len).unwrap_or(u32::MAX)
+}

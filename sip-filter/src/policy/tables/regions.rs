@@ -1,13 +1,17 @@
-//! Cuts regions of IPv4 into buckets: as few words as hold all borders, but for those that would need many.
+//! Cuts regions into buckets: as few words as hold all borders, but for those that would need many.
 
 use sip_filter_common::{
-    maps::REGIONS4,
-    sources::ipv4::{bucket, region},
+    maps::{Blocks4, NEAR, SourceIndex},
+    sources::borders::{bucket, region},
 };
 
-use super::{Run, number, packed};
+use super::{
+    memory::{Memory, number, packed},
+    runs::Run,
+};
 
-const REGION_BITS: u32 = 16;
+/// How many addresses a region has, as a number of bits.
+pub(super) const REGION_BITS: u32 = 16;
 /// How many words of buckets may be spent to spare one border a list, which takes longer to search.
 const LIST_WORDS: usize = 4;
 /// The most words that buckets take at that price, a quarter of table memory. Where they would take more, a border is
@@ -18,43 +22,52 @@ const FRUGAL_LIST_WORDS: usize = 1;
 /// How many words buckets of one size may take, in hundredths of those of all sizes.
 const COMMON_PERCENT: usize = 130;
 
+/// A region of more than one class.
+pub(super) struct Parted<'a> {
+    /// Its first address.
+    pub(super) first: u32,
+    /// Its classes; the first run holds its first address.
+    pub(super) runs: &'a [Run],
+}
+
 /// The buckets of all regions, and the lists of those that hold too little.
 #[derive(Default)]
 pub(super) struct Regions {
     /// Words.
-    pub(super) buckets: Vec<u64>,
+    buckets: Vec<u64>,
     /// Entries.
-    pub(super) lists: Vec<u32>,
+    lists: Vec<u32>,
 }
 
 impl Regions {
-    /// Writes down what stands for each region, too.
-    pub(super) fn of(runs: &[Run], regions: &mut [u32; REGIONS4]) -> Self {
-        let mut parted = Vec::new();
-        let mut rest = runs;
-        // In this order: the numbers behind the last region's have no room.
-        for (region, first) in regions.iter_mut().zip((0..).step_by(1 << REGION_BITS)) {
-            let here;
-            (here, rest) = cut(rest, first | ((1 << REGION_BITS) - 1));
-            match here {
-                [run] => *region = run.class.into(),
-                _ => parted.push((region, first, here)),
-            }
-        }
+    /// Adds regions, and says what stands for each of them.
+    pub(super) fn add(&mut self, parted: &[Parted<'_>]) -> Vec<u32> {
         let cuts_at = |list_words| -> Vec<Cuts> {
-            parted.iter().map(|(_, first, here)| Borders::of(here, *first).cuts(list_words)).collect()
+            parted.iter().map(|region| Borders::of(region).cuts(list_words)).collect()
         };
         let mut cuts = cuts_at(LIST_WORDS);
         let mut size = common_size(&cuts);
         if words(&cuts, cheapest) > WORDS_MAX {
             (cuts, size) = (cuts_at(FRUGAL_LIST_WORDS), None);
         }
-        let mut written = Self::default();
-        for ((region, first, here), cuts) in parted.into_iter().zip(cuts) {
+        let mut add = |region, cuts: Cuts| {
             let size = size.unwrap_or_else(|| cheapest(&cuts));
-            *region = written.region(&Borders::of(here, first), cuts[size].part_bits, number(size));
-        }
-        written
+            self.region(&Borders::of(region), cuts[size].part_bits, number(size))
+        };
+        parted.iter().zip(cuts).map(|(region, cuts)| add(region, cuts)).collect()
+    }
+
+    /// Writes them where the packet path looks for them.
+    pub(super) fn place(self, index: &mut SourceIndex, blocks: &mut Blocks4, memory: &mut Memory) {
+        let near = blocks.buckets.as_flattened_mut();
+        index.buckets_at = match near.get_mut(..self.buckets.len()) {
+            Some(near) => {
+                near.copy_from_slice(&self.buckets);
+                NEAR
+            }
+            None => memory.place(self.buckets),
+        };
+        index.lists_at = memory.place(packed(&self.lists));
     }
 
     fn region(&mut self, borders: &Borders, part_bits: u32, size: u32) -> u32 {
@@ -101,13 +114,6 @@ fn common_size(cuts: &[Cuts]) -> Option<usize> {
     (words(cuts, |_| size) * 100 <= words(cuts, cheapest) * COMMON_PERCENT).then_some(size)
 }
 
-/// The runs up to the one that holds `last`, and those from the one on that holds what comes next.
-fn cut(runs: &[Run], last: u32) -> (&[Run], &[Run]) {
-    let behind = runs.iter().position(|run| run.first > last).unwrap_or(runs.len());
-    let begins_next = runs.get(behind).is_some_and(|run| run.first - 1 == last);
-    (&runs[..behind], &runs[if begins_next { behind } else { behind.saturating_sub(1) }..])
-}
-
 /// Where in a region which class begins.
 struct Borders {
     /// The class of its first address.
@@ -127,8 +133,8 @@ struct Part<'a> {
 }
 
 impl Borders {
-    /// Those of runs of which the first holds a region's first address.
-    fn of(runs: &[Run], first: u32) -> Self {
+    fn of(region: &Parted<'_>) -> Self {
+        let Parted { first, runs } = region;
         let place = |run: &Run| u16::try_from(run.first - first).unwrap_or(u16::MAX);
         Self { first: runs[0].class, others: runs[1..].iter().map(|run| (place(run), run.class)).collect() }
     }

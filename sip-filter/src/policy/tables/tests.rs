@@ -11,7 +11,7 @@ use sip_filter_common::{
     sources::{ipv4 as read4, ipv6 as read6},
 };
 
-use super::{Memory, Tables, ipv4, ipv6};
+use super::{Memory, Regions, Tables, ipv4, ipv6};
 use crate::{
     host_tables::HostTables,
     policy::{
@@ -67,7 +67,9 @@ fn edges6(prefixes: &[(Ipv6Net, u16)]) -> Vec<u128> {
 fn tables4(prefixes: &[(Ipv4Net, u16)]) -> HostTables {
     let (mut index, mut memory) = (bytemuck::zeroed_box::<PolicyIndex>(), Memory::default());
     let mut blocks4 = bytemuck::zeroed_box();
-    ipv4::compile(prefixes.to_vec(), &mut index, &mut blocks4, &mut memory);
+    let mut regions = Regions::default();
+    ipv4::compile(prefixes.to_vec(), &mut index, &mut blocks4, &mut regions, &mut memory);
+    regions.place(&mut index.sources, &mut blocks4, &mut memory);
     read(index, blocks4, bytemuck::zeroed_box(), memory)
 }
 
@@ -275,7 +277,7 @@ fn check_long_list(one_in: u32) {
         .collect();
     let tables = tables4(&prefixes);
     assert_eq!(tables.sources().near4_salt, 0, "a filter of blocks says too little of so many");
-    assert_eq!(tables.sources().buckets4_at == NEAR, one_in > 2, "where the buckets stand");
+    assert_eq!(tables.sources().buckets_at == NEAR, one_in > 2, "where the buckets stand");
     for number in (0..BLOCKS + 100_000).step_by(7) {
         for octet in [0, 76, 77, 80, 255] {
             let found = read4::class_number(&tables, block(number) + octet);

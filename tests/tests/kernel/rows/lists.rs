@@ -4,7 +4,7 @@ use sip_filter::policy::registered::RegisteredTrunks;
 use sip_filter::policy::tables::Tables;
 use sip_filter_common::{
     Reason,
-    maps::{LINE_WORDS, NEAR, NEAR_BUCKET_LINES4, NEAR_BUCKETS6},
+    maps::{LINE_WORDS, NEAR, NEAR_BUCKET_LINES, NEAR_BUCKETS6},
 };
 
 use super::{
@@ -219,7 +219,7 @@ fn allowing(listed: &[String], denied: &str) -> &'static str {
 
 /// So many that no bucket stands beside the presence bits: they take a word each.
 #[expect(clippy::cast_possible_truncation, reason = "few buckets stand there")]
-const LAST: u32 = (NEAR_BUCKET_LINES4 * LINE_WORDS) as u32 + 100;
+const LAST: u32 = (NEAR_BUCKET_LINES * LINE_WORDS) as u32 + 100;
 
 #[test]
 fn a_peer_far_down_a_long_list_is_known_and_its_neighbours_are_not() {
@@ -227,7 +227,7 @@ fn a_peer_far_down_a_long_list_is_known_and_its_neighbours_are_not() {
     for step in [1, 16] {
         let (policy, host) = long_list(step);
         let tables = Tables::compile(&parsed(policy), &RegisteredTrunks::default()).unwrap();
-        assert_ne!(tables.index.sources.buckets4_at, NEAR, "one in {step}");
+        assert_ne!(tables.index.sources.buckets_at, NEAR, "one in {step}");
         let from = |number: u32, octet: u8, reason: Reason| {
             let source = host(number, octet);
             let frame = udp().from(&source).to("198.51.100.1:5060");

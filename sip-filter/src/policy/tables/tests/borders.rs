@@ -1,9 +1,13 @@
-//! Borders between classes of IPv4, in buckets and lists.
+//! Borders between classes, in buckets and lists.
 
 use ipnet::Ipv4Net;
-use sip_filter_common::{Lines as _, PolicyIndex, maps::NEAR, sources::ipv4 as read4};
+use sip_filter_common::{
+    Lines as _, PolicyIndex,
+    maps::NEAR,
+    sources::{borders, ipv4 as read4},
+};
 
-use super::{Memory, check4, ipv4, read, sorted, tables4};
+use super::{Memory, check4, read, sorted, tables4};
 
 #[test]
 fn a_list_may_name_every_address_of_a_region() {
@@ -28,17 +32,17 @@ fn lists_of_every_length_are_searched_to_their_ends() {
     let class = |number: u16| 1 + number % 4_000;
     let entries: Vec<u32> = lens
         .iter()
-        .flat_map(|len| (0..*len).map(|number| read4::bucket::entry(number, class(number))))
+        .flat_map(|len| (0..*len).map(|number| borders::bucket::entry(number, class(number))))
         .collect();
     let mut index = bytemuck::zeroed_box::<PolicyIndex>();
     let mut memory = Memory::default();
     memory.place([7]);
-    index.sources.lists4_at = memory.place(super::super::memory::packed(&entries));
+    index.sources.lists_at = memory.place(super::super::memory::packed(&entries));
     let tables = read(index, bytemuck::zeroed_box(), bytemuck::zeroed_box(), memory);
     let mut first = 0;
     for len in lens {
         for address in [0, 1, 2, len / 2, len - 1, 32_767] {
-            let found = read4::listed(&tables, first, len.into(), address.into());
+            let found = borders::listed(&tables, first, len.into(), address.into());
             assert_eq!(found, u32::from(class(address.min(len - 1))), "address {address} of {len}");
         }
         first += u32::from(len);
@@ -91,14 +95,12 @@ fn buckets_of_every_size_and_for_parts_of_every_size_are_found() {
 
 #[test]
 fn everybody_but_a_few_takes_no_more_room_than_the_few() {
-    let (mut index, mut memory) = (bytemuck::zeroed_box::<PolicyIndex>(), Memory::default());
     let few = (0..1_000_u32).map(|number| (Ipv4Net::new_assert((number << 20 | 1).into(), 32), 2));
     let prefixes = sorted(few.chain([(Ipv4Net::default(), 1)]).collect());
-    let mut blocks4 = bytemuck::zeroed_box();
-    ipv4::compile(prefixes.clone(), &mut index, &mut blocks4, &mut memory);
+    let tables = tables4(&prefixes);
     // All that is not beside the presence bits.
-    assert!(index.sources.buckets4_at == NEAR && memory.lines.len() < 10, "{} lines", memory.lines.len());
-    let buckets = blocks4.buckets.as_flattened();
+    assert!(tables.sources().buckets_at == NEAR && tables.line(10).is_none());
+    let buckets = tables.blocks4().unwrap().buckets.as_flattened();
     let len = buckets.iter().rposition(|word| *word != 0).unwrap();
     assert!(len < 1_000 * 4, "{len} words");
     check4(&prefixes);
@@ -115,7 +117,7 @@ fn a_policy_that_buckets_would_make_too_large_has_lists() {
         .map(|(address, class)| (Ipv4Net::from(std::net::Ipv4Addr::from(address)), class))
         .collect();
     let tables = tables4(&prefixes);
-    let lists_at = tables.sources().lists4_at;
+    let lists_at = tables.sources().lists_at;
     assert!(lists_at < 1 << 19, "{lists_at} lines of buckets");
     for region in (0..regions).step_by(101) {
         for number in 0..hosts {
