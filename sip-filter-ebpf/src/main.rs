@@ -15,7 +15,7 @@ mod outgoing;
 mod tables;
 mod watch;
 
-use core::ops::ControlFlow::{Break, Continue};
+use core::ops::ControlFlow::{self, Break, Continue};
 
 use aya_ebpf::{
     bindings::{xdp_action, xdp_md},
@@ -23,8 +23,9 @@ use aya_ebpf::{
     programs::{TcContext, XdpContext},
 };
 use sip_filter_common::{
-    Frame as _, Mode, Reason, Tables as _, Verdict, judge, parse,
-    pipeline::{Settled, judge_plain, settled},
+    Frame as _, Mode, Reason, Tables as _, Verdict, judge,
+    parse::{self, Packet, Part},
+    pipeline::{judge_plain, settled},
 };
 
 use crate::{
@@ -75,52 +76,55 @@ pub fn sip_watch(ctx: TcContext) -> i32 {
     TC_ACT_UNSPEC
 }
 
-/// What [`sip_rest`] returns where a header may lie in another piece of the frame; no [`Settled`] has the number.
+/// What [`sip_parse`] and [`sip_parse_scattered`] return where the packet is kept for [`sip_decide`]; else the number of
+/// the reason that settles it already, plus one.
+pub(crate) const PARSED: u32 = 0;
+/// What [`sip_parse`] returns where a header may lie in another piece of the frame.
 pub(crate) const SCATTERED: u32 = u32::MAX;
 
-/// Judges a frame of any shape; verified once, for any arguments. `flags` are those of [`KernelTables`].
+/// Reads the headers of a frame of any shape; verified once, for any arguments.
+///
+/// Apart from what is decided: the stack of all functions that call one another has an end, and old kernels count in
+/// steps of 32.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub(crate) extern "C" fn sip_rest(ctx: *mut xdp_md, flags: u32) -> u32 {
-    let tables = KernelTables::from_flags(ctx, flags);
-    let context = XdpContext::new(ctx);
-    let frame = LinearFrame::new(&context);
-    let settled = match parse::ethernet(&frame) {
-        Continue(packet) => settled(&packet, &tables),
-        Break(reason) => Settled::By(reason),
+pub(crate) extern "C" fn sip_parse(ctx: *mut xdp_md, place: u32) -> u32 {
+    let ctx = XdpContext::new(ctx);
+    let frame = LinearFrame::new(&ctx);
+    let parsed = parse::ethernet(&frame);
+    let is_cut = match &parsed {
+        Continue(packet) => matches!(packet.part, Part::Hidden),
+        Break(reason) => matches!(reason, Reason::Truncated | Reason::Malformed),
     };
-    let is_cut = matches!(settled, Settled::By(Reason::Truncated | Reason::Malformed));
-    if is_cut && frame.is_scattered() { SCATTERED } else { settled.to_bits() }
+    if is_cut && frame.is_scattered() { SCATTERED } else { keep(parsed, place) }
 }
 
-/// Reads the headers of a frame that lies in pieces; what they say is kept for [`sip_decide_scattered`].
-///
-/// Returns the number of the reason that settles it already, plus one; 0 where none does.
-/// In two steps: the stack of all functions that call one another has an end, and old kernels count in steps of 32.
+/// Reads the headers of a frame that lies in pieces.
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub(crate) extern "C" fn sip_parse_scattered(ctx: *mut xdp_md, place: u32) -> u32 {
     let ctx = XdpContext::new(ctx);
-    let place = Place::from_number(place);
-    match parse::ethernet(&CopiedFrame::new(&ctx, place)) {
+    keep(parse::ethernet(&CopiedFrame::new(&ctx, Place::from_number(place))), place)
+}
+
+#[inline(always)]
+fn keep(parsed: ControlFlow<Reason, Packet>, place: u32) -> u32 {
+    match parsed {
         Continue(packet) => {
-            sightings::keep(packet, place);
-            0
+            sightings::keep(packet, Place::from_number(place));
+            PARSED
         }
         Break(reason) => reason as u32 + 1,
     }
 }
 
-/// Judges what [`sip_parse_scattered`] has read; without a lane, which no request of a stranger's needs in pieces.
+/// Judges what was read last, as a [`Settled`]. `flags` are those of [`KernelTables`].
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub(crate) extern "C" fn sip_decide_scattered(flags: u32) -> u32 {
+pub(crate) extern "C" fn sip_decide(flags: u32) -> u32 {
     let tables = KernelTables::from_flags(core::ptr::null_mut(), flags);
     let Some(packet) = sightings::kept(tables.place()) else { return Reason::NotProtected as u32 };
-    match settled(packet, &tables) {
-        Settled::By(reason) => reason as u32,
-        Settled::Unless(bounds) => bounds.conclude(Reason::Stranger) as u32,
-    }
+    settled(packet, &tables).to_bits()
 }
 
 #[cfg(not(test))]

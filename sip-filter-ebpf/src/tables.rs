@@ -290,16 +290,19 @@ impl Tables for KernelTables {
 
     #[inline(always)]
     fn rest<F: Frame + ?Sized>(&self, _frame: &F) -> Reason {
-        let mut settled = crate::sip_rest(self.ctx, self.flags());
-        if settled == crate::SCATTERED {
-            // Another function each: all that call one another share one stack.
-            settled = match crate::sip_parse_scattered(self.ctx, self.place() as u32) {
-                0 => crate::sip_decide_scattered(self.flags()),
-                reason => reason - 1,
-            };
+        let place = self.place() as u32;
+        let mut parsed = crate::sip_parse(self.ctx, place);
+        let is_scattered = parsed == crate::SCATTERED;
+        if is_scattered {
+            parsed = crate::sip_parse_scattered(self.ctx, place);
         }
-        match Settled::from_bits(settled) {
+        if parsed != crate::PARSED {
+            return Reason::from_index(parsed - 1).unwrap_or(Reason::NotProtected);
+        }
+        match Settled::from_bits(crate::sip_decide(self.flags())) {
             Some(Settled::By(reason)) => reason,
+            // No request of a stranger's needs pieces.
+            Some(Settled::Unless(bounds)) if is_scattered => bounds.conclude(Reason::Stranger),
             Some(Settled::Unless(bounds)) => bounds.conclude(self.prove_within(bounds)),
             None => Reason::NotProtected,
         }
