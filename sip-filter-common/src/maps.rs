@@ -25,7 +25,7 @@ pub use sighting::{
 
 pub use sources::{
     Blocks4, FILTER4_WORDS_MAX, FILTER6_WORDS_MAX, Filter6, GROUPS4, LENGTHS6_MAX, NEAR, NEAR_BUCKET_LINES,
-    NEAR_BUCKETS6, REGIONS4, SourceIndex, Step6,
+    NEAR_LINES6, Near6, REGIONS4, SourceIndex, Step6,
 };
 
 /// How many listeners a policy may have: one bit of a `u64` each.
@@ -184,7 +184,7 @@ shared! {
 
     /// The part of a policy that is looked up by number. What is read for most packets stands first: an offset in an
     /// instruction of the kernel program has 15 bits.
-    pub struct PolicyIndex: 563_416 {
+    pub struct PolicyIndex: 563_480 {
         /// Listeners that are tied to local addresses.
         pub at_addresses: u64,
         /// Listeners that are tied to VLANs.

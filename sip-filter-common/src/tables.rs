@@ -41,6 +41,12 @@ pub trait Lines {
         borders::listed(self, first, count, address)
     }
 
+    /// See [`ipv6::search`]; the kernel calls it as a function that the verifier checks once.
+    #[inline(always)]
+    fn search6(&self, source: &Address, at: u32) -> u32 {
+        ipv6::search(self, source, at)
+    }
+
     /// See [`ipv6::find`]; the kernel calls it as a function that the verifier checks once.
     #[inline(always)]
     fn find6(&self, source: &Address, step: u32) -> u32 {
@@ -108,15 +114,9 @@ pub trait Tables: Lines + Sized {
         }
     }
 
-    /// See [`ipv6::at_once`]; the kernel calls it as a function that the verifier checks once.
+    /// See [`ipv6::known`]; the kernel calls it as a function that the verifier checks once.
     #[inline(always)]
-    fn at_once6(&self, source: &Address) -> u32 {
-        ipv6::at_once(self, source)
-    }
-
-    /// See [`ipv6::search`]; the kernel calls it as a function that the verifier checks once.
-    #[inline(always)]
-    fn search6(&self, source: &Address) -> u32 {
-        ipv6::search(self, source)
+    fn known6(&self, source: &Address) -> u32 {
+        ipv6::known(self, source)
     }
 }

@@ -32,7 +32,7 @@ use sip_filter_common::{
 
 use self::{
     in_place::InPlace,
-    search::{sip_at_once6, sip_search6},
+    search::sip_known6,
     sightings::{Place, Seen},
     slot::{SLOTS, Slot},
 };
@@ -183,15 +183,9 @@ impl Tables for KernelTables {
     }
 
     #[inline(always)]
-    fn at_once6(&self, source: &Address) -> u32 {
+    fn known6(&self, source: &Address) -> u32 {
         let [high, low] = source.halves;
-        sip_at_once6(high, low, self.slot.number)
-    }
-
-    #[inline(always)]
-    fn search6(&self, source: &Address) -> u32 {
-        let [high, low] = source.halves;
-        sip_search6(high, low, self.slot.number)
+        sip_known6(high, low, self.slot.number)
     }
 
     #[inline(always)]

@@ -3,6 +3,10 @@
 use super::{Class, LENGTHS6_MAX, Step6};
 
 impl Step6 {
+    /// The step that ends a search: the last one, which has no length.
+    #[expect(clippy::cast_possible_truncation, reason = "lengths are few")]
+    pub const END: u8 = (LENGTHS6_MAX - 1) as u8;
+
     /// The length, and the steps to go on with where nothing of that length is found, and where something is.
     ///
     /// The verifier forgets the number of a step that it reads from memory, and so takes all of them for one.
@@ -14,6 +18,12 @@ impl Step6 {
     #[inline(always)]
     pub const fn length(&self) -> u64 {
         self.link & 0xff
+    }
+
+    /// Whether the search ends behind it.
+    #[inline(always)]
+    pub const fn is_alone(&self) -> bool {
+        self.link >> 8 == (Self::END as u64) << 8 | Self::END as u64
     }
 
     /// The step to go on with.

@@ -14,10 +14,10 @@ pub const REGIONS4: usize = 1 << 16;
 pub const NEAR_BUCKET_LINES: usize = 3 << 13;
 /// Instead of a line of table memory: what is looked for stands elsewhere.
 pub const NEAR: u32 = u32::MAX;
-/// How many words the filters of IPv6 blocks and of entries have at most, each of them half.
+/// How many words all filters of IPv6 have at most.
 pub const FILTER6_WORDS_MAX: usize = 1 << 18;
-/// How many buckets of IPv6 entries stand beside the filters; where they are more, in table memory.
-pub const NEAR_BUCKETS6: usize = 1 << 11;
+/// How many lines of IPv6 sites and hosts stand beside the filters; where they are more, in table memory.
+pub const NEAR_LINES6: usize = 1 << 11;
 
 shared! {
     /// One step of the search for the length of an IPv6 prefix; see [`crate::sources::ipv6`].
@@ -30,8 +30,20 @@ shared! {
         pub link: u64,
     }
 
+    /// A filter of IPv6 blocks; see [`crate::sources::ipv6`].
+    pub struct Near6: 24 {
+        /// The bits of an address's first half by which it knows them.
+        pub mask: u64,
+        /// The salt for it.
+        pub salt: u64,
+        /// Its first word.
+        pub at: u32,
+        /// The bits of a hash that are the number of a word of it.
+        pub words_mask: u32,
+    }
+
     /// Where the tables of a policy's sources stand, and how they are asked.
-    pub struct SourceIndex: 4_200 {
+    pub struct SourceIndex: 4_264 {
         /// IPv4: 1 where the filter says too little of blocks, so that their presence bits are asked; else 0.
         pub asks_blocks4: u32,
         /// IPv4: where the whole blocks of group 0 would stand, where there is a filter of hosts.
@@ -46,16 +58,20 @@ shared! {
         pub lists_at: u32,
         /// IPv4: the bits of a hash that are the number of a word of the filter.
         pub filter4_mask: u32,
-        /// IPv6: the bits of a hash that are the number of a word of the filter of blocks.
-        pub blocks6_mask: u32,
-        /// IPv6: where the filter of entries begins, behind that.
+        /// IPv6: where the filter of entries begins.
         pub filter6_at: u32,
         /// IPv6: the bits of a hash that are the number of a word of it.
         pub filter6_mask: u32,
-        /// IPv6: where the buckets begin, a line each, where they are more than [`NEAR_BUCKETS6`].
-        pub buckets6_at: u32,
-        /// IPv6: how many buckets there are.
-        pub buckets6: u32,
+        /// IPv6: where the lines of sites begin in table memory; [`NEAR`] where they stand beside the filters.
+        pub lines6_at: u32,
+        /// IPv6: how many lines of sites there are.
+        pub sites6: u32,
+        /// IPv6: how many lines of hosts there are, behind them; 0 where there are no hosts.
+        pub hosts6: u32,
+        /// IPv6: the step with which a search for hosts begins; one for shorter prefixes than sites begins with the first.
+        pub hosts6_step: u32,
+        /// IPv6: 1 where there are two filters of blocks, since one says too little; else 0.
+        pub is_dense6: u32,
         /// IPv4: 1 where a guess whether a stranger's block is named would often be wrong, and hosts have a filter; else 0.
         pub is_dense4: u32,
         /// IPv4: the bits of an address, as a number, by which the filter knows in which blocks anybody is named.
@@ -66,13 +82,12 @@ shared! {
         pub hosts4_salt: u64,
         /// IPv6: the class of a source that no longer prefix holds.
         pub class6: u64,
-        /// IPv6: how many prefix lengths there are, if they and the entries are few enough to look for all; else 0.
-        pub lengths6: u64,
-        /// IPv6: the bits of an address's first half by which the filter knows in which blocks anybody is named.
-        pub near6_mask: u64,
-        /// IPv6: the salt for it; 0 where the filter knows no blocks.
-        pub near6_salt: u64,
-        /// IPv6: the search tree over lengths, from its root on.
+        /// IPv6: the salt for sites.
+        pub sites6_salt: u64,
+        /// IPv6: in which blocks anybody is named, or anybody by a prefix up to a site's; in which by a longer one, where
+        /// these are apart; and in which networks there are hosts.
+        pub near6: [Near6; 3],
+        /// IPv6: the search trees over lengths, each from its root on.
         pub steps6: [Step6; LENGTHS6_MAX],
     }
 
@@ -88,12 +103,12 @@ shared! {
         pub present: [u64; GROUPS4],
     }
 
-    /// Presence bits by hash, of IPv6 blocks and behind them of entries; and the entries where these are few.
+    /// Presence bits by hash, of IPv6 blocks and of entries; and the lines of sites and hosts where these are few.
     pub struct Filter6: 2_228_224 {
+        /// The lines, where there are not more of them. First, so that they are read at offsets that an instruction can name.
+        pub lines: [[u64; LINE_WORDS]; NEAR_LINES6],
         /// The bits; as many words as [`SourceIndex`] says.
         pub words: [u64; FILTER6_WORDS_MAX],
-        /// The buckets, where there are not more of them.
-        pub buckets: [[u64; LINE_WORDS]; NEAR_BUCKETS6],
     }
 }
 

@@ -1,4 +1,4 @@
-//! Borders between classes in a region: 65,536 neighbours, the addresses of an IPv4 /16.
+//! Borders between classes in a region: 65,536 neighbours, the addresses of an IPv4 /16, or the networks of an IPv6 /48.
 //!
 //! | level | what | size |
 //! | --- | --- | --- |
@@ -73,13 +73,15 @@ pub mod bucket {
         (border as u32) << CLASS_BITS | class as u32
     }
 
-    pub(super) const CLASS_BITS: u32 = 12;
+    /// How many bits the number of a class has.
+    pub const CLASS_BITS: u32 = 12;
     const _: () = assert!(crate::maps::CLASSES_MAX <= 1 << CLASS_BITS);
 }
 
 /// The class of a place in a region, by what stands for that; `None` where the tables end early, which no compiled policy
 /// does.
 #[inline(always)]
+#[expect(clippy::cast_possible_truncation, reason = "a line has few words")]
 pub(super) fn class_in<T: Lines + ?Sized>(
     tables: &T,
     blocks: &Blocks4,

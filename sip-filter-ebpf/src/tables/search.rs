@@ -48,13 +48,13 @@ pub(super) extern "C" fn sip_find6(high: u64, low: u64, slot: u32, step: u32) ->
 /// [`ipv6::search`] as a global function.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub(super) extern "C" fn sip_search6(high: u64, low: u64, slot: u32) -> u32 {
-    ipv6::search(&Slot::new(slot), &Address { halves: [high, low] })
+pub(super) extern "C" fn sip_search6(high: u64, low: u64, slot: u32, at: u32) -> u32 {
+    ipv6::search(&Slot::new(slot), &Address { halves: [high, low] }, at)
 }
 
-/// [`ipv6::at_once`] as a global function.
+/// [`ipv6::known`] as a global function.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub(super) extern "C" fn sip_at_once6(high: u64, low: u64, slot: u32) -> u32 {
-    ipv6::at_once(&Slot::new(slot), &Address { halves: [high, low] })
+pub(super) extern "C" fn sip_known6(high: u64, low: u64, slot: u32) -> u32 {
+    ipv6::known(&Slot::new(slot), &Address { halves: [high, low] })
 }

@@ -11,7 +11,7 @@ use sip_filter_common::{
 
 use super::{
     in_place::InPlace,
-    search::{self, sip_find6, sip_listed},
+    search::{self, sip_find6, sip_listed, sip_search6},
 };
 
 pub(super) const SLOTS: usize = POLICY_SLOTS as usize;
@@ -81,6 +81,12 @@ impl Lines for Slot {
     #[inline(always)]
     fn listed(&self, first: u32, count: u32, address: u32) -> u32 {
         sip_listed(first, count, address, self.number)
+    }
+
+    #[inline(always)]
+    fn search6(&self, source: &Address, at: u32) -> u32 {
+        let [high, low] = source.halves;
+        sip_search6(high, low, self.number, at)
     }
 
     #[inline(always)]

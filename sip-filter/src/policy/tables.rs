@@ -91,7 +91,8 @@ impl Tables {
         fits(
             "classes of sources",
             classes.all.len(),
-            CLASSES_MAX,
+            // The last number stands for something else: `sources::ipv6::site::HOSTS`.
+            CLASSES_MAX - 1,
             "let trunks share their sets of listeners",
         )?;
         index.classes[..classes.all.len()].copy_from_slice(&classes.all);
@@ -100,7 +101,7 @@ impl Tables {
         let mut memory = Memory::default();
         let mut regions = Regions::default();
         ipv4::compile(sources4, &mut index, &mut blocks4, &mut regions, &mut memory);
-        ipv6::compile(sources6, &mut index.sources, &mut filter6, &mut memory);
+        ipv6::compile(sources6, &mut index.sources, &mut filter6, &mut regions, &mut memory);
         regions.place(&mut index.sources, &mut blocks4, &mut memory);
         let lines_max = CHUNKS_MAX as usize * CHUNK_LINES;
         fits("lines of table memory", memory.lines.len(), lines_max, "join neighbouring prefixes")?;

@@ -2,12 +2,13 @@
 
 mod borders;
 mod registered;
+mod sites;
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use proptest::{collection::vec, prelude::*};
 use sip_filter_common::{
     Address, Lines as _, PolicyIndex,
-    maps::{Blocks4, Filter6, NEAR, NEAR_BUCKETS6},
+    maps::{Blocks4, Filter6, NEAR, NEAR_LINES6},
     sources::{ipv4 as read4, ipv6 as read6},
 };
 
@@ -88,9 +89,11 @@ fn check4(prefixes: &[(Ipv4Net, u16)]) {
 
 fn tables6(prefixes: &[(Ipv6Net, u16)]) -> HostTables {
     let (mut index, mut memory) = (bytemuck::zeroed_box::<PolicyIndex>(), Memory::default());
-    let mut filter6 = bytemuck::zeroed_box();
-    ipv6::compile(prefixes.to_vec(), &mut index.sources, &mut filter6, &mut memory);
-    read(index, bytemuck::zeroed_box(), filter6, memory)
+    let (mut blocks4, mut filter6) = (bytemuck::zeroed_box(), bytemuck::zeroed_box());
+    let mut regions = Regions::default();
+    ipv6::compile(prefixes.to_vec(), &mut index.sources, &mut filter6, &mut regions, &mut memory);
+    regions.place(&mut index.sources, &mut blocks4, &mut memory);
+    read(index, blocks4, filter6, memory)
 }
 
 fn check6(prefixes: &[(Ipv6Net, u16)]) {
@@ -191,12 +194,13 @@ ports = [5060]
 
 #[test]
 fn where_most_blocks_are_named_strangers_elsewhere_are_told_by_larger_ones() {
-    // All /64 of a /50: 64 of its /56, and 1,024 of its /60, which are few.
+    // All /64 of a /50: 64 of its /56, and 1,024 of its /60, which are few. No prefix is shorter.
     let site = 0x2001_0db8_u128 << 96;
     let named = 1 << 14;
     let prefixes = (0..named).map(|number| (Ipv6Net::new_assert((site | number << 64).into(), 64), 1));
     let tables = tables6(&prefixes.collect::<Vec<_>>());
-    assert_eq!(tables.sources().near6_mask, (u64::MAX << 4).to_be());
+    assert_eq!(tables.sources().is_dense6, 1);
+    assert_eq!(tables.sources().near6[1].mask, (u64::MAX << 4).to_be());
     for (number, class) in [(0, 1), (named - 1, 1), (named, 0), (named << 4, 0)] {
         let address = Address::from_number(site | number << 64 | 5);
         assert_eq!(read6::class_number(&tables, &address), class, "network {number}");
@@ -231,18 +235,14 @@ fn check_many6(networks: u128, lengths: std::ops::Range<u8>) -> HostTables {
 
 #[test]
 fn entries_of_ipv6_are_found_however_many_they_are() {
-    let near = NEAR_BUCKETS6 as u128;
+    let near = NEAR_LINES6 as u128;
     // Sparse, as full as there is room near, and in table memory.
-    for (networks, is_sparse, is_near) in
-        [(near / 2, true, true), (3 * near / 2, false, true), (3 * near, false, false)]
-    {
-        // Few lengths, and more than are looked for at once.
-        for (lengths, at_once) in [(20..20, 2), (20..25, 7), (20..26, 0), (20..60, 0)] {
+    for (networks, is_near) in [(near / 2, true), (3 * near, true), (30 * near, false)] {
+        // Few lengths, and more than are looked for one after the other.
+        for lengths in [20..20, 20..25, 20..26, 20..60] {
             let tables = check_many6(networks, lengths);
             let index = tables.sources();
-            assert_eq!((index.buckets6 as usize) < NEAR_BUCKETS6, is_sparse);
-            assert_eq!(index.buckets6 as usize <= NEAR_BUCKETS6, is_near);
-            assert_eq!(index.lengths6, if is_near { at_once } else { 0 });
+            assert_eq!(index.lines6_at == NEAR, is_near, "{networks}: {} {}", index.sites6, index.hosts6);
         }
     }
 }

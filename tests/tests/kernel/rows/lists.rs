@@ -4,7 +4,7 @@ use sip_filter::policy::registered::RegisteredTrunks;
 use sip_filter::policy::tables::Tables;
 use sip_filter_common::{
     Reason,
-    maps::{LINE_WORDS, NEAR, NEAR_BUCKET_LINES, NEAR_BUCKETS6},
+    maps::{LINE_WORDS, NEAR, NEAR_BUCKET_LINES, NEAR_LINES6},
 };
 
 use super::{
@@ -255,18 +255,22 @@ fn a_peer_far_down_a_long_list_is_known_and_its_neighbours_are_not() {
     }
 }
 
-/// So many that no entry stands beside the filters.
-const LAST6: usize = 3 * NEAR_BUCKETS6;
+/// So many that no line of sites or hosts stands beside the filters.
+const LAST6: usize = 8 * NEAR_LINES6;
 
 #[test]
 fn a_peer_of_a_long_list_of_ipv6_is_known_and_its_neighbours_are_not() {
-    let address = |network: usize, host: usize| format!("2001:db8:64:{network:x}::{host:x}");
+    // In each site of three networks two with a host, and one that is named whole.
+    let address =
+        |number: usize, host: usize| format!("2001:db8:{:x}:{:x}::{host:x}", number / 4, 2 * (number % 4));
     let listed: Vec<String> = (0..=LAST6)
-        .map(|network| if network % 2 == 0 { address(network, 5) } else { address(network, 0) + "/64" })
+        .map(|number| if number % 2 == 0 { address(number, 5) } else { address(number, 0) + "/64" })
         .collect();
     let policy = allowing(&listed, &address(LAST6 - 1, 9));
-    let from = |network: usize, host: usize, reason: Reason| {
-        let source = address(network, host);
+    let tables = Tables::compile(&parsed(policy), &RegisteredTrunks::default()).unwrap();
+    assert_ne!(tables.index.sources.lines6_at, NEAR);
+    let from = |number: usize, host: usize, reason: Reason| {
+        let source = address(number, host);
         let frame = udp().from(&source).to("[2001:db8:5060::1]:5060");
         row(format!("from {source}"), frame, reason).under(policy)
     };
@@ -281,6 +285,51 @@ fn a_peer_of_a_long_list_of_ipv6_is_known_and_its_neighbours_are_not() {
             from(LAST6, 5, Reason::Trunk),
             from(LAST6, 4, Reason::Stranger),
             from(LAST6 + 1, 5, Reason::Stranger),
+        ],
+    );
+}
+
+#[test]
+fn prefixes_of_ipv6_of_all_kinds_are_told_apart() {
+    // In turn: shorter than a site's; a site; half of one; networks of one; hosts in one that is named, and in one that
+    // is not.
+    let listed = [
+        "2001:db8::/34",
+        "2001:db8:2000::/36",
+        "2001:db8:9000::/48",
+        "2001:db8:a000:8000::/49",
+        "2001:db8:b000:1::/64",
+        "2001:db8:b000:3::/64",
+        "2001:db8:b000:500::/56",
+        "2001:db8:c000:7::/64",
+        "2001:db8:d000:7::7",
+    ];
+    let policy = allowing(&listed.map(str::to_owned), "2001:db8:c000:7::7");
+    let from = |source: &str, reason: Reason| {
+        row(format!("from {source}"), udp().from(source).to("[2001:db8:5060::1]:5060"), reason).under(policy)
+    };
+    check(
+        "the rows of prefixes of IPv6",
+        &[
+            from("2001:db8:3fff::1", Reason::Trunk),
+            from("2001:db8:4000::1", Reason::Stranger),
+            from("2001:db8:9000:ffff::1", Reason::Trunk),
+            from("2001:db8:9001::1", Reason::Stranger),
+            from("2001:db8:8fff:ffff::1", Reason::Stranger),
+            from("2001:db8:a000:8000::1", Reason::Trunk),
+            from("2001:db8:a000:7fff::1", Reason::Stranger),
+            from("2001:db8:b000::1", Reason::Stranger),
+            from("2001:db8:b000:1::1", Reason::Trunk),
+            from("2001:db8:b000:2::1", Reason::Stranger),
+            from("2001:db8:b000:3::1", Reason::Trunk),
+            from("2001:db8:b000:5ff::1", Reason::Trunk),
+            from("2001:db8:b000:600::1", Reason::Stranger),
+            from("2001:db8:c000:7::7", Reason::Denied),
+            from("2001:db8:c000:7::8", Reason::Trunk),
+            from("2001:db8:c000:8::7", Reason::Stranger),
+            from("2001:db8:d000:7::7", Reason::Trunk),
+            from("2001:db8:d000:7::8", Reason::Stranger),
+            from("2001:db9::1", Reason::Stranger),
         ],
     );
 }
