@@ -15,7 +15,7 @@ mod outgoing;
 mod tables;
 mod watch;
 
-use core::ops::ControlFlow::{self, Break, Continue};
+use core::ops::ControlFlow::{Break, Continue};
 
 use aya_ebpf::{
     bindings::{xdp_action, xdp_md},
@@ -91,12 +91,12 @@ pub(crate) const SCATTERED: u32 = u32::MAX;
 pub(crate) extern "C" fn sip_parse(ctx: *mut xdp_md, place: u32) -> u32 {
     let ctx = XdpContext::new(ctx);
     let frame = LinearFrame::new(&ctx);
-    let parsed = parse::ethernet(&frame);
-    let is_cut = match &parsed {
-        Continue(packet) => matches!(packet.part, Part::Hidden),
-        Break(reason) => matches!(reason, Reason::Truncated | Reason::Malformed),
-    };
-    if is_cut && frame.is_scattered() { SCATTERED } else { keep(parsed, place) }
+    match parse::ethernet(&frame) {
+        Continue(packet) if matches!(packet.part, Part::Hidden) && frame.is_scattered() => SCATTERED,
+        Break(Reason::Truncated | Reason::Malformed) if frame.is_scattered() => SCATTERED,
+        Continue(packet) => keep(packet, place),
+        Break(reason) => reason as u32 + 1,
+    }
 }
 
 /// Reads the headers of a frame that lies in pieces.
@@ -104,18 +104,16 @@ pub(crate) extern "C" fn sip_parse(ctx: *mut xdp_md, place: u32) -> u32 {
 #[inline(never)]
 pub(crate) extern "C" fn sip_parse_scattered(ctx: *mut xdp_md, place: u32) -> u32 {
     let ctx = XdpContext::new(ctx);
-    keep(parse::ethernet(&CopiedFrame::new(&ctx, Place::from_number(place))), place)
+    match parse::ethernet(&CopiedFrame::new(&ctx, Place::from_number(place))) {
+        Continue(packet) => keep(packet, place),
+        Break(reason) => reason as u32 + 1,
+    }
 }
 
 #[inline(always)]
-fn keep(parsed: ControlFlow<Reason, Packet>, place: u32) -> u32 {
-    match parsed {
-        Continue(packet) => {
-            sightings::keep(packet, Place::from_number(place));
-            PARSED
-        }
-        Break(reason) => reason as u32 + 1,
-    }
+fn keep(packet: Packet, place: u32) -> u32 {
+    sightings::keep(packet, Place::from_number(place));
+    PARSED
 }
 
 /// Judges what was read last, as a [`Settled`]. `flags` are those of [`KernelTables`].
