@@ -2,9 +2,9 @@
 //!
 //! Reads tables that `sip-filter/src/policy/tables` compiles; takes no decision about a packet.
 //!
-//! Most strangers are settled by one word of a filter: nobody is named anywhere near. The others cost what a peer does:
-//! in IPv4 two looks, and in IPv6 one more word for each step of a search among the prefix lengths that occur, and a line
-//! or two. Every look-up is a load from an array: a helper call's return is mispredicted on purpose on many CPUs.
+//! Most strangers are settled by a word or two of a filter: nobody is named anywhere near. The others cost what a peer
+//! does: in IPv4 two looks, in IPv6 another word of a filter and one look for most sites, two for those with borders.
+//! Every look-up is a load from an array: a helper call's return is mispredicted on purpose on many CPUs.
 
 pub mod borders;
 pub mod ipv4;

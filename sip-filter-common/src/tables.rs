@@ -19,9 +19,9 @@ use crate::{
 pub trait Lines {
     /// What is looked up by number.
     fn sources(&self) -> &SourceIndex;
-    /// Where anybody is named in IPv4; `None` where that is unknown, which no policy in force has.
+    /// Where anybody is named in IPv4, and the buckets of regions; `None` where that is unknown, which no policy in force has.
     fn blocks4(&self) -> Option<&Blocks4>;
-    /// Presence bits of IPv6, and entries where they are few; `None` where there are none, which no policy in force has.
+    /// Presence bits of IPv6, and lines of sites and hosts where they are few; `None` where there are none, which no policy in force has.
     fn filter6(&self) -> Option<&Filter6>;
     /// A line of table memory; `None` behind its end.
     fn line(&self, at: u32) -> Option<&[u64; LINE_WORDS]>;

@@ -91,7 +91,7 @@ shared! {
         pub steps6: [Step6; LENGTHS6_MAX],
     }
 
-    /// In which blocks of IPv4 addresses anybody is named, and who in which region.
+    /// In which blocks of IPv4 addresses anybody is named, and who in which region; and the buckets of all regions.
     ///
     /// Apart from the index: Linux 5.10 takes no value of an array that is larger than 4 MiB.
     pub struct Blocks4: 3_932_160 {

@@ -37,9 +37,9 @@ use super::{Listener, Policy, change::ListChange, prefix::canonical, registered:
 pub struct Tables {
     /// What is looked up by number.
     pub index: Box<PolicyIndex>,
-    /// Where anybody is named in IPv4.
+    /// Where anybody is named in IPv4, and the buckets of regions.
     pub blocks4: Box<Blocks4>,
-    /// Presence bits of IPv6, and entries where they are few.
+    /// Presence bits of IPv6, and lines of sites and hosts where they are few.
     pub filter6: Box<Filter6>,
     /// Table memory, which the index points into.
     pub lines: Vec<[u64; LINE_WORDS]>,
