@@ -25,13 +25,13 @@ use super::{
 };
 use crate::cuckoo::Cuckoo;
 
-/// How many blocks a filter knows at most, or as many as there are prefixes where those are more.
+/// How many blocks a filter knows at most, or twice the prefixes where those are more.
 const NEAR_MAX: usize = 1 << 16;
 /// How long the prefixes of blocks are, from the sharpest on. Where most of them are named, the filter tells only who
 /// comes from elsewhere, and for that it is to be no larger than a first-level cache.
 const NEAR_LENGTHS: [u8; 9] = [64, 60, 56, 52, 48, 44, 40, 36, 32];
 const NEAR_OF_MOST_MAX: usize = 1 << 12;
-/// From how many thousandths of strangers in named blocks on, around these, a policy counts as dense.
+/// From how many thousandths of the blocks around that are named in part on a policy counts as dense.
 const DENSE_PERMILLE: usize = 40;
 /// How many words the filters have at most: of all blocks, or of those by longer prefixes than a site's; of others; of
 /// networks with hosts; of entries.
@@ -69,7 +69,7 @@ pub(super) fn compile(
         all => (0, all),
     };
     index.class6 = default.into();
-    let salt = || RandomState::new().build_hasher().finish();
+    let salt = || RandomState::new().build_hasher().finish() | 1;
     let Sites { mut sites, shorter, hosts } = Sites::of(prefixes, default, regions);
     let words = fill_near(prefixes, &hosts, salt(), index, filter);
     let (shorter_lengths, hosts_lengths) = (lengths(&shorter), lengths(&hosts));
@@ -270,24 +270,29 @@ struct Blocks {
     numbers: Vec<u64>,
     /// How long their prefixes are; 0 for the one that holds all.
     length: u8,
-    /// Whether many of the blocks around them are named too, so that they tell little.
+    /// Whether many of those around them are named, and in part, so that they tell little.
     is_dense: bool,
 }
 
 impl Blocks {
     /// Those of prefixes that are sorted: the sharpest that are not too many.
     fn of(prefixes: impl Iterator<Item = Ipv6Net> + Clone) -> Self {
-        let ranges =
-            || prefixes.clone().map(|prefix| (first_half(prefix.network()), first_half(prefix.broadcast())));
         let max = NEAR_MAX.max(2 * prefixes.clone().count());
-        let blocks = |length| {
-            let numbers = near::blocks(ranges(), 64 - u32::from(length), max)?;
-            let met = near::met_permille(&numbers);
+        let blocks = |length: u8, from: u8| {
+            let here = prefixes.clone().filter(|prefix| prefix.prefix_len() >= from);
+            let ranges = here.map(|prefix| (first_half(prefix.network()), first_half(prefix.broadcast())));
+            near::blocks(ranges, 64 - u32::from(length), max)
+        };
+        let near = |length| {
+            let numbers = blocks(length, 0)?;
+            // In a block that a prefix names whole there are no strangers.
+            let in_part = blocks(length, length + 1)?.len();
+            let is_dense = 1_000 * in_part >= DENSE_PERMILLE * near::around(&numbers).max(1);
             let is_worth_it = !near::are_most(&numbers) || numbers.len() <= NEAR_OF_MOST_MAX;
-            is_worth_it.then_some(Self { numbers, length, is_dense: met >= DENSE_PERMILLE })
+            is_worth_it.then_some(Self { numbers, length, is_dense })
         };
         let all = Self { numbers: vec![0], length: 0, is_dense: true };
-        NEAR_LENGTHS.into_iter().find_map(blocks).unwrap_or(all)
+        NEAR_LENGTHS.into_iter().find_map(near).unwrap_or(all)
     }
 
     /// Writes a filter of them.

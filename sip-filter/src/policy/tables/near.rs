@@ -33,16 +33,16 @@ pub(super) fn blocks(
     Some(blocks)
 }
 
-/// How many in a thousand of the blocks around these are named: how often one is asked for in vain.
-pub(super) fn met_permille(blocks: &[u64]) -> usize {
+/// How many blocks lie around these, with them.
+pub(super) fn around(blocks: &[u64]) -> usize {
     let mut around: Vec<u64> = blocks.iter().map(|block| block >> AROUND_BITS).collect();
     around.dedup();
-    (1_000 * blocks.len()).checked_div(around.len() << AROUND_BITS).unwrap_or(0)
+    around.len() << AROUND_BITS
 }
 
 /// Whether these are more than half of what lies around them: to ask for such a block is mostly in vain.
 pub(super) fn are_most(blocks: &[u64]) -> bool {
-    met_permille(blocks) > 500
+    2 * blocks.len() > around(blocks)
 }
 
 /// Which bits of a hash are the number of a word of a filter of so many keys.
