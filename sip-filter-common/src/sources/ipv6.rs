@@ -116,11 +116,8 @@ pub const fn site_lines(key: u64, salt: u64, lines: u32) -> [u32; 2] {
 /// The two lines in which a prefix longer than a network's may stand, of so many.
 #[inline(always)]
 pub const fn host_lines(network: &Address, salt: u64, lines: u32) -> [u32; 2] {
-    let [high, low] = network.halves;
-    // Of the address :: only the salt is left, which is another one for each length.
-    let hash = (high.wrapping_mul(salt.rotate_left(32) | 1) ^ salt).wrapping_add(low.wrapping_mul(salt));
-    let other = (hash ^ hash >> 29).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    [below(hash >> 32, lines), below(other >> 32, lines)]
+    let hash = network.hash(salt);
+    [below(hash, lines), below(hash >> 32, lines)]
 }
 
 /// Makes a number below `limit` of the lower half of a hash.

@@ -91,8 +91,7 @@ impl Tables {
         fits(
             "classes of sources",
             classes.all.len(),
-            // The last number stands for something else: `sources::ipv6::site::HOSTS`.
-            CLASSES_MAX - 1,
+            CLASSES_MAX,
             "let trunks share their sets of listeners",
         )?;
         index.classes[..classes.all.len()].copy_from_slice(&classes.all);

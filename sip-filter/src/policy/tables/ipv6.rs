@@ -63,7 +63,6 @@ pub(super) fn compile(
     regions: &mut Regions,
     memory: &mut Memory,
 ) {
-    let prefixes = without_length_1(prefixes);
     let (default, prefixes) = match &*prefixes {
         [(all, class), rest @ ..] if all.prefix_len() == 0 => (*class, rest),
         all => (0, all),
@@ -90,15 +89,17 @@ pub(super) fn compile(
         // Without shorter prefixes the first step ends a search.
         index.hosts6_step = next.max(1).into();
         plant(&hosts_lengths, STEPS, next.max(1), salt, &mut index.steps6);
-        let of_sites = lines_of_sites(&sites, index.sites6_salt, index.sites6);
-        let of_hosts = lines_of_hosts(&hosts, salt, index.hosts6);
-        if let (Some(mut lines), Some(hosts)) = (of_sites, of_hosts) {
-            lines.extend(hosts);
-            break (lines, salt);
-        }
         // Strangers cannot know which addresses' hashes meet; where too many do, others are drawn, with some more room.
-        sites_lines += sites_lines.div_ceil(32);
-        hosts_lines += hosts_lines.div_ceil(32);
+        let Some(mut lines) = lines_of_sites(&sites, index.sites6_salt, index.sites6) else {
+            sites_lines += sites_lines.div_ceil(32);
+            continue;
+        };
+        let Some(of_hosts) = lines_of_hosts(&hosts, salt, index.hosts6) else {
+            hosts_lines += hosts_lines.div_ceil(32);
+            continue;
+        };
+        lines.extend(of_hosts);
+        break (lines, salt);
     };
     fill_filter(shorter.iter().chain(&hosts), salt, index, filter);
     match filter.lines.get_mut(..lines.len()) {
@@ -130,29 +131,6 @@ fn lengths(prefixes: &[Searched]) -> Vec<u8> {
     lengths.sort_unstable();
     lengths.dedup();
     lengths
-}
-
-/// Writes prefixes of length 1 as two of length 2, which leaves 127 lengths: as many as seven steps tell apart.
-fn without_length_1(prefixes: Vec<(Ipv6Net, u16)>) -> Vec<(Ipv6Net, u16)> {
-    if !prefixes.iter().any(|(prefix, _)| prefix.prefix_len() == 1) {
-        return prefixes;
-    }
-    let mut halves = Vec::with_capacity(prefixes.len() + 2);
-    for (prefix, class) in prefixes {
-        if prefix.prefix_len() == 1 {
-            halves.extend(prefix.subnets(2).into_iter().flatten().map(|half| (half, class)));
-        } else {
-            halves.push((prefix, class));
-        }
-    }
-    // What was there of length 2 already comes behind the half that it replaces.
-    halves.sort_by_key(|(prefix, _)| *prefix);
-    let mut kept: Vec<(Ipv6Net, u16)> = Vec::with_capacity(halves.len());
-    for half in halves {
-        kept.pop_if(|(prefix, _)| *prefix == half.0);
-        kept.push(half);
-    }
-    kept
 }
 
 /// A salt for each length, so that a prefix and its first half have nothing in common.
@@ -254,7 +232,8 @@ fn fill_near(
     } else {
         index.near6[0] = fill(near, NEAR_WORDS_MAX);
     }
-    let networks = hosts.iter().map(|host| first_half(host.prefix.network())).collect();
+    let mut networks: Vec<u64> = hosts.iter().map(|host| first_half(host.prefix.network())).collect();
+    networks.dedup();
     index.near6[2] = fill(Blocks { numbers: networks, length: 64, is_dense: false }, HOSTS_WORDS_MAX);
     at
 }

@@ -65,13 +65,18 @@ fn edges6(prefixes: &[(Ipv6Net, u16)]) -> Vec<u128> {
     bounds.flat_map(|at| [at.wrapping_sub(1), at, at.wrapping_add(1), at ^ 1 << 64, at ^ 1 << 80]).collect()
 }
 
-fn tables4(prefixes: &[(Ipv4Net, u16)]) -> HostTables {
+fn tables(prefixes4: &[(Ipv4Net, u16)], prefixes6: &[(Ipv6Net, u16)]) -> HostTables {
     let (mut index, mut memory) = (bytemuck::zeroed_box::<PolicyIndex>(), Memory::default());
-    let mut blocks4 = bytemuck::zeroed_box();
+    let (mut blocks4, mut filter6) = (bytemuck::zeroed_box(), bytemuck::zeroed_box());
     let mut regions = Regions::default();
-    ipv4::compile(prefixes.to_vec(), &mut index, &mut blocks4, &mut regions, &mut memory);
+    ipv4::compile(prefixes4.to_vec(), &mut index, &mut blocks4, &mut regions, &mut memory);
+    ipv6::compile(prefixes6.to_vec(), &mut index.sources, &mut filter6, &mut regions, &mut memory);
     regions.place(&mut index.sources, &mut blocks4, &mut memory);
-    read(index, blocks4, bytemuck::zeroed_box(), memory)
+    read(index, blocks4, filter6, memory)
+}
+
+fn tables4(prefixes: &[(Ipv4Net, u16)]) -> HostTables {
+    tables(prefixes, &[])
 }
 
 fn check4(prefixes: &[(Ipv4Net, u16)]) {
@@ -88,12 +93,7 @@ fn check4(prefixes: &[(Ipv4Net, u16)]) {
 }
 
 fn tables6(prefixes: &[(Ipv6Net, u16)]) -> HostTables {
-    let (mut index, mut memory) = (bytemuck::zeroed_box::<PolicyIndex>(), Memory::default());
-    let (mut blocks4, mut filter6) = (bytemuck::zeroed_box(), bytemuck::zeroed_box());
-    let mut regions = Regions::default();
-    ipv6::compile(prefixes.to_vec(), &mut index.sources, &mut filter6, &mut regions, &mut memory);
-    regions.place(&mut index.sources, &mut blocks4, &mut memory);
-    read(index, blocks4, filter6, memory)
+    tables(&[], prefixes)
 }
 
 fn check6(prefixes: &[(Ipv6Net, u16)]) {
