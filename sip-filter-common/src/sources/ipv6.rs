@@ -3,7 +3,7 @@
 //! | level | what | size |
 //! | --- | --- | --- |
 //! | near | two bits by hash for each block in which anybody is named, of a size that suits the policy | up to 1 MiB |
-//! | dense | where most of these blocks are named: sharper ones, apart for prefixes up to a site's and for longer ones | up to 1.5 MiB |
+//! | | where many of these blocks are named in part: two filters instead, for prefixes up to a site's and for longer ones | up to 1.25 MiB |
 //! | site | for a /48 in which networks are named: its class, or those of one block of networks and of all around it, or where its [`borders`] are | 16 bytes each |
 //! | shorter | prefixes shorter than /48, among the sites | 16 bytes each |
 //! | host | prefixes longer than /64, behind two bits by hash for each /64 in which there are any | 21 bytes each |
@@ -33,6 +33,9 @@ const _: () = assert!(STEPS == 7);
 
 /// The length of a site's prefix.
 pub const SITE_LENGTH: u8 = 48;
+
+// A key has a length in its highest byte only there; the kernel program is built for such machines alone.
+const _: () = assert!(cfg!(target_endian = "little"));
 
 /// What stands for a site.
 pub mod site {
@@ -301,6 +304,7 @@ fn of_network<T: Lines + ?Sized>(
     let class_by = |number: usize| {
         let meta = line[2 * HOSTS_IN_LINE] >> (number as u32 * META_BITS);
         let difference = line[2 * number] ^ high | line[2 * number + 1] ^ low | (meta ^ length) & LENGTH_MASK;
+        // Of 0 alone neither it nor its negative has the highest bit set.
         let is_other = tables.sign_mask(difference | difference.wrapping_neg());
         meta >> 8 & CLASS_MASK & !is_other
     };

@@ -237,11 +237,15 @@ fn check_many6(networks: u128, lengths: std::ops::Range<u8>) -> HostTables {
 fn entries_of_ipv6_are_found_however_many_they_are() {
     let near = NEAR_LINES6 as u128;
     // Sparse, as full as there is room near, and in table memory.
-    for (networks, is_near) in [(near / 2, true), (3 * near, true), (30 * near, false)] {
+    for (networks, is_sparse, is_near) in
+        [(near / 2, true, true), (7 * near, false, true), (30 * near, false, false)]
+    {
         // Few lengths, and more than are looked for one after the other.
         for lengths in [20..20, 20..25, 20..26, 20..60] {
             let tables = check_many6(networks, lengths);
             let index = tables.sources();
+            // A host in each fourth network, and three in a full line.
+            assert_eq!(u128::from(index.hosts6) > networks / 4 / 2, is_sparse, "{networks}");
             assert_eq!(index.lines6_at == NEAR, is_near, "{networks}: {} {}", index.sites6, index.hosts6);
         }
     }
