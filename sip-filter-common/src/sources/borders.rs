@@ -63,6 +63,14 @@ pub mod bucket {
         (even as u64) << 32 | (odd as u64) << 44
     }
 
+    /// Back from [`classes`]: the first one, or the other where all bits of `if_odd` are set. A shift by its bits rather than a
+    /// choice, which the processor could not foresee.
+    #[inline(always)]
+    #[expect(clippy::cast_possible_truncation, reason = "a field is cut out of a word")]
+    pub(in crate::sources) const fn class(word: u64, if_odd: u64) -> u32 {
+        (word >> 32 >> (if_odd & CLASS_BITS as u64)) as u32 & CLASS_MASK
+    }
+
     /// A first word for a list: its first border's number among all, and how many there are.
     pub const fn list(first: u32, count: u16) -> u64 {
         LIST | (count as u64) << 32 | first as u64
@@ -75,6 +83,8 @@ pub mod bucket {
 
     /// How many bits the number of a class has.
     pub const CLASS_BITS: u32 = 12;
+    /// These bits.
+    pub(super) const CLASS_MASK: u32 = (1 << CLASS_BITS) - 1;
     const _: () = assert!(crate::maps::CLASSES_MAX <= 1 << CLASS_BITS);
 }
 
@@ -135,8 +145,7 @@ fn in_bucket<T: Lines + ?Sized>(
     // Whether their number is odd.
     passed ^= passed >> 32;
     passed ^= passed >> 16;
-    let is_odd = passed >> 15 & 1;
-    (first >> (32 + bucket::CLASS_BITS as u64 * is_odd)) as u32 & CLASS_MASK
+    bucket::class(first, tables.sign_mask(passed << 48))
 }
 
 /// The class of an address of a part that has a list, which begins with the entry number `first` and has `count` of
@@ -158,7 +167,7 @@ pub fn listed<T: Lines + ?Sized>(tables: &T, first: u32, count: u32, address: u3
         step >>= 1;
     });
     let _: u32 = step;
-    listed_entry(tables, last).unwrap_or(NOBODY) & CLASS_MASK
+    listed_entry(tables, last).unwrap_or(NOBODY) & bucket::CLASS_MASK
 }
 
 #[inline(always)]
@@ -168,5 +177,3 @@ fn listed_entry<T: Lines + ?Sized>(tables: &T, number: u32) -> Option<u32> {
     let line = tables.line(tables.sources().lists_at.wrapping_add(word / LINE_WORDS as u32))?;
     Some((line[word as usize % LINE_WORDS] >> (number % 2 * 32)) as u32)
 }
-
-const CLASS_MASK: u32 = (1 << bucket::CLASS_BITS) - 1;

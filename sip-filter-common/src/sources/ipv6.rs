@@ -19,7 +19,10 @@
 //! longest prefix that holds it, so that no step has to be taken back. Another filter of two bits for each entry is asked
 //! before each step.
 
-use super::{Place, borders};
+use super::{
+    Place,
+    borders::{self, bucket},
+};
 use crate::{
     maps::{Address, FILTER6_WORDS_MAX, Filter6, LENGTHS6_MAX, LINE_WORDS, NEAR, NEAR_LINES6, Near6, Step6},
     tables::{Lines, Tables},
@@ -56,13 +59,6 @@ pub mod site {
     /// A region of borders.
     pub const fn region(region: u32) -> u64 {
         FOUND | BORDERS | region as u64
-    }
-
-    /// The class: where `is_other` is 0 that of the block of networks, where it is 1 that of all others.
-    #[inline(always)]
-    #[expect(clippy::cast_possible_truncation, reason = "a field is cut out of a word")]
-    pub(super) const fn class(what: u64, is_other: u64) -> u32 {
-        (what >> (32 + bucket::CLASS_BITS as u64 * is_other)) as u32 & ((1 << bucket::CLASS_BITS) - 1)
     }
 }
 
@@ -176,9 +172,9 @@ pub fn known<T: Lines + ?Sized>(tables: &T, source: &Address) -> u32 {
         let Some(blocks) = tables.blocks4() else { return default };
         return borders::class_in(tables, blocks, found as u32, network as u32).unwrap_or(default);
     }
-    // 1 where any bit of the mask differs.
-    let is_other = ((network ^ found) & found >> 16 & 0xffff).wrapping_neg() >> 63;
-    site::class(found, is_other)
+    // Below 0 where any bit of the mask differs.
+    let difference = ((network ^ found) & found >> 16 & 0xffff).wrapping_neg();
+    bucket::class(found, tables.sign_mask(difference))
 }
 
 /// [`search`], or [`find`] where that is all of it.
@@ -267,7 +263,7 @@ pub fn find<T: Lines + ?Sized>(tables: &T, source: &Address, step: u32) -> u32 {
     let Some(filter) = tables.filter6() else { return NONE };
     if step.length() <= SITE_LENGTH as u64 {
         let found = find_site(tables, filter, site_key(network.halves[0], step.length()));
-        return if found & site::FOUND == 0 { NONE } else { site::class(found, 0) + 1 };
+        return if found & site::FOUND == 0 { NONE } else { bucket::class(found, 0) + 1 };
     }
     let [first, second] = host_lines(&network, step.salt, index.hosts6);
     let found = in_line_of_hosts(tables, filter, &network, step, first);
