@@ -114,58 +114,70 @@ pub fn tagged<F: Frame + ?Sized>(frame: &F, kind: u16, offset: usize) -> Control
 /// `None` says nothing about a frame: [`ethernet`] reads it from its start.
 #[inline(always)]
 pub(crate) fn plain4<F: Frame + ?Sized>(frame: &F) -> Option<Packet> {
-    // From two bytes before the EtherType on, so that all of it is one look.
-    let header = frame.read_words::<7>(ETHERNET_HEADER_LEN - 4)?;
-    let [link, start, fragment, protocol, source, destination, ports] = header.map(u32::to_ne_bytes);
-    let is_whole = u16::from_be_bytes([fragment[2], fragment[3]]) & 0x3fff == 0;
-    let len = u16::from_be_bytes([start[2], start[3]]) as usize;
-    if u16::from_be_bytes([link[2], link[3]]) != ethertype::IPV4 || start[0] != 0x45 || !is_whole {
+    let ports = plain_ports(frame, 20)?;
+    let kind = u16::from_be_bytes(frame.read(ETHERNET_TYPE_OFFSET)?);
+    let [start] = frame.read(ETHERNET_HEADER_LEN)?;
+    let len = u16::from_be_bytes(frame.read(ETHERNET_HEADER_LEN + 2)?) as usize;
+    let fragment = u16::from_be_bytes(frame.read(ETHERNET_HEADER_LEN + 6)?);
+    if kind != ethertype::IPV4 || start != 0x45 || fragment & 0x3fff != 0 {
         return None;
     }
     if ETHERNET_HEADER_LEN + len > frame.linear_len() {
         return None;
     }
-    plain(protocol[1], ports, Address::from_ipv4(source), Address::from_ipv4(destination), 20)
+    let [protocol] = frame.read(ETHERNET_HEADER_LEN + 9)?;
+    let addresses = frame.read_words(ETHERNET_HEADER_LEN + 12)?.map(u32::to_ne_bytes);
+    plain(protocol, ports, addresses.map(Address::from_ipv4), 20)
 }
 
 /// The same over IPv6 without extension headers.
 #[inline(always)]
 pub(crate) fn plain6<F: Frame + ?Sized>(frame: &F) -> Option<Packet> {
-    let header = frame.read_long_words::<5>(ETHERNET_HEADER_LEN)?;
-    let [start, source @ .., _, _] = header;
-    let [_, _, _, destination @ ..] = header;
-    let [source, destination] = [source, destination].map(|halves| Address { halves });
-    let start = start.to_ne_bytes();
-    let kind = frame.read(ETHERNET_TYPE_OFFSET).map(u16::from_be_bytes);
-    if kind != Some(ethertype::IPV6) || start[0] >> 4 != 6 || source.ipv4().is_some() {
+    let ports = plain_ports(frame, 40)?;
+    let kind = u16::from_be_bytes(frame.read(ETHERNET_TYPE_OFFSET)?);
+    let [start] = frame.read(ETHERNET_HEADER_LEN)?;
+    let [a, b, c, d] = frame.read_long_words(ETHERNET_HEADER_LEN + 8)?;
+    let addresses = [[a, b], [c, d]].map(|halves| Address { halves });
+    if kind != ethertype::IPV6 || start >> 4 != 6 || addresses[0].ipv4().is_some() {
         return None;
     }
-    let len = 40 + u16::from_be_bytes([start[4], start[5]]) as usize;
+    let len = 40 + u16::from_be_bytes(frame.read(ETHERNET_HEADER_LEN + 4)?) as usize;
     if ETHERNET_HEADER_LEN + len > frame.linear_len() {
         return None;
     }
-    let packet = plain(start[6], frame.read(ETHERNET_HEADER_LEN + 40)?, source, destination, 40)?;
+    let [protocol] = frame.read(ETHERNET_HEADER_LEN + 6)?;
+    let packet = plain(protocol, ports, addresses, 40)?;
     Some(Packet { is_ipv6: true, ..packet })
 }
 
+/// The ports behind an IP header of this length. Read first, since the compiler knows then that what stands before them
+/// is there.
 #[inline(always)]
-fn plain(protocol: u8, ports: [u8; 4], source: Address, destination: Address, header: u32) -> Option<Packet> {
+fn plain_ports<F: Frame + ?Sized>(frame: &F, header_len: usize) -> Option<[u16; 2]> {
+    let at = ETHERNET_HEADER_LEN + header_len;
+    let destination = u16::from_be_bytes(frame.read(at + 2)?);
+    Some([u16::from_be_bytes(frame.read(at)?), destination])
+}
+
+#[inline(always)]
+fn plain(protocol: u8, ports: [u16; 2], addresses: [Address; 2], header_len: u32) -> Option<Packet> {
     if protocol != protocol::UDP && protocol != protocol::TCP {
         return None;
     }
-    let [from_high, from_low, high, low] = ports;
+    let [source_port, port] = ports;
+    let [source, destination] = addresses;
     Some(Packet {
         source,
         destination,
         vlan: 0,
         protocol,
-        port: u16::from_be_bytes([high, low]),
+        port,
         part: Part::Whole,
         identification: 0,
         is_ipv6: false,
-        source_port: u16::from_be_bytes([from_high, from_low]),
+        source_port,
         network_at: ETHERNET_HEADER_LEN as u32,
-        transport_at: ETHERNET_HEADER_LEN as u32 + header,
+        transport_at: ETHERNET_HEADER_LEN as u32 + header_len,
     })
 }
 
