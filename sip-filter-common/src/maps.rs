@@ -182,9 +182,18 @@ shared! {
         pub registering: u64,
     }
 
+    /// What a class number stands for.
+    pub struct ClassEntry: 40 {
+        /// The listeners at which a list lets it in and nothing but a ban refuses it: those of [`Class::outright`] that are
+        /// tied to no VLAN.
+        pub outright: u64,
+        /// All that the policy says.
+        pub class: Class,
+    }
+
     /// The part of a policy that is looked up by number. What is read for most packets stands first: an offset in an
     /// instruction of the kernel program has 15 bits.
-    pub struct PolicyIndex: 563_480 {
+    pub struct PolicyIndex: 596_248 {
         /// Listeners that are tied to local addresses.
         pub at_addresses: u64,
         /// Listeners that are tied to VLANs.
@@ -212,7 +221,7 @@ shared! {
         /// The listeners that are tied to each VLAN.
         pub vlans: [u64; VLAN_IDS],
         /// What the class numbers in the source tables stand for.
-        pub classes: [Class; CLASSES_MAX],
+        pub classes: [ClassEntry; CLASSES_MAX],
         /// The set of listeners at each local port, by [`Transport`].
         pub ports: [[u8; PORTS]; 2],
         /// Presence bits of blocks of IPv4, by hash; as many words as [`SourceIndex::filter4_mask`] says.
@@ -237,7 +246,7 @@ shared! {
     pub struct Live: 65_568 {
         /// The slot of the policy in force: the word that switches from one policy to the next.
         pub slot: u64,
-        /// What has to be looked at beside the tables: [`Live::changes_in`] and [`Live::PEERS`]. Mostly nothing.
+        /// What has to be looked at beside the tables: [`Live::CHANGES`] and [`Live::PEERS`]. Mostly nothing.
         pub watch: u64,
         /// Makes the hashes of this machine's peers unlike those of others; odd.
         pub salt: u64,

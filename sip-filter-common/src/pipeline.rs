@@ -8,10 +8,10 @@ use core::ops::ControlFlow::{self, Break, Continue};
 use crate::{
     frame::Frame,
     lane::Bounds,
-    maps::{Class, Known, PORTS, Transport},
+    maps::{CLASSES_MAX, Class, Known, PORTS, Transport},
     parse::{self, Packet, Part, protocol},
     reason::{Reason, Verdict},
-    sources::class_of,
+    sources::{NOBODY, class_number, class_of},
     tables::Tables,
 };
 
@@ -30,20 +30,58 @@ pub fn judge<F: Frame + ?Sized, T: Tables>(frame: &F, tables: &T) -> Reason {
 /// `None` says nothing about a frame: [`Tables::rest`] judges it.
 #[inline(always)]
 pub fn judge_plain<F: Frame + ?Sized, T: Tables>(frame: &F, tables: &T) -> Option<Reason> {
+    // For the second until they are compiled.
+    if tables.has_changes() {
+        return None;
+    }
     if let Some(packet) = parse::plain4(frame) {
-        return Some(decide(frame, &packet, tables));
+        return Some(conclude(frame, &packet, settled_plain(&packet, tables), tables));
     }
     let packet = parse::plain6(frame)?;
-    Some(decide(frame, &packet, tables))
+    Some(conclude(frame, &packet, settled_plain(&packet, tables), tables))
 }
 
 /// Judges a packet of `frame` whose headers were already read.
 #[inline(always)]
 pub fn decide<F: Frame + ?Sized, T: Tables>(frame: &F, packet: &Packet, tables: &T) -> Reason {
-    match settled(packet, tables) {
+    conclude(frame, packet, settled(packet, tables), tables)
+}
+
+#[inline(always)]
+fn conclude<F: Frame + ?Sized, T: Tables>(
+    frame: &F,
+    packet: &Packet,
+    settled: Settled,
+    tables: &T,
+) -> Reason {
+    match settled {
         Settled::By(reason) => reason,
         Settled::Unless(bounds) => bounds.conclude(tables.prove(frame, packet, bounds)),
     }
+}
+
+/// What [`settled`] comes to for a whole datagram without a tag while there are no live changes.
+///
+/// What is commonest is asked first: whether anybody is named there, and whether it is let in whatever else is said.
+#[inline(always)]
+fn settled_plain<T: Tables>(packet: &Packet, tables: &T) -> Settled {
+    // Of either, or it is not plain.
+    let transport = if packet.protocol == protocol::UDP { Transport::Udp } else { Transport::Tcp };
+    let listeners = at_its_address(packet, at_port(packet.port, transport, tables), tables);
+    if listeners == 0 {
+        return Settled::By(Reason::NotProtected);
+    }
+    let number = class_number(packet, tables);
+    if number == NOBODY {
+        return stranger(packet, listeners, tables);
+    }
+    // The verifier wants to see the number bounded; the compiler of tables has.
+    let entry = &tables.index().classes[number as usize % CLASSES_MAX];
+    let peer = tables.peer(&packet.source);
+    if listeners & !entry.outright == 0 && peer.banned_until_ns == 0 {
+        return Settled::By(Reason::Trunk);
+    }
+    settle(packet, listeners, entry.class, &peer, tables)
 }
 
 /// What becomes of a packet whose headers were already read.
@@ -55,13 +93,10 @@ pub fn settled<T: Tables>(packet: &Packet, tables: &T) -> Settled {
         return Settled::By(Reason::NotProtected);
     }
     let class = class_of(packet, tables);
-    // A stranger's packet is the commonest where this filter is needed most: it asks nothing about its rights.
-    let settled = match (class, packet.part) {
-        (None, Part::Whole) => stranger(packet, listeners, tables),
-        _ => settle(packet, listeners, class.unwrap_or(Class::NOBODY), tables),
-    };
+    let peer = tables.peer(&packet.source);
+    let settled = settle(packet, listeners, class, &peer, tables);
     if let (true, Settled::By(reason)) = (is_first, &settled) {
-        lead(packet, *reason, class.unwrap_or(Class::NOBODY), tables);
+        lead(packet, *reason, class, &peer, tables);
     }
     settled
 }
@@ -100,7 +135,8 @@ impl Settled {
     }
 }
 
-/// What [`settle`] comes to for a whole datagram of somebody whom no list names.
+/// What [`settle`] comes to for a whole datagram of somebody whom no list names; the commonest where this filter is needed
+/// most.
 #[inline(always)]
 fn stranger<T: Tables>(packet: &Packet, listeners: u64, tables: &T) -> Settled {
     let listeners = on_its_vlan(packet, listeners, tables);
@@ -166,7 +202,7 @@ fn is_ahead<T: Tables>(until_ns: u64, tables: &T) -> bool {
 
 /// The README's precedence.
 #[inline(always)]
-fn settle<T: Tables>(packet: &Packet, listeners: u64, class: Class, tables: &T) -> Settled {
+fn settle<T: Tables>(packet: &Packet, listeners: u64, class: Class, peer: &Known, tables: &T) -> Settled {
     if listeners == 0 {
         return Settled::By(Reason::NotProtected);
     }
@@ -174,8 +210,8 @@ fn settle<T: Tables>(packet: &Packet, listeners: u64, class: Class, tables: &T) 
         return Settled::By(Reason::Admin);
     }
     match packet.part {
-        Part::Whole | Part::First => admit(packet, listeners, class, tables),
-        Part::Later => Settled::By(follow(packet, listeners, class, tables)),
+        Part::Whole | Part::First => admit(packet, listeners, class, peer, tables),
+        Part::Later => Settled::By(follow(packet, listeners, class, peer, tables)),
         Part::Hidden => Settled::By(Reason::Malformed),
     }
 }
@@ -197,26 +233,30 @@ pub fn listeners_behind<T: Tables>(packet: &Packet, tables: &T) -> u64 {
 /// The listeners that the packet is for; those it may be for where it shows no port.
 #[inline(always)]
 fn classify<T: Tables>(packet: &Packet, tables: &T) -> u64 {
-    let index = tables.index();
-    let mut listeners = match packet.part {
-        Part::Whole | Part::First => at_port(packet, tables),
-        Part::Later | Part::Hidden => at_any_port(packet, tables),
+    let listeners = match (packet.part, packet.protocol) {
+        (Part::Later | Part::Hidden, _) => at_any_port(packet, tables),
+        (_, protocol::UDP) => at_port(packet.port, Transport::Udp, tables),
+        (_, protocol::TCP) => at_port(packet.port, Transport::Tcp, tables),
+        _ => 0,
     };
-    if listeners & index.at_addresses != 0 {
-        listeners &= !index.at_addresses | tables.listeners_at(&packet.destination);
-    }
-    listeners
+    at_its_address(packet, listeners, tables)
 }
 
 #[inline(always)]
-fn at_port<T: Tables>(packet: &Packet, tables: &T) -> u64 {
+fn at_port<T: Tables>(port: u16, transport: Transport, tables: &T) -> u64 {
     let index = tables.index();
-    let ports = match packet.protocol {
-        protocol::UDP => &index.ports[Transport::Udp as usize],
-        protocol::TCP => &index.ports[Transport::Tcp as usize],
-        _ => return 0,
-    };
-    index.port_sets[ports[tables.lower_16(packet.port as usize) % PORTS] as usize]
+    let set = index.ports[transport as usize][tables.lower_16(port as usize) % PORTS];
+    index.port_sets[set as usize]
+}
+
+/// The listeners that may be reached at the packet's destination address.
+#[inline(always)]
+fn at_its_address<T: Tables>(packet: &Packet, listeners: u64, tables: &T) -> u64 {
+    let index = tables.index();
+    if listeners & index.at_addresses == 0 {
+        return listeners;
+    }
+    listeners & (!index.at_addresses | tables.listeners_at(&packet.destination))
 }
 
 /// A later IPv6 fragment names the header that followed in the first one, which need not be the transport.
@@ -244,13 +284,12 @@ fn on_its_vlan<T: Tables>(packet: &Packet, listeners: u64, tables: &T) -> u64 {
 
 /// The README's precedence from VLAN on, for a packet whose listeners are known.
 #[inline(always)]
-fn admit<T: Tables>(packet: &Packet, listeners: u64, class: Class, tables: &T) -> Settled {
+fn admit<T: Tables>(packet: &Packet, listeners: u64, class: Class, peer: &Known, tables: &T) -> Settled {
     let listeners = on_its_vlan(packet, listeners, tables);
     if listeners == 0 {
         return Settled::By(Reason::WrongVlan);
     }
-    let peer = tables.peer(&packet.source);
-    if let Break(reason) = refuse(&peer, class, tables) {
+    if let Break(reason) = refuse(peer, class, tables) {
         return Settled::By(reason);
     }
     if class.deny & listeners != 0 {
@@ -260,9 +299,9 @@ fn admit<T: Tables>(packet: &Packet, listeners: u64, class: Class, tables: &T) -
         return Settled::By(Reason::Trunk);
     }
     if class.allow & listeners != 0 {
-        return registering(packet, &peer, listeners, tables);
+        return registering(packet, peer, listeners, tables);
     }
-    unlisted(packet, &peer, listeners, tables)
+    unlisted(packet, peer, listeners, tables)
 }
 
 /// What refuses a peer at every listener.
@@ -276,18 +315,17 @@ fn refuse<T: Tables>(peer: &Known, class: Class, tables: &T) -> ControlFlow<Reas
 
 /// A part without ports follows its datagram; where nothing is known of that, known peers pass.
 #[inline(always)]
-fn follow<T: Tables>(packet: &Packet, listeners: u64, class: Class, tables: &T) -> Reason {
+fn follow<T: Tables>(packet: &Packet, listeners: u64, class: Class, peer: &Known, tables: &T) -> Reason {
     match tables.followed(&packet.fragment_key()) {
         Some(reason) => reason,
-        None => without_decision(packet, listeners, class, tables),
+        None => without_decision(listeners, class, peer, tables),
     }
 }
 
 /// Known is whom a list or a registration speaks for at any listener that the datagram may be for.
 #[inline(always)]
-fn without_decision<T: Tables>(packet: &Packet, listeners: u64, class: Class, tables: &T) -> Reason {
-    let peer = tables.peer(&packet.source);
-    if refuse(&peer, class, tables).is_break() {
+fn without_decision<T: Tables>(listeners: u64, class: Class, peer: &Known, tables: &T) -> Reason {
+    if refuse(peer, class, tables).is_break() {
         return Reason::Fragment;
     }
     let index = tables.index();
@@ -306,7 +344,7 @@ fn without_decision<T: Tables>(packet: &Packet, listeners: u64, class: Class, ta
 ///
 /// So a stranger's refused fragments take no room, and a known peer needs none.
 #[inline(always)]
-fn lead<T: Tables>(packet: &Packet, reason: Reason, class: Class, tables: &T) {
+fn lead<T: Tables>(packet: &Packet, reason: Reason, class: Class, peer: &Known, tables: &T) {
     let protocol = if packet.is_ipv6 { protocol::DESTINATION_OPTIONS } else { packet.protocol };
     let later = Packet { part: Part::Later, protocol, ..*packet };
     let listeners = classify(&later, tables);
@@ -317,7 +355,7 @@ fn lead<T: Tables>(packet: &Packet, reason: Reason, class: Class, tables: &T) {
     let default = if class.flags & Class::ADMIN != 0 {
         Reason::Admin
     } else {
-        without_decision(packet, listeners, class, tables)
+        without_decision(listeners, class, peer, tables)
     };
     if matches!(default.verdict(), Verdict::Pass) == matches!(reason.verdict(), Verdict::Pass) {
         tables.follow(&packet.fragment_key(), None);

@@ -57,16 +57,23 @@ impl Place {
     }
 }
 
-/// What the policy in force says about the source of a packet; `None` where no list names it.
+/// What the policy in force, with its live changes, says about the source of a packet.
 #[inline(always)]
-pub fn class_of<T: Tables>(packet: &Packet, tables: &T) -> Option<Class> {
-    if let Some(class) = tables.changed(&packet.source) {
-        return Some(class);
+pub fn class_of<T: Tables>(packet: &Packet, tables: &T) -> Class {
+    if tables.has_changes()
+        && let Some(class) = tables.changed(&packet.source)
+    {
+        return class;
     }
-    let number = match packet.source.ipv4() {
+    // The verifier wants to see the number bounded; the compiler of tables has.
+    tables.index().classes[class_number(packet, tables) as usize % CLASSES_MAX].class
+}
+
+/// The number of the class that the policy in force, without live changes, gives to the source of a packet.
+#[inline(always)]
+pub fn class_number<T: Tables>(packet: &Packet, tables: &T) -> u32 {
+    match packet.source.ipv4() {
         Some(source) if !packet.is_ipv6 => ipv4::class_number(tables, source),
         _ => ipv6::class_number(tables, &packet.source),
-    };
-    // The verifier wants to see the number bounded; the compiler of tables has.
-    (number != NOBODY).then(|| tables.index().classes[number as usize % CLASSES_MAX])
+    }
 }

@@ -60,7 +60,9 @@ pub trait Lines {
 pub trait Tables: Lines + Sized {
     /// What the policy looks up by number.
     fn index(&self) -> &PolicyIndex;
-    /// What live changes to the policy make of `source`; `None` where they do not concern it.
+    /// Whether there are live changes to the policy.
+    fn has_changes(&self) -> bool;
+    /// What they make of `source`; `None` where they do not concern it.
     fn changed(&self, source: &Address) -> Option<Class>;
     /// The listeners that are tied to the local address `destination`.
     fn listeners_at(&self, destination: &Address) -> u64;

@@ -189,12 +189,13 @@ impl Tables for KernelTables {
     }
 
     #[inline(always)]
+    fn has_changes(&self) -> bool {
+        self.live.watch & Live::CHANGES != 0
+    }
+
+    #[inline(always)]
     fn changed(&self, source: &Address) -> Option<Class> {
-        let slot = self.slot.number;
-        if self.live.watch & Live::changes_in(slot) == 0 {
-            return None;
-        }
-        let changed = CHANGES.get(&Key::new(ChangeKey::BITS, ChangeKey::of(slot, source)))?;
+        let changed = CHANGES.get(&Key::new(ChangeKey::BITS, ChangeKey::of(self.slot.number, source)))?;
         Some(Class::from(*changed))
     }
 

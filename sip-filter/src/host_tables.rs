@@ -123,8 +123,12 @@ impl Tables for HostTables {
         &self.index
     }
 
-    fn changed(&self, _source: &Address) -> Option<Class> {
+    fn has_changes(&self) -> bool {
         // A policy that changes is compiled anew here.
+        false
+    }
+
+    fn changed(&self, _source: &Address) -> Option<Class> {
         None
     }
 
@@ -299,7 +303,7 @@ sources = ["10.1.0.0/16", "0.0.0.0/0"]
                 Some(source) => sources::ipv4::class_number(&tables, source),
                 None => sources::ipv6::class_number(&tables, &source),
             };
-            let class = tables.index().classes[number as usize];
+            let class = tables.index().classes[number as usize].class;
             assert_eq!((class.flags, class.allow), (flags, allow), "{source:?}");
         };
         let denied = sip_filter_common::Class::DENIED;

@@ -44,11 +44,8 @@ impl Live {
     /// In `watch`: somebody is banned or registered.
     pub const PEERS: u64 = 1 << 63;
 
-    /// In `watch`: there are live changes to the policy in this slot.
-    #[inline(always)]
-    pub const fn changes_in(slot: u32) -> u64 {
-        1 << (slot & 31)
-    }
+    /// In `watch`: there are live changes.
+    pub const CHANGES: u64 = 1;
 
     /// Where the presence bit of a peer stands: the word, and the bit in it.
     #[inline(always)]

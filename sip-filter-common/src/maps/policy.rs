@@ -41,6 +41,11 @@ impl Class {
     pub const DENIED: u64 = 2;
     /// The class of a source that no list names.
     pub const NOBODY: Self = Self { flags: 0, deny: 0, allow: 0, registering: 0 };
+
+    /// The listeners at which an allow list lets it in, and neither a list nor a missing registration refuses it.
+    pub const fn outright(&self) -> u64 {
+        if self.flags == 0 { self.allow & !self.registering & !self.deny } else { 0 }
+    }
 }
 
 /// What happens to a packet that is to be dropped.

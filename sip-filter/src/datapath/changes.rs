@@ -38,7 +38,7 @@ impl Datapath {
         // First, since there is nothing to take back where this fails.
         self.change_live(|live| {
             live.generation += 1;
-            live.watch |= Live::changes_in(slot);
+            live.watch |= Live::CHANGES;
         })?;
         // From the last to the first: what lies within stands before what is around it.
         for (prefix, class) in classes.iter().rev() {

@@ -20,7 +20,7 @@ use ipnet::IpNet;
 use sip_filter_common::{
     Class, PolicyIndex,
     maps::{
-        Blocks4, CHUNK_LINES, CHUNKS_MAX, CLASSES_MAX, Filter6, LINE_WORDS, LOCAL_ADDRESSES_MAX,
+        Blocks4, CHUNK_LINES, CHUNKS_MAX, CLASSES_MAX, ClassEntry, Filter6, LINE_WORDS, LOCAL_ADDRESSES_MAX,
         PORT_SETS_MAX, PREFIXES_MAX,
     },
 };
@@ -94,7 +94,9 @@ impl Tables {
             CLASSES_MAX,
             "let trunks share their sets of listeners",
         )?;
-        index.classes[..classes.all.len()].copy_from_slice(&classes.all);
+        for (entry, class) in index.classes.iter_mut().zip(&classes.all) {
+            *entry = ClassEntry { outright: class.outright() & !index.at_vlans, class: *class };
+        }
         let mut filter6: Box<Filter6> = bytemuck::zeroed_box();
         let mut blocks4: Box<Blocks4> = bytemuck::zeroed_box();
         let mut memory = Memory::default();

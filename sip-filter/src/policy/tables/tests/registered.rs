@@ -45,7 +45,7 @@ fn class(policy: &Policy, registered: &RegisteredTrunks, source: &str) -> Class 
         IpAddr::V4(address) => read4::class_number(&tables, address.into()),
         IpAddr::V6(address) => read6::class_number(&tables, &Address::from_ipv6(address.octets())),
     };
-    sip_filter_common::Tables::index(&tables).classes[number as usize]
+    sip_filter_common::Tables::index(&tables).classes[number as usize].class
 }
 
 #[test]
