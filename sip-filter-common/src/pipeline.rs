@@ -35,10 +35,10 @@ pub fn judge_plain<F: Frame + ?Sized, T: Tables>(frame: &F, tables: &T) -> Optio
         return None;
     }
     if let Some(packet) = parse::plain4(frame) {
-        return Some(conclude(frame, &packet, settled_plain(&packet, tables), tables));
+        return Some(decide_plain(frame, &packet, tables));
     }
     let packet = parse::plain6(frame)?;
-    Some(conclude(frame, &packet, settled_plain(&packet, tables), tables))
+    Some(decide_plain(frame, &packet, tables))
 }
 
 /// Judges a packet of `frame` whose headers were already read.
@@ -60,28 +60,32 @@ fn conclude<F: Frame + ?Sized, T: Tables>(
     }
 }
 
-/// What [`settled`] comes to for a whole datagram without a tag while there are no live changes.
+/// What [`decide`] comes to for a whole datagram without a tag while there are no live changes.
 ///
-/// What is commonest is asked first: whether anybody is named there, and whether it is let in whatever else is said.
+/// What is commonest is asked first: whether anybody knows it, and whether it is let in whatever else is said.
 #[inline(always)]
-fn settled_plain<T: Tables>(packet: &Packet, tables: &T) -> Settled {
+fn decide_plain<F: Frame + ?Sized, T: Tables>(frame: &F, packet: &Packet, tables: &T) -> Reason {
+    let index = tables.index();
     // Of either, or it is not plain.
     let transport = if packet.protocol == protocol::UDP { Transport::Udp } else { Transport::Tcp };
     let listeners = at_its_address(packet, at_port(packet.port, transport, tables), tables);
     if listeners == 0 {
-        return Settled::By(Reason::NotProtected);
+        return Reason::NotProtected;
     }
     let number = class_number(packet, tables);
+    let peer = tables.peer(&packet.source);
     if number == NOBODY {
-        return stranger(packet, listeners, tables);
+        if peer.is_nothing() && listeners & (index.prove | index.at_vlans) == 0 {
+            return Reason::Stranger;
+        }
+        return conclude(frame, packet, settle(packet, listeners, Class::NOBODY, &peer, tables), tables);
     }
     // The verifier wants to see the number bounded; the compiler of tables has.
-    let entry = &tables.index().classes[number as usize % CLASSES_MAX];
-    let peer = tables.peer(&packet.source);
+    let entry = &index.classes[number as usize % CLASSES_MAX];
     if listeners & !entry.outright == 0 && peer.banned_until_ns == 0 {
-        return Settled::By(Reason::Trunk);
+        return Reason::Trunk;
     }
-    settle(packet, listeners, entry.class, &peer, tables)
+    conclude(frame, packet, settle(packet, listeners, entry.class, &peer, tables), tables)
 }
 
 /// What becomes of a packet whose headers were already read.
@@ -133,24 +137,6 @@ impl Settled {
             None => None,
         }
     }
-}
-
-/// What [`settle`] comes to for a whole datagram of somebody whom no list names; the commonest where this filter is needed
-/// most.
-#[inline(always)]
-fn stranger<T: Tables>(packet: &Packet, listeners: u64, tables: &T) -> Settled {
-    let listeners = on_its_vlan(packet, listeners, tables);
-    if listeners == 0 {
-        return Settled::By(Reason::WrongVlan);
-    }
-    let peer = tables.peer(&packet.source);
-    if peer.is_nothing() && listeners & tables.index().prove == 0 {
-        return Settled::By(Reason::Stranger);
-    }
-    if is_ahead(peer.banned_until_ns, tables) {
-        return Settled::By(Reason::Banned);
-    }
-    unlisted(packet, &peer, listeners, tables)
 }
 
 /// Whom no list speaks for at these listeners: a registered peer, or a stranger.
