@@ -115,10 +115,4 @@ pub trait Tables: Lines + Sized {
             Break(reason) => reason,
         }
     }
-
-    /// See [`ipv6::known`]; the kernel calls it as a function that the verifier checks once.
-    #[inline(always)]
-    fn known6(&self, source: &Address) -> u32 {
-        ipv6::known(self, source)
-    }
 }

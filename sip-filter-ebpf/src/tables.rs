@@ -32,7 +32,6 @@ use sip_filter_common::{
 
 use self::{
     in_place::InPlace,
-    search::sip_known6,
     sightings::{Place, Seen},
     slot::{SLOTS, Slot},
 };
@@ -141,6 +140,22 @@ impl Lines for KernelTables {
     fn listed(&self, first: u32, count: u32, address: u32) -> u32 {
         self.slot.listed(first, count, address)
     }
+
+    #[cfg(target_arch = "bpf")]
+    #[inline(always)]
+    fn sign_mask(&self, word: u64) -> u64 {
+        self.slot.sign_mask(word)
+    }
+
+    #[inline(always)]
+    fn search6(&self, source: &Address, at: u32) -> u32 {
+        self.slot.search6(source, at)
+    }
+
+    #[inline(always)]
+    fn find6(&self, source: &Address, step: u32) -> u32 {
+        self.slot.find6(source, step)
+    }
 }
 
 /// Judges a stranger's packet where strangers may prove themselves; verified once, for any arguments.
@@ -180,12 +195,6 @@ impl Tables for KernelTables {
     #[inline(always)]
     fn lower_16(&self, number: usize) -> usize {
         search::lower_16(number)
-    }
-
-    #[inline(always)]
-    fn known6(&self, source: &Address) -> u32 {
-        let [high, low] = source.halves;
-        sip_known6(high, low, self.slot.number)
     }
 
     #[inline(always)]

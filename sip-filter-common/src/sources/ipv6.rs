@@ -25,7 +25,7 @@ use super::{
 };
 use crate::{
     maps::{Address, FILTER6_WORDS_MAX, Filter6, LENGTHS6_MAX, LINE_WORDS, NEAR, NEAR_LINES6, Near6, Step6},
-    tables::{Lines, Tables},
+    tables::Lines,
 };
 
 /// How many steps a search has: from the middle of all lengths they lead to any of them.
@@ -129,14 +129,14 @@ const fn below(hash: u64, limit: u32) -> u32 {
 /// The class of an IPv6 source.
 #[inline(always)]
 #[expect(clippy::cast_possible_truncation, reason = "classes are few")]
-pub fn class_number<T: Tables>(tables: &T, source: &Address) -> u32 {
+pub fn class_number<T: Lines + ?Sized>(tables: &T, source: &Address) -> u32 {
     let index = tables.sources();
     let Some(filter) = tables.filter6() else { return index.class6 as u32 };
     let mut is_named = is_near(filter, &index.near6[0], source);
     if index.is_dense6 != 0 {
         is_named |= is_near(filter, &index.near6[1], source);
     }
-    if is_named == 0 { index.class6 as u32 } else { tables.known6(source) }
+    if is_named == 0 { index.class6 as u32 } else { known(tables, filter, source) }
 }
 
 /// 1 if anybody is named in the source's block of a filter, 0 if nobody is.
@@ -150,11 +150,10 @@ fn is_near(filter: &Filter6, near: &Near6, source: &Address) -> u64 {
 /// The class of an IPv6 source in a block in which somebody is named.
 #[inline(always)]
 #[expect(clippy::cast_possible_truncation, reason = "the fields of words are cut out of them")]
-pub fn known<T: Lines + ?Sized>(tables: &T, source: &Address) -> u32 {
+fn known<T: Lines + ?Sized>(tables: &T, filter: &Filter6, source: &Address) -> u32 {
     const MASK: u64 = (u64::MAX << (64 - SITE_LENGTH)).to_be();
     let index = tables.sources();
     let default = index.class6 as u32;
-    let Some(filter) = tables.filter6() else { return default };
     if index.hosts6 != 0 && is_near(filter, &index.near6[2], source) != 0 {
         let host = longest(tables, source, index.hosts6_step);
         if host != NONE {

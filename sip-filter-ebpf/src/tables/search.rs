@@ -51,10 +51,3 @@ pub(super) extern "C" fn sip_find6(high: u64, low: u64, slot: u32, step: u32) ->
 pub(super) extern "C" fn sip_search6(high: u64, low: u64, slot: u32, at: u32) -> u32 {
     ipv6::search(&Slot::new(slot), &Address { halves: [high, low] }, at)
 }
-
-/// [`ipv6::known`] as a global function.
-#[unsafe(no_mangle)]
-#[inline(never)]
-pub(super) extern "C" fn sip_known6(high: u64, low: u64, slot: u32) -> u32 {
-    ipv6::known(&Slot::new(slot), &Address { halves: [high, low] })
-}
