@@ -193,7 +193,7 @@ shared! {
 
     /// The part of a policy that is looked up by number. What is read for most packets stands first: an offset in an
     /// instruction of the kernel program has 15 bits.
-    pub struct PolicyIndex: 596_248 {
+    pub struct PolicyIndex: 596_256 {
         /// Listeners that are tied to local addresses.
         pub at_addresses: u64,
         /// Listeners that are tied to VLANs.
@@ -210,10 +210,11 @@ shared! {
         pub prove: u64,
         /// How much they may try.
         pub lane: LaneLimits,
+        /// The listeners at which a registration lets in all that comes from its address: those of SIP, unless it lets in a
+        /// flow, and those of RTP.
+        pub by_address: u64,
         /// [`Mode`] as a number, and so 1 where packets are dropped.
-        pub mode: u32,
-        /// 1 where a registration lets in a flow, and from its address only media; 0 where it lets in the address.
-        pub trusts_flows: u32,
+        pub mode: u64,
         /// Who the sources are.
         pub sources: SourceIndex,
         /// The listeners in each set of listeners that share a port.

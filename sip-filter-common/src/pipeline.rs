@@ -78,6 +78,10 @@ fn decide_plain<F: Frame + ?Sized, T: Tables>(frame: &F, packet: &Packet, tables
         if peer.is_nothing() && listeners & (index.prove | index.at_vlans) == 0 {
             return Reason::Stranger;
         }
+        let is_let_in = listeners & (!index.by_address | index.at_vlans) == 0 && peer.banned_until_ns == 0;
+        if is_let_in && is_ahead(peer.registered_until_ns, tables) {
+            return Reason::Registered;
+        }
         return conclude(frame, packet, settle(packet, listeners, Class::NOBODY, &peer, tables), tables);
     }
     // The verifier wants to see the number bounded; the compiler of tables has.
@@ -171,7 +175,7 @@ fn unless_registered<T: Tables>(
     let index = tables.index();
     let is_registered =
         listeners & (index.signalling | index.media) != 0 && is_ahead(peer.registered_until_ns, tables);
-    if is_registered && (index.trusts_flows == 0 || listeners & index.media != 0) {
+    if is_registered && listeners & index.by_address != 0 {
         return Settled::By(Reason::Registered);
     }
     match bounds {

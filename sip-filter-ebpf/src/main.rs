@@ -57,7 +57,7 @@ pub fn sip_filter(ctx: XdpContext) -> u32 {
     #[cfg(feature = "log")]
     aya_log_ebpf::debug!(&ctx, "{} {} bytes", reason.name(), len_bytes);
     // Without a branch.
-    let is_dropped = matches!(reason.verdict(), Verdict::Drop) as u32 & tables.index().mode;
+    let is_dropped = matches!(reason.verdict(), Verdict::Drop) as u32 & tables.index().mode as u32;
     xdp_action::XDP_PASS - is_dropped
 }
 

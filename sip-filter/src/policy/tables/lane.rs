@@ -20,9 +20,12 @@ pub(super) fn write(policy: &Policy, index: &mut PolicyIndex) {
             index.encrypted |= bit;
         }
     }
+    index.by_address = index.signalling | index.media;
     if let Some(prove) = &policy.strangers.prove {
         index.prove = index.signalling;
-        index.trusts_flows = u32::from(prove.trust == TrustScope::Flow);
+        if prove.trust == TrustScope::Flow {
+            index.by_address = index.media;
+        }
         index.lane = lane_limits(prove);
     }
 }
