@@ -9,7 +9,7 @@
 
 use super::NOBODY;
 use crate::{
-    maps::{Blocks4, LINE_WORDS, NEAR},
+    maps::{Blocks4, LINE_WORDS, NEAR, NEAR_BUCKET_LINES},
     tables::Lines,
 };
 
@@ -66,7 +66,6 @@ pub mod bucket {
     /// Back from [`classes`]: the first one, or the other where all bits of `if_odd` are set. A shift by its bits rather than a
     /// choice, which the processor could not foresee.
     #[inline(always)]
-    #[expect(clippy::cast_possible_truncation, reason = "a field is cut out of a word")]
     pub(in crate::sources) const fn class(word: u64, if_odd: u64) -> u32 {
         (word >> 32 >> (if_odd & CLASS_BITS as u64)) as u32 & CLASS_MASK
     }
@@ -106,7 +105,8 @@ pub(super) fn class_in<T: Lines + ?Sized>(
     // Once for either place, which the verifier wants to see apart.
     let buckets_at = tables.sources().buckets_at;
     if buckets_at == NEAR {
-        let line = blocks.buckets.get(word as usize / LINE_WORDS)?;
+        // Linux 6.1 does not see that what was compared is what is read with, where both are a copy of 32 bits.
+        let line = blocks.buckets.get(word as usize / LINE_WORDS % NEAR_BUCKET_LINES.next_power_of_two())?;
         return Some(in_bucket(tables, line, word, region, place));
     }
     let line = tables.line(buckets_at.wrapping_add(word / LINE_WORDS as u32))?;

@@ -52,6 +52,7 @@ fn a_registered_peer_may_signal_and_send_media_until_it_ends() {
         Reason::Stranger,
     );
     add("on the wrong VLAN", |of| invites(of, STRANGER, 5070).vlan(11), End::Ahead, Reason::WrongVlan);
+    add("on no VLAN", |of| invites(of, STRANGER, 5070), End::Ahead, Reason::WrongVlan);
     add("a first piece", |of| invites(of, STRANGER, 5060).first(3), End::Ahead, Reason::Registered);
     add(
         "a later piece of nothing",
