@@ -184,8 +184,8 @@ shared! {
 
     /// What a class number stands for.
     pub struct ClassEntry: 40 {
-        /// The listeners at which a list lets it in and nothing but a ban refuses it: those of [`Class::outright`] that are
-        /// tied to no VLAN.
+        /// The listeners at which a list lets it in and nothing but a ban refuses it: neither a list, nor a missing
+        /// registration, nor a VLAN.
         pub outright: u64,
         /// All that the policy says.
         pub class: Class,

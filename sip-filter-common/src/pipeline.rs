@@ -8,10 +8,10 @@ use core::ops::ControlFlow::{self, Break, Continue};
 use crate::{
     frame::Frame,
     lane::Bounds,
-    maps::{CLASSES_MAX, Class, Known, PORTS, Transport},
+    maps::{Class, Known, PORTS, Transport},
     parse::{self, Packet, Part, protocol},
     reason::{Reason, Verdict},
-    sources::{NOBODY, class_number, class_of},
+    sources::{NOBODY, class_number, class_of, entry_of},
     tables::Tables,
 };
 
@@ -30,7 +30,7 @@ pub fn judge<F: Frame + ?Sized, T: Tables>(frame: &F, tables: &T) -> Reason {
 /// `None` says nothing about a frame: [`Tables::rest`] judges it.
 #[inline(always)]
 pub fn judge_plain<F: Frame + ?Sized, T: Tables>(frame: &F, tables: &T) -> Option<Reason> {
-    // For the second until they are compiled.
+    // Until they are compiled, mostly a second later.
     if tables.has_changes() {
         return None;
     }
@@ -84,8 +84,7 @@ fn decide_plain<F: Frame + ?Sized, T: Tables>(frame: &F, packet: &Packet, tables
         }
         return conclude(frame, packet, settle(packet, listeners, Class::NOBODY, &peer, tables), tables);
     }
-    // The verifier wants to see the number bounded; the compiler of tables has.
-    let entry = &index.classes[number as usize % CLASSES_MAX];
+    let entry = entry_of(number, tables);
     if listeners & !entry.outright == 0 && peer.banned_until_ns == 0 {
         return Reason::Trunk;
     }

@@ -11,7 +11,7 @@ pub mod ipv4;
 pub mod ipv6;
 
 use crate::{
-    maps::{CLASSES_MAX, Class},
+    maps::{CLASSES_MAX, Class, ClassEntry},
     parse::Packet,
     tables::Tables,
 };
@@ -65,8 +65,14 @@ pub fn class_of<T: Tables>(packet: &Packet, tables: &T) -> Class {
     {
         return class;
     }
+    entry_of(class_number(packet, tables), tables).class
+}
+
+/// What the number of a class stands for.
+#[inline(always)]
+pub fn entry_of<T: Tables>(number: u32, tables: &T) -> &ClassEntry {
     // The verifier wants to see the number bounded; the compiler of tables has.
-    tables.index().classes[class_number(packet, tables) as usize % CLASSES_MAX].class
+    &tables.index().classes[number as usize % CLASSES_MAX]
 }
 
 /// The number of the class that the policy in force, without live changes, gives to the source of a packet.

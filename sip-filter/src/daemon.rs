@@ -227,6 +227,9 @@ impl Daemon {
     fn stop(mut self) -> anyhow::Result<()> {
         let _: Result<(), _> = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
         self.trusting.save();
+        if self.policy.on_exit == OnExit::Hold {
+            self.settle_at_last();
+        }
         match self.policy.on_exit {
             OnExit::Open => {
                 self.datapath.detach_all()?;

@@ -1,6 +1,6 @@
 //! What the numbers of a policy mean.
 
-use super::{Class, LENGTHS6_MAX, Step6};
+use super::{Class, ClassEntry, LENGTHS6_MAX, Step6};
 
 impl Step6 {
     /// The step that ends a search: the last one, which has no length.
@@ -41,10 +41,13 @@ impl Class {
     pub const DENIED: u64 = 2;
     /// The class of a source that no list names.
     pub const NOBODY: Self = Self { flags: 0, deny: 0, allow: 0, registering: 0 };
+}
 
-    /// The listeners at which an allow list lets it in, and neither a list nor a missing registration refuses it.
-    pub const fn outright(&self) -> u64 {
-        if self.flags == 0 { self.allow & !self.registering & !self.deny } else { 0 }
+impl ClassEntry {
+    /// The entry of a class, given the listeners that are tied to VLANs.
+    pub const fn of(class: Class, at_vlans: u64) -> Self {
+        let outright = class.allow & !(class.registering | class.deny | at_vlans);
+        Self { outright: if class.flags == 0 { outright } else { 0 }, class }
     }
 }
 

@@ -32,11 +32,13 @@ impl Daemon {
             return self.put_trunks_in_force();
         };
         for group in groups {
-            match self.datapath.change(&group) {
+            let changed = self.datapath.change(&group);
+            // Also where half a change could not be taken back.
+            self.settling.changed();
+            match changed {
                 Err(DatapathError::NoRoom { .. }) => return self.put_trunks_in_force(),
                 changed => changed?,
             }
-            self.settling.changed();
         }
         Ok(())
     }

@@ -268,13 +268,12 @@ impl Daemon {
     /// that is too much.
     fn put_change_in_force(&mut self, change: &ListChange) -> anyhow::Result<()> {
         if let Some(classes) = classes_after(&self.policy, &self.registered, change, CHANGE_PREFIXES_MAX) {
-            match self.datapath.change(&classes) {
+            let changed = self.datapath.change(&classes);
+            // Also where half a change could not be taken back.
+            self.settling.changed();
+            match changed {
                 Err(DatapathError::NoRoom { .. }) => {}
-                changed => {
-                    changed?;
-                    self.settling.changed();
-                    return Ok(());
-                }
+                changed => return Ok(changed?),
             }
         }
         let mut policy = self.policy.clone();

@@ -1,4 +1,4 @@
-//! From live changes back to tables: what stands before the tables in force costs every stranger a look.
+//! From live changes back to tables: while any stand before the tables in force, all packets take a longer way.
 //!
 //! Compiles aside, so that whoever asks the daemon meanwhile is answered; what has changed since is compiled once more.
 
@@ -13,12 +13,16 @@ use crate::policy::tables::{Full, Tables};
 const QUIET: Duration = Duration::from_secs(1);
 /// How long after the first one, where they do not stop.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// How long after tables were refused they are compiled once more.
+const RETRY: Duration = Duration::from_secs(60);
 
 /// What waits to be compiled.
 pub(super) struct Settling {
     events: mpsc::Sender<Event>,
     /// When the first and the last change was made that no tables have.
     since: Option<(Instant, Instant)>,
+    /// Before when they are not compiled again, since they were refused.
+    not_before: Option<Instant>,
     is_under_way: bool,
 }
 
@@ -30,7 +34,7 @@ pub(super) struct Compiled {
 
 impl Settling {
     pub(super) fn new(events: mpsc::Sender<Event>) -> Self {
-        Self { events, since: None, is_under_way: false }
+        Self { events, since: None, not_before: None, is_under_way: false }
     }
 
     /// A live change was put before the tables.
@@ -42,7 +46,7 @@ impl Settling {
 
     /// The tables in force have everything.
     pub(super) fn settled(&mut self) {
-        self.since = None;
+        (self.since, self.not_before) = (None, None);
     }
 }
 
@@ -50,7 +54,9 @@ impl Daemon {
     /// Begins to compile where changes have come to rest.
     pub(super) fn settle_in_time(&mut self) {
         let Some((first, last)) = self.settling.since else { return };
-        if self.settling.is_under_way || last.elapsed() < QUIET && first.elapsed() < PATIENCE {
+        let is_too_early = self.settling.not_before.is_some_and(|time| Instant::now() < time);
+        let is_restless = last.elapsed() < QUIET && first.elapsed() < PATIENCE;
+        if self.settling.is_under_way || is_too_early || is_restless {
             return;
         }
         self.settling.is_under_way = true;
@@ -73,15 +79,28 @@ impl Daemon {
         if compiled.generation != self.datapath.generation() || self.settling.since.is_none() {
             return;
         }
-        self.settling.settled();
-        let settled = compiled
-            .tables
+        self.settle_by(compiled.tables);
+    }
+
+    /// Puts into the tables what has not been settled yet, for a kernel that goes on by itself.
+    pub(super) fn settle_at_last(&mut self) {
+        if self.settling.since.is_some() {
+            self.settle_by(Tables::compile(&self.policy, &self.registered));
+        }
+    }
+
+    fn settle_by(&mut self, tables: Result<Tables, Full>) {
+        let settled = tables
             .map_err(anyhow::Error::from)
             .and_then(|mut tables| Ok(self.datapath.settle(&mut tables)?));
         memory::give_back();
-        if let Err(error) = settled {
-            // They are in force all the same, only not as cheaply.
-            tracing::warn!("live changes stay beside the tables: {error:#}");
+        match settled {
+            Ok(_) => self.settling.settled(),
+            Err(error) => {
+                // They are in force all the same, only not as cheaply.
+                self.settling.not_before = Some(Instant::now() + RETRY);
+                tracing::warn!("live changes stay beside the tables: {error:#}");
+            }
         }
     }
 }

@@ -18,7 +18,7 @@ impl Datapath {
     /// Changes the policy in force at once: what it says about the addresses of these prefixes.
     ///
     /// The first prefix holds all others. Every packet is judged by the policy before or by the one after.
-    /// The changes cost every stranger a look until the next [`settle`](Self::settle).
+    /// All packets take a longer way until the next [`settle`](Self::settle).
     ///
     /// # Errors
     ///

@@ -95,7 +95,7 @@ impl Tables {
             "let trunks share their sets of listeners",
         )?;
         for (entry, class) in index.classes.iter_mut().zip(&classes.all) {
-            *entry = ClassEntry { outright: class.outright() & !index.at_vlans, class: *class };
+            *entry = ClassEntry::of(*class, index.at_vlans);
         }
         let mut filter6: Box<Filter6> = bytemuck::zeroed_box();
         let mut blocks4: Box<Blocks4> = bytemuck::zeroed_box();

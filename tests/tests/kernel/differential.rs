@@ -13,7 +13,7 @@ use sip_filter::policy::change::ListChange;
 use sip_filter::policy::registered::RegisteredTrunks;
 use sip_filter::policy::tables::Tables;
 use sip_filter::policy::{Policy, file};
-use sip_filter_common::{Reason, judge};
+use sip_filter_common::{Reason, Tables as _, judge};
 
 use super::loaded::{Loaded, TICK_NS_MAX, last_tick_ns, may_use_the_kernel, now_ns};
 use super::model::Model;
@@ -168,14 +168,18 @@ impl Trial<'_> {
         random: &mut Random,
         mut kernel: Option<&mut Loaded>,
     ) -> Vec<Reason> {
-        let mut host = HostTables::new(Tables::compile(policy, &RegisteredTrunks::default()).unwrap());
         let mut model = Model::new(policy);
         let now_ns = now_ns();
-        host.set_now_ns(now_ns);
-        // The kernel is tried where no connection is.
-        host.set_has_connections(false);
         model.now_ns = now_ns;
-        peers.put_beside(&mut host, &mut model);
+        // One for each way of a frame through the pipeline: that of plain ones, and that of all.
+        let [host, odd] = [(); 2].map(|()| {
+            let mut host = HostTables::new(Tables::compile(policy, &RegisteredTrunks::default()).unwrap());
+            host.set_now_ns(now_ns);
+            // The kernel is tried where no connection is.
+            host.set_has_connections(false);
+            peers.put_beside(&mut host, &mut model);
+            host
+        });
         if let Some(kernel) = kernel.as_mut() {
             kernel.forget_fragments();
         }
@@ -183,11 +187,11 @@ impl Trial<'_> {
         for _ in 0..frames {
             let frame = random::frame(random, policy);
             let by_model = model.judge(&frame);
-            let by_host = judge(&*frame, &host);
+            let by_host = [judge(&*frame, &host), odd.rest(&*frame)];
             let by_kernel =
                 kernel.as_mut().filter(|kernel| kernel.takes(&frame)).map(|kernel| kernel.judge(&frame));
             let expected = Ok((by_model, action(policy.mode, by_model)));
-            if by_host != by_model || by_kernel.as_ref().is_some_and(|answer| *answer != expected) {
+            if by_host != [by_model; 2] || by_kernel.as_ref().is_some_and(|answer| *answer != expected) {
                 self.disagree(&frame, by_model, by_host, &by_kernel, &model);
             }
             reasons.push(by_model);
@@ -199,7 +203,7 @@ impl Trial<'_> {
         &self,
         frame: &[u8],
         by_model: Reason,
-        by_host: Reason,
+        by_host: [Reason; 2],
         by_kernel: &Option<Result<(Reason, u32), String>>,
         model: &Model<'_>,
     ) -> ! {

@@ -1,5 +1,6 @@
 //! Policies that replace each other while the program runs as fast as it can: each packet is judged by one of them.
 
+use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
@@ -101,6 +102,42 @@ fn no_packet_is_judged_by_a_mixture_of_policies() {
         let after = kernel.datapath.counters().unwrap();
         let judged = packets(&after, reason) - before;
         assert_eq!(judged, sent, "of {sent} packets that are {} under each policy: {after:?}", reason.name());
+    }
+}
+
+/// What only the change lets in is let in by it until the tables do.
+#[test]
+fn a_live_change_holds_until_the_tables_have_it() {
+    if !may_use_the_kernel("live changes that are compiled under load") {
+        return;
+    }
+    let policy = |allowed: &str| {
+        parsed(&format!(
+            "mode = \"enforce\"\n[[listener]]\nname = \"sip\"\nkind = \"signalling\"\ntransport = \"udp\"\n\
+             ports = [5060]\n[allow]\nsources = [{allowed}]\n"
+        ))
+    };
+    let change =
+        |action| ListChange { list: List::Allow, prefix: ALWAYS.parse::<IpAddr>().unwrap().into(), action };
+    let (without, with) = (policy(""), policy(&format!("\"{ALWAYS}\"")));
+    let mut kernel = Loaded::with(&without);
+    kernel.datapath.pin().unwrap();
+    let filter = Xdp::from_pin(kernel.pin(program::FILTER), XdpAttachType::Interface).unwrap();
+    let frames = [frame(ALWAYS, 5060)];
+    for _ in 0..switches() / 10 {
+        kernel.change(&without, &change(Action::Add));
+        let before = packets(&kernel.datapath.counters().unwrap(), Reason::Trunk);
+        let is_done = AtomicBool::new(false);
+        let sent = thread::scope(|scope| {
+            let runner = scope.spawn(|| run(&frames, &filter, &is_done));
+            kernel.settle(&with);
+            is_done.store(true, Ordering::Relaxed);
+            runner.join().unwrap()
+        });
+        let after = kernel.datapath.counters().unwrap();
+        assert_eq!(packets(&after, Reason::Trunk) - before, sent, "{after:?}");
+        kernel.change(&with, &change(Action::Remove));
+        kernel.settle(&without);
     }
 }
 

@@ -20,12 +20,11 @@ pub(super) fn write(policy: &Policy, index: &mut PolicyIndex) {
             index.encrypted |= bit;
         }
     }
-    index.by_address = index.signalling | index.media;
-    if let Some(prove) = &policy.strangers.prove {
+    let prove = policy.strangers.prove.as_ref();
+    let trusts_flows = prove.is_some_and(|prove| prove.trust == TrustScope::Flow);
+    index.by_address = if trusts_flows { index.media } else { index.signalling | index.media };
+    if let Some(prove) = prove {
         index.prove = index.signalling;
-        if prove.trust == TrustScope::Flow {
-            index.by_address = index.media;
-        }
         index.lane = lane_limits(prove);
     }
 }
