@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
+use std::time::Duration;
 
 use aya::programs::{TestRun as _, TestRunOptions, Xdp};
 use aya_obj::programs::XdpAttachType;
@@ -58,14 +59,14 @@ fn frame(source: &str, port: u16) -> Vec<u8> {
     udp().from(source).to(&format!("{destination}:{port}")).build()
 }
 
-/// Runs frames until `is_done`, in turn; returns how many packets that were.
-fn run(frames: &[Vec<u8>], filter: &Xdp, is_done: &AtomicBool) -> u64 {
+/// Runs frames until `is_done`, in turn, each so often at once; returns how many packets that were.
+fn run(frames: &[Vec<u8>], repeat: u32, filter: &Xdp, is_done: &AtomicBool) -> u64 {
     let mut packets = 0;
     while !is_done.load(Ordering::Relaxed) {
         for frame in frames {
-            let options = TestRunOptions { data_in: Some(frame), repeat: repeat(), ..TestRunOptions::new() };
+            let options = TestRunOptions { data_in: Some(frame), repeat, ..TestRunOptions::new() };
             filter.test_run(options).unwrap();
-            packets += u64::from(repeat());
+            packets += u64::from(repeat);
         }
     }
     packets
@@ -92,7 +93,7 @@ fn no_packet_is_judged_by_a_mixture_of_policies() {
         let before = packets(&kernel.datapath.counters().unwrap(), reason);
         let is_done = AtomicBool::new(false);
         let sent = thread::scope(|scope| {
-            let runner = scope.spawn(|| run(frames, &filter, &is_done));
+            let runner = scope.spawn(|| run(frames, repeat(), &filter, &is_done));
             for switch in 1..=switches() {
                 kernel.switch(&policies[switch % 2]);
             }
@@ -129,7 +130,9 @@ fn a_live_change_holds_until_the_tables_have_it() {
         let before = packets(&kernel.datapath.counters().unwrap(), Reason::Trunk);
         let is_done = AtomicBool::new(false);
         let sent = thread::scope(|scope| {
-            let runner = scope.spawn(|| run(&frames, &filter, &is_done));
+            let runner = scope.spawn(|| run(&frames, 50 * repeat(), &filter, &is_done));
+            // A system call takes longer to begin and to end than the tables to be exchanged.
+            thread::sleep(Duration::from_millis(20));
             kernel.settle(&with);
             is_done.store(true, Ordering::Relaxed);
             runner.join().unwrap()
@@ -161,7 +164,7 @@ fn a_live_change_is_never_half_in_force() {
     let frames = [frame(ALWAYS, 5060)];
     let is_done = AtomicBool::new(false);
     let sent = thread::scope(|scope| {
-        let runner = scope.spawn(|| run(&frames, &filter, &is_done));
+        let runner = scope.spawn(|| run(&frames, repeat(), &filter, &is_done));
         for number in 1..=25 * switches() {
             let action = if number % 2 == 1 { Action::Add } else { Action::Remove };
             kernel.change(&policies[(number + 1) % 2], &change(action));
