@@ -7,9 +7,11 @@ use std::time::Duration;
 
 use aya::programs::{TestRun as _, TestRunOptions, Xdp};
 use aya_obj::programs::XdpAttachType;
+use sip_filter::policy::Policy;
 use sip_filter::policy::change::{Action, List, ListChange};
 use sip_filter_common::maps::program;
 use sip_filter_common::{Counter, Reason};
+use tests::wait::wait_until;
 
 use super::loaded::{Loaded, may_use_the_kernel};
 use super::packet::udp;
@@ -106,21 +108,23 @@ fn no_packet_is_judged_by_a_mixture_of_policies() {
     }
 }
 
+/// A policy with one listener and these sources on its allow list.
+fn allowing(sources: &[&str]) -> Policy {
+    parsed(&format!(
+        "mode = \"enforce\"\n[[listener]]\nname = \"sip\"\nkind = \"signalling\"\ntransport = \"udp\"\n\
+         ports = [5060]\n[allow]\nsources = {sources:?}\n"
+    ))
+}
+
 /// What only the change lets in is let in by it until the tables do.
 #[test]
 fn a_live_change_holds_until_the_tables_have_it() {
     if !may_use_the_kernel("live changes that are compiled under load") {
         return;
     }
-    let policy = |allowed: &str| {
-        parsed(&format!(
-            "mode = \"enforce\"\n[[listener]]\nname = \"sip\"\nkind = \"signalling\"\ntransport = \"udp\"\n\
-             ports = [5060]\n[allow]\nsources = [{allowed}]\n"
-        ))
-    };
     let change =
         |action| ListChange { list: List::Allow, prefix: ALWAYS.parse::<IpAddr>().unwrap().into(), action };
-    let (without, with) = (policy(""), policy(&format!("\"{ALWAYS}\"")));
+    let (without, with) = (allowing(&[]), allowing(&[ALWAYS]));
     let mut kernel = Loaded::with(&without);
     kernel.datapath.pin().unwrap();
     let filter = Xdp::from_pin(kernel.pin(program::FILTER), XdpAttachType::Interface).unwrap();
@@ -132,10 +136,15 @@ fn a_live_change_holds_until_the_tables_have_it() {
         let sent = thread::scope(|scope| {
             let runner = scope.spawn(|| run(&frames, 50 * repeat(), &filter, &is_done));
             // A system call takes longer to begin and to end than the tables to be exchanged.
-            thread::sleep(Duration::from_millis(20));
+            let waited = wait_until(Duration::from_secs(20), "packets to be judged", || {
+                let counters = kernel.datapath.counters()?;
+                Ok((packets(&counters, Reason::Trunk) > before).then_some(()))
+            });
             kernel.settle(&with);
             is_done.store(true, Ordering::Relaxed);
-            runner.join().unwrap()
+            let sent = runner.join().unwrap();
+            waited.unwrap();
+            sent
         });
         let after = kernel.datapath.counters().unwrap();
         assert_eq!(packets(&after, Reason::Trunk) - before, sent, "{after:?}");
@@ -150,14 +159,8 @@ fn a_live_change_is_never_half_in_force() {
         return;
     }
     // What comes and goes is a prefix around the source; the source itself is let in by an entry of its own.
-    let policy = |allowed: &str| {
-        parsed(&format!(
-            "mode = \"enforce\"\n[[listener]]\nname = \"sip\"\nkind = \"signalling\"\ntransport = \"udp\"\n\
-             ports = [5060]\n[allow]\nsources = [\"{ALWAYS}\"{allowed}]\n"
-        ))
-    };
     let change = |action| ListChange { list: List::Allow, prefix: "192.0.2.0/24".parse().unwrap(), action };
-    let policies = [policy(""), policy(", \"192.0.2.0/24\"")];
+    let policies = [allowing(&[ALWAYS]), allowing(&[ALWAYS, "192.0.2.0/24"])];
     let mut kernel = Loaded::with(&policies[0]);
     kernel.datapath.pin().unwrap();
     let filter = Xdp::from_pin(kernel.pin(program::FILTER), XdpAttachType::Interface).unwrap();
