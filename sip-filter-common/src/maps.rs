@@ -62,8 +62,11 @@ pub const CHUNKS_MAX: u32 = 128;
 pub const CHANGES_MAX: u32 = 4_096;
 /// How many addresses are let in by registrations at most.
 pub const REGISTERED_MAX: u32 = 65_536;
-/// How many buckets the packet path's table of peers has.
+/// How many buckets the packet path's table of peers has at most.
 pub const PEER_BUCKETS: u32 = 131_072;
+/// How many of them are used at first; as many again whenever there are as many peers. The fewer they are, the fewer lines
+/// and pages lie between a processor and those whom it is asked about.
+pub const PEER_BUCKETS_MIN: u32 = 1_024;
 /// How many peers a bucket holds: all [`BANS_MAX`] and [`REGISTERED_MAX`] fill half of the places.
 pub const PEER_BUCKET_WIDTH: usize = 2;
 /// How many words the presence bits of peers have.
@@ -184,21 +187,26 @@ shared! {
 
     /// What a class number stands for.
     pub struct ClassEntry: 40 {
-        /// The listeners at which a list lets it in and nothing but a ban refuses it: neither a list, nor a missing
-        /// registration, nor a VLAN.
-        pub outright: u64,
+        /// The listeners at which it is not let in, or not whatever else is said but for a ban: a list may refuse it, or a
+        /// missing registration, a VLAN, a local address.
+        pub unsettled: u64,
         /// All that the policy says.
         pub class: Class,
     }
 
     /// The part of a policy that is looked up by number. What is read for most packets stands first: an offset in an
     /// instruction of the kernel program has 15 bits.
-    pub struct PolicyIndex: 596_256 {
+    pub struct PolicyIndex: 596_272 {
+        /// The listeners where a stranger's packet is more than that: strangers may prove themselves, or it may be for nobody or
+        /// come by a wrong VLAN.
+        pub unsettled: u64,
+        /// The same for a registered peer's packet: a flow may be registered, not an address.
+        pub unsettled_registered: u64,
         /// Listeners that are tied to local addresses.
         pub at_addresses: u64,
         /// Listeners that are tied to VLANs.
         pub at_vlans: u64,
-        /// The listeners of each [`Transport`].
+        /// The listeners of each transport, by [`Transport::row`].
         pub transports: [u64; 2],
         /// The listeners of SIP.
         pub signalling: u64,
@@ -219,14 +227,14 @@ shared! {
         pub sources: SourceIndex,
         /// The listeners in each set of listeners that share a port.
         pub port_sets: [u64; PORT_SETS_MAX],
-        /// The listeners that are tied to each VLAN.
-        pub vlans: [u64; VLAN_IDS],
+        /// The set of listeners at each local port, by [`Transport::row`] and by the port in network byte order.
+        pub ports: [[u8; PORTS]; 2],
         /// What the class numbers in the source tables stand for.
         pub classes: [ClassEntry; CLASSES_MAX],
-        /// The set of listeners at each local port, by [`Transport`].
-        pub ports: [[u8; PORTS]; 2],
         /// Presence bits of blocks of IPv4, by hash; as many words as [`SourceIndex::filter4_mask`] says.
         pub filter4: [u64; FILTER4_WORDS_MAX],
+        /// The listeners that are tied to each VLAN.
+        pub vlans: [u64; VLAN_IDS],
     }
 
     /// A prefix of live changes: which policy it changes and in which address family, then the network.
@@ -244,13 +252,15 @@ shared! {
     }
 
     /// What the packet path reads first. The controller replaces it whole; no two words of it have to agree.
-    pub struct Live: 65_568 {
+    pub struct Live: 65_576 {
         /// The slot of the policy in force: the word that switches from one policy to the next.
         pub slot: u64,
         /// What has to be looked at beside the tables: [`Live::CHANGES`] and [`Live::PEERS`]. Mostly nothing.
         pub watch: u64,
         /// Makes the hashes of this machine's peers unlike those of others; odd.
         pub salt: u64,
+        /// The bits of a hash that are the number of a bucket of peers.
+        pub peers_mask: u64,
         /// Counts the policies and live changes that were put in force, from 1.
         pub generation: u64,
         /// A bit for each peer, by hash: clear where there is none.

@@ -115,39 +115,44 @@ pub fn tagged<F: Frame + ?Sized>(frame: &F, kind: u16, offset: usize) -> Control
 #[inline(always)]
 pub(crate) fn plain4<F: Frame + ?Sized>(frame: &F) -> Option<Packet> {
     let ports = plain_ports(frame, 20)?;
-    let kind = u16::from_be_bytes(frame.read(ETHERNET_TYPE_OFFSET)?);
-    let [start] = frame.read(ETHERNET_HEADER_LEN)?;
-    let len = u16::from_be_bytes(frame.read(ETHERNET_HEADER_LEN + 2)?) as usize;
-    let fragment = u16::from_be_bytes(frame.read(ETHERNET_HEADER_LEN + 6)?);
-    if kind != ethertype::IPV4 || start != 0x45 || fragment & 0x3fff != 0 {
+    // As words of which some bits count: fewer comparisons than fields.
+    let [kind] = frame.read_words(ETHERNET_TYPE_OFFSET)?;
+    if kind & u32::from_ne_bytes([0xff, 0xff, 0xff, 0]) != u32::from_ne_bytes([0x08, 0x00, 0x45, 0]) {
         return None;
     }
+    let [rest] = frame.read_words(ETHERNET_HEADER_LEN + 6)?;
+    // No fragment: neither an offset nor MF, while DF does not count. The time to live does not either.
+    let rest = rest & u32::from_ne_bytes([0x3f, 0xff, 0, 0xff]);
+    let protocol = plain_protocol(rest.to_ne_bytes())?;
+    let len = u16::from_be_bytes(frame.read(ETHERNET_HEADER_LEN + 2)?) as usize;
     if ETHERNET_HEADER_LEN + len > frame.linear_len() {
         return None;
     }
-    let [protocol] = frame.read(ETHERNET_HEADER_LEN + 9)?;
     let addresses = frame.read_words(ETHERNET_HEADER_LEN + 12)?.map(u32::to_ne_bytes);
-    plain(protocol, ports, addresses.map(Address::from_ipv4), 20)
+    Some(plain(protocol, ports, addresses.map(Address::from_ipv4), 20))
 }
 
 /// The same over IPv6 without extension headers.
 #[inline(always)]
 pub(crate) fn plain6<F: Frame + ?Sized>(frame: &F) -> Option<Packet> {
     let ports = plain_ports(frame, 40)?;
-    let kind = u16::from_be_bytes(frame.read(ETHERNET_TYPE_OFFSET)?);
-    let [start] = frame.read(ETHERNET_HEADER_LEN)?;
-    let [a, b, c, d] = frame.read_long_words(ETHERNET_HEADER_LEN + 8)?;
-    let addresses = [[a, b], [c, d]].map(|halves| Address { halves });
-    if kind != ethertype::IPV6 || start >> 4 != 6 || addresses[0].ipv4().is_some() {
+    let [kind] = frame.read_words(ETHERNET_TYPE_OFFSET)?;
+    if kind & u32::from_ne_bytes([0xff, 0xff, 0xf0, 0]) != u32::from_ne_bytes([0x86, 0xdd, 0x60, 0]) {
         return None;
     }
+    let [protocol] = frame.read(ETHERNET_HEADER_LEN + 6)?;
+    let protocol = plain_protocol([0, 0, 0, protocol])?;
+    let [a, b, c, d] = frame.read_long_words(ETHERNET_HEADER_LEN + 8)?;
+    // As is every IPv4-mapped address, which would pass for the IPv4 peer.
+    if a == 0 {
+        return None;
+    }
+    let addresses = [[a, b], [c, d]].map(|halves| Address { halves });
     let len = 40 + u16::from_be_bytes(frame.read(ETHERNET_HEADER_LEN + 4)?) as usize;
     if ETHERNET_HEADER_LEN + len > frame.linear_len() {
         return None;
     }
-    let [protocol] = frame.read(ETHERNET_HEADER_LEN + 6)?;
-    let packet = plain(protocol, ports, addresses, 40)?;
-    Some(Packet { is_ipv6: true, ..packet })
+    Some(Packet { is_ipv6: true, ..plain(protocol, ports, addresses, 40) })
 }
 
 /// The ports behind an IP header of this length. Read first, since the compiler knows then that what stands before them
@@ -159,14 +164,20 @@ fn plain_ports<F: Frame + ?Sized>(frame: &F, header_len: usize) -> Option<[u16; 
     Some([u16::from_be_bytes(frame.read(at)?), destination])
 }
 
+/// The last byte, where it is a protocol with ports and the others are none.
 #[inline(always)]
-fn plain(protocol: u8, ports: [u16; 2], addresses: [Address; 2], header_len: u32) -> Option<Packet> {
-    if protocol != protocol::UDP && protocol != protocol::TCP {
-        return None;
-    }
+fn plain_protocol(bytes: [u8; 4]) -> Option<u8> {
+    const UDP: u32 = u32::from_ne_bytes([0, 0, 0, protocol::UDP]);
+    const TCP: u32 = u32::from_ne_bytes([0, 0, 0, protocol::TCP]);
+    let word = u32::from_ne_bytes(bytes);
+    if word == UDP || word == TCP { Some(bytes[3]) } else { None }
+}
+
+#[inline(always)]
+fn plain(protocol: u8, ports: [u16; 2], addresses: [Address; 2], header_len: u32) -> Packet {
     let [source_port, port] = ports;
     let [source, destination] = addresses;
-    Some(Packet {
+    Packet {
         source,
         destination,
         vlan: 0,
@@ -178,7 +189,7 @@ fn plain(protocol: u8, ports: [u16; 2], addresses: [Address; 2], header_len: u32
         source_port,
         network_at: ETHERNET_HEADER_LEN as u32,
         transport_at: ETHERNET_HEADER_LEN as u32 + header_len,
-    })
+    }
 }
 
 /// Reads an Ethernet header and the tags behind it.

@@ -35,10 +35,9 @@ pub fn judge_plain<F: Frame + ?Sized, T: Tables>(frame: &F, tables: &T) -> Optio
         return None;
     }
     if let Some(packet) = parse::plain4(frame) {
-        return Some(decide_plain(frame, &packet, tables));
+        return decide_plain(frame, &packet, tables);
     }
-    let packet = parse::plain6(frame)?;
-    Some(decide_plain(frame, &packet, tables))
+    decide_plain(frame, &parse::plain6(frame)?, tables)
 }
 
 /// Judges a packet of `frame` whose headers were already read.
@@ -60,35 +59,41 @@ fn conclude<F: Frame + ?Sized, T: Tables>(
     }
 }
 
-/// What [`decide`] comes to for a whole datagram without a tag while there are no live changes.
+/// What [`decide`] comes to for a whole datagram without a tag while there are no live changes; `None` where its listener is
+/// tied to VLANs or local addresses.
 ///
 /// What is commonest is asked first: whether anybody knows it, and whether it is let in whatever else is said.
 #[inline(always)]
-fn decide_plain<F: Frame + ?Sized, T: Tables>(frame: &F, packet: &Packet, tables: &T) -> Reason {
+fn decide_plain<F: Frame + ?Sized, T: Tables>(frame: &F, packet: &Packet, tables: &T) -> Option<Reason> {
     let index = tables.index();
     // Of either, or it is not plain.
-    let transport = if packet.protocol == protocol::UDP { Transport::Udp } else { Transport::Tcp };
-    let listeners = at_its_address(packet, at_port(packet.port, transport, tables), tables);
+    let listeners = at_port(packet.port, Transport::row(packet.protocol), tables);
     if listeners == 0 {
-        return Reason::NotProtected;
+        return Some(Reason::NotProtected);
     }
+    let may_know = tables.may_know(&packet.source);
     let number = class_number(packet, tables);
-    let peer = tables.peer(&packet.source);
-    if number == NOBODY {
-        if peer.is_nothing() && listeners & (index.prove | index.at_vlans) == 0 {
-            return Reason::Stranger;
-        }
-        let is_let_in = listeners & (!index.by_address | index.at_vlans) == 0 && peer.banned_until_ns == 0;
+    if number == NOBODY && !may_know && listeners & index.unsettled == 0 {
+        return Some(Reason::Stranger);
+    }
+    let peer = if may_know { tables.peer(&packet.source) } else { Known::NOTHING };
+    let class = if number == NOBODY {
+        let is_let_in = listeners & index.unsettled_registered == 0 && peer.banned_until_ns == 0;
         if is_let_in && is_ahead(peer.registered_until_ns, tables) {
-            return Reason::Registered;
+            return Some(Reason::Registered);
         }
-        return conclude(frame, packet, settle(packet, listeners, Class::NOBODY, &peer, tables), tables);
+        Class::NOBODY
+    } else {
+        let entry = entry_of(number, tables);
+        if listeners & entry.unsettled == 0 && peer.banned_until_ns == 0 {
+            return Some(Reason::Trunk);
+        }
+        entry.class
+    };
+    if listeners & (index.at_vlans | index.at_addresses) != 0 {
+        return None;
     }
-    let entry = entry_of(number, tables);
-    if listeners & !entry.outright == 0 && peer.banned_until_ns == 0 {
-        return Reason::Trunk;
-    }
-    conclude(frame, packet, settle(packet, listeners, entry.class, &peer, tables), tables)
+    Some(conclude(frame, packet, settle(packet, listeners, class, &peer, tables), tables))
 }
 
 /// What becomes of a packet whose headers were already read.
@@ -100,7 +105,7 @@ pub fn settled<T: Tables>(packet: &Packet, tables: &T) -> Settled {
         return Settled::By(Reason::NotProtected);
     }
     let class = class_of(packet, tables);
-    let peer = tables.peer(&packet.source);
+    let peer = if tables.may_know(&packet.source) { tables.peer(&packet.source) } else { Known::NOTHING };
     let settled = settle(packet, listeners, class, &peer, tables);
     if let (true, Settled::By(reason)) = (is_first, &settled) {
         lead(packet, *reason, class, &peer, tables);
@@ -224,17 +229,17 @@ pub fn listeners_behind<T: Tables>(packet: &Packet, tables: &T) -> u64 {
 fn classify<T: Tables>(packet: &Packet, tables: &T) -> u64 {
     let listeners = match (packet.part, packet.protocol) {
         (Part::Later | Part::Hidden, _) => at_any_port(packet, tables),
-        (_, protocol::UDP) => at_port(packet.port, Transport::Udp, tables),
-        (_, protocol::TCP) => at_port(packet.port, Transport::Tcp, tables),
+        (_, protocol::UDP) => at_port(packet.port, Transport::row(protocol::UDP), tables),
+        (_, protocol::TCP) => at_port(packet.port, Transport::row(protocol::TCP), tables),
         _ => 0,
     };
     at_its_address(packet, listeners, tables)
 }
 
 #[inline(always)]
-fn at_port<T: Tables>(port: u16, transport: Transport, tables: &T) -> u64 {
+fn at_port<T: Tables>(port: u16, row: usize, tables: &T) -> u64 {
     let index = tables.index();
-    let set = index.ports[transport as usize][tables.lower_16(port as usize) % PORTS];
+    let set = index.ports[row][tables.lower_16(port.to_be() as usize) % PORTS];
     index.port_sets[set as usize]
 }
 
@@ -251,7 +256,8 @@ fn at_its_address<T: Tables>(packet: &Packet, listeners: u64, tables: &T) -> u64
 /// A later IPv6 fragment names the header that followed in the first one, which need not be the transport.
 #[inline(always)]
 fn at_any_port<T: Tables>(packet: &Packet, tables: &T) -> u64 {
-    let [udp, tcp] = tables.index().transports;
+    let [udp, tcp] =
+        [protocol::UDP, protocol::TCP].map(|number| tables.index().transports[Transport::row(number)]);
     match packet.protocol {
         protocol::UDP if !packet.is_ipv6 => udp,
         protocol::TCP if !packet.is_ipv6 => tcp,

@@ -66,6 +66,8 @@ pub trait Tables: Lines + Sized {
     fn changed(&self, source: &Address) -> Option<Class>;
     /// The listeners that are tied to the local address `destination`.
     fn listeners_at(&self, destination: &Address) -> u64;
+    /// Whether anything may be known about `source` beside the policy; false where nothing is.
+    fn may_know(&self, source: &Address) -> bool;
     /// What is known about `source` beside the policy.
     fn peer(&self, source: &Address) -> Known;
     /// Whether this flow is registered now.

@@ -56,7 +56,6 @@ static CLOCKS: PerCpuArray<Clock, 1> = PerCpuArray::new();
 pub(crate) struct KernelTables {
     /// What the program was called with; null where it is not XDP.
     ctx: *mut xdp_md,
-    live: &'static Live,
     slot: Slot,
     follows: bool,
 }
@@ -67,14 +66,13 @@ impl KernelTables {
     /// `follows` says whether anything is remembered: decisions on fragments, what strangers spend.
     #[inline(always)]
     pub(crate) fn in_force(ctx: *mut xdp_md, follows: bool) -> Self {
-        let live = LIVE.get();
-        Self { ctx, live, slot: Slot::new(live.slot as u32), follows }
+        Self { ctx, slot: Slot::new(LIVE.get().slot as u32), follows }
     }
 
     /// The tables that another function of this program has picked for the same packet.
     #[inline(always)]
     pub(crate) fn from_flags(ctx: *mut xdp_md, flags: u32) -> Self {
-        Self { ctx, live: LIVE.get(), slot: Slot::new(flags >> 1), follows: flags & 1 != 0 }
+        Self { ctx, slot: Slot::new(flags >> 1), follows: flags & 1 != 0 }
     }
 
     /// Which tables these are, for [`from_flags`](Self::from_flags).
@@ -86,7 +84,7 @@ impl KernelTables {
     /// Makes the hashes of this machine's peers unlike those of others.
     #[inline(always)]
     pub(crate) fn salt(&self) -> u64 {
-        self.live.salt
+        LIVE.get().salt
     }
 }
 
@@ -199,7 +197,7 @@ impl Tables for KernelTables {
 
     #[inline(always)]
     fn has_changes(&self) -> bool {
-        self.live.watch & Live::CHANGES != 0
+        LIVE.get().watch & Live::CHANGES != 0
     }
 
     #[inline(always)]
@@ -215,8 +213,13 @@ impl Tables for KernelTables {
     }
 
     #[inline(always)]
+    fn may_know(&self, source: &Address) -> bool {
+        peers::may_know(LIVE.get(), source)
+    }
+
+    #[inline(always)]
     fn peer(&self, source: &Address) -> Known {
-        peers::find(self.live, source)
+        peers::find(LIVE.get(), source)
     }
 
     #[inline(always)]
@@ -227,13 +230,13 @@ impl Tables for KernelTables {
 
     #[inline(always)]
     fn lane(&self, source: &Address) -> Lane {
-        lane::of(source, self.live.salt)
+        lane::of(source, LIVE.get().salt)
     }
 
     #[inline(always)]
     fn spend(&self, source: &Address, spent_until_ns: u64) {
         if self.follows {
-            lane::spend(source, self.live.salt, spent_until_ns);
+            lane::spend(source, LIVE.get().salt, spent_until_ns);
         }
     }
 

@@ -136,6 +136,10 @@ impl Tables for HostTables {
         self.local_addresses.get(&IpAddr::from(*destination)).copied().unwrap_or(0)
     }
 
+    fn may_know(&self, source: &Address) -> bool {
+        !self.peer(source).is_nothing()
+    }
+
     fn peer(&self, source: &Address) -> Known {
         self.peers.get(&IpAddr::from(*source)).copied().unwrap_or(Known::NOTHING)
     }
@@ -299,8 +303,8 @@ sources = ["10.1.0.0/16", "0.0.0.0/0"]
         let tables = tables();
         let check = |source: &str, flags: u64, allow: u64| {
             let source = address(source);
-            let number = match source.ipv4() {
-                Some(source) => sources::ipv4::class_number(&tables, source),
+            let number = match source.ipv4_bytes() {
+                Some(source) => sources::ipv4::class_number(&tables, source.into()),
                 None => sources::ipv6::class_number(&tables, &source),
             };
             let class = tables.index().classes[number as usize].class;

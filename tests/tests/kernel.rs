@@ -11,4 +11,5 @@ mod pins;
 pub(crate) mod random;
 pub(crate) mod request;
 pub(crate) mod rows;
+mod spreading;
 mod switching;

@@ -40,6 +40,15 @@ impl Address {
         if self.halves[0] == 0 && (low >> 32) as u32 == Self::IPV4_MAPPED { Some(low as u32) } else { None }
     }
 
+    /// The four bytes of an IPv4 address as they stand in a header, if it is one.
+    #[inline(always)]
+    pub const fn ipv4_bytes(&self) -> Option<[u8; 4]> {
+        match self.halves[1].to_ne_bytes() {
+            [0, 0, 0xff, 0xff, a, b, c, d] if self.halves[0] == 0 => Some([a, b, c, d]),
+            _ => None,
+        }
+    }
+
     /// Two words' hash, of which all bits can be used; `salt` is any number.
     #[inline(always)]
     pub const fn hash(&self, salt: u64) -> u64 {

@@ -1,8 +1,6 @@
 //! Where peers and live changes stand.
 
-use super::{
-    Address, ChangeKey, ChangedClass, Class, Known, Live, PEER_BITS_WORDS, PEER_BUCKETS, Peer, PeerBucket,
-};
+use super::{Address, ChangeKey, ChangedClass, Class, Known, Live, PEER_BITS_WORDS, Peer, PeerBucket};
 
 impl ChangeKey {
     /// How many bits stand before the network's.
@@ -50,7 +48,9 @@ impl Live {
     /// Where the presence bit of a peer stands: the word, and the bit in it.
     #[inline(always)]
     pub const fn peer_bit(&self, address: &Address) -> (usize, u64) {
-        let product = (address.halves[0] ^ address.halves[1]).wrapping_mul(self.salt);
+        // Of an IPv4 address, that itself is the lower half: what decides about the most bits of a product.
+        let [high, low] = address.halves;
+        let product = (high ^ low.rotate_left(32)).wrapping_mul(self.salt);
         ((product >> 51) as usize % PEER_BITS_WORDS, 1 << (product >> 45 & 63))
     }
 }
@@ -72,10 +72,11 @@ impl Known {
 }
 
 impl PeerBucket {
-    /// The two buckets in which a peer may stand.
+    /// The two buckets in which a peer may stand; `mask` is [`Live::peers_mask`]. Under a longer mask each of them is that bucket
+    /// or a higher one.
     #[inline(always)]
     #[expect(clippy::cast_possible_truncation, reason = "a few bits of a hash are wanted")]
-    pub const fn choices(hash: u64) -> [u32; 2] {
-        [(hash >> 6) as u32 % PEER_BUCKETS, (hash >> 40) as u32 % PEER_BUCKETS]
+    pub const fn choices(hash: u64, mask: u64) -> [u32; 2] {
+        [(hash >> 6 & mask) as u32, (hash >> 40 & mask) as u32]
     }
 }

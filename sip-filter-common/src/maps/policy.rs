@@ -1,6 +1,7 @@
 //! What the numbers of a policy mean.
 
 use super::{Class, ClassEntry, LENGTHS6_MAX, Step6};
+use crate::parse::protocol;
 
 impl Step6 {
     /// The step that ends a search: the last one, which has no length.
@@ -44,10 +45,10 @@ impl Class {
 }
 
 impl ClassEntry {
-    /// The entry of a class, given the listeners that are tied to VLANs.
-    pub const fn of(class: Class, at_vlans: u64) -> Self {
-        let outright = class.allow & !(class.registering | class.deny | at_vlans);
-        Self { outright: if class.flags == 0 { outright } else { 0 }, class }
+    /// The entry of a class, given the listeners that are tied to VLANs or local addresses.
+    pub const fn of(class: Class, tied: u64) -> Self {
+        let unsettled = !class.allow | class.registering | class.deny | tied;
+        Self { unsettled: if class.flags == 0 { unsettled } else { u64::MAX }, class }
     }
 }
 
@@ -73,15 +74,28 @@ impl Mode {
 
 /// A transport protocol that listeners use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-#[repr(u32)]
 pub enum Transport {
     /// RFC 768.
-    Udp = 0,
+    Udp,
     /// RFC 9293.
-    Tcp = 1,
+    Tcp,
 }
 
 impl Transport {
+    /// The row of [`PolicyIndex`](super::PolicyIndex)'s arrays for one of the two protocols: a bit in which their numbers differ.
+    #[inline(always)]
+    pub const fn row(protocol: u8) -> usize {
+        (protocol >> 4 & 1) as usize
+    }
+
+    /// The protocol's number in IP headers.
+    pub const fn protocol(self) -> u8 {
+        match self {
+            Self::Udp => protocol::UDP,
+            Self::Tcp => protocol::TCP,
+        }
+    }
+
     /// The word that people and scripts see.
     pub const fn name(self) -> &'static str {
         match self {

@@ -74,7 +74,7 @@ shared! {
         pub is_dense6: u32,
         /// IPv4: 1 where a guess whether a stranger's block is named would often be wrong, and hosts have a filter; else 0.
         pub is_dense4: u32,
-        /// IPv4: the bits of an address, as a number, by which the filter knows in which blocks anybody is named.
+        /// IPv4: the bits of an address, as it stands in a header, by which the filter knows in which blocks anybody is named.
         pub near4_mask: u32,
         /// IPv4: the salt for it; 0 where the filter knows nothing.
         pub near4_salt: u64,

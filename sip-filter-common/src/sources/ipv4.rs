@@ -12,20 +12,24 @@
 //! else is for those whom the policy knows, and mostly takes two looks: one into what stays in the cache, and one line
 //! of [`borders`].
 
+use core::net::Ipv4Addr;
+
 use super::{NOBODY, Place, borders};
 use crate::{
     maps::{FILTER4_WORDS_MAX, GROUPS4, LINE_WORDS, REGIONS4},
     tables::{Lines, Tables},
 };
 
-/// The class of an IPv4 source, given as a number.
+/// The class of an IPv4 source.
 #[inline(always)]
-pub fn class_number<T: Tables>(tables: &T, source: u32) -> u32 {
+pub fn class_number<T: Tables>(tables: &T, source: Ipv4Addr) -> u32 {
     let index = tables.sources();
-    let near = Place::of((source & index.near4_mask) as u64, index.near4_salt);
+    // As it stands in the header, whichever byte is first.
+    let near = Place::of((u32::from_ne_bytes(source.octets()) & index.near4_mask) as u64, index.near4_salt);
     if !near.is_in(tables.index().filter4[near.word(index.filter4_mask) % FILTER4_WORDS_MAX]) {
         return NOBODY;
     }
+    let source = source.to_bits();
     if index.asks_blocks4 != 0 && is_nobody(tables, source) {
         return NOBODY;
     }

@@ -9,17 +9,17 @@ use sip_filter_common::{
 #[btf_map]
 static PEERS: Array<PeerBucket, { PEER_BUCKETS as usize }> = Array::new();
 
+/// Whether anything may be known about `source`.
+#[inline(always)]
+pub(super) fn may_know(live: &Live, source: &Address) -> bool {
+    let (word, bit) = live.peer_bit(source);
+    live.watch & Live::PEERS != 0 && live.peer_bits[word] & bit != 0
+}
+
 /// What is known about `source`.
 #[inline(always)]
 pub(super) fn find(live: &Live, source: &Address) -> Known {
-    if live.watch & Live::PEERS == 0 {
-        return Known::NOTHING;
-    }
-    let (word, bit) = live.peer_bit(source);
-    if live.peer_bits[word] & bit == 0 {
-        return Known::NOTHING;
-    }
-    let [first, second] = PeerBucket::choices(source.hash(live.salt));
+    let [first, second] = PeerBucket::choices(source.hash(live.salt), live.peers_mask);
     let known = in_bucket(first, source);
     if known.is_nothing() { in_bucket(second, source) } else { known }
 }

@@ -11,7 +11,10 @@ use std::{
 use aya::maps::Array;
 use sip_filter_common::{
     Address, Peer,
-    maps::{Known, Live, PEER_BITS_WORDS, PEER_BUCKET_WIDTH, PEER_BUCKETS, PeerBucket, REGISTERED_MAX, name},
+    maps::{
+        Known, Live, PEER_BITS_WORDS, PEER_BUCKET_WIDTH, PEER_BUCKETS, PEER_BUCKETS_MIN, PeerBucket,
+        REGISTERED_MAX, name,
+    },
 };
 
 use super::{Datapath, DatapathError};
@@ -44,6 +47,15 @@ impl Placed {
     pub(super) fn banned(&self) -> usize {
         let peers = self.numbers.values().map(|number| self.peers[*number as usize]);
         peers.filter(|peer| peer.known.banned_until_ns != 0).count()
+    }
+
+    /// Who stands in a bucket.
+    fn places(&self, bucket: u32) -> [Peer; PEER_BUCKET_WIDTH] {
+        let mut places = [Peer::NOBODY; PEER_BUCKET_WIDTH];
+        for (place, number) in places.iter_mut().zip(self.cuckoo.bucket(bucket)) {
+            *place = number.map_or(Peer::NOBODY, |number| self.peers[number as usize]);
+        }
+        places
     }
 
     fn peer(&self, address: &Address) -> Peer {
@@ -117,20 +129,24 @@ impl Datapath {
     pub(super) fn take_over_peers(&mut self, maps_are_reused: bool) -> Result<(), DatapathError> {
         if self.tables.live.salt == 0 {
             self.tables.live.salt = RandomState::new().build_hasher().finish() | 1;
+            self.tables.live.peers_mask = (PEER_BUCKETS_MIN - 1).into();
         }
         if !maps_are_reused || self.tables.live.watch & Live::PEERS == 0 {
             return Ok(());
         }
         let map: Array<_, PeerBucket> = self.map(name::PEERS)?;
         let mut found = Vec::new();
-        for bucket in 0..PEER_BUCKETS {
+        for bucket in 0..self.buckets() {
             let places = map.get(&bucket, 0)?.places.into_iter().enumerate();
             let taken = places.filter(|(_, peer)| !peer.known.is_nothing());
             found.extend(taken.map(|(column, peer)| (bucket as usize * PEER_BUCKET_WIDTH + column, peer)));
         }
         for (place, peer) in found {
-            // One that was being moved stands in two places; the second goes with its next change.
-            if !self.peers.numbers.contains_key(&peer.address) {
+            // One that was being moved stands in two places; the second goes with its next change. Where it is no choice of the
+            // peer's, nobody looks for it.
+            let bucket = self.peers.cuckoo.bucket_of(place);
+            let is_there = self.choices(&peer.address).contains(&bucket);
+            if is_there && !self.peers.numbers.contains_key(&peer.address) {
                 let number = self.number(peer);
                 self.peers.cuckoo.put(place, Some(number));
             }
@@ -146,7 +162,7 @@ impl Datapath {
         }
         // First, since there is nothing to take back where this fails: whoever has the bit is looked for in vain.
         self.show_peer(&peer.address)?;
-        let choices = PeerBucket::choices(peer.address.hash(self.tables.live.salt));
+        let choices = self.choices(&peer.address);
         let known = self.peers.numbers.get(&peer.address).copied();
         if let Some((number, place)) =
             known.and_then(|number| Some((number, self.peers.cuckoo.place_of(number, choices)?)))
@@ -161,9 +177,9 @@ impl Datapath {
             return written;
         }
         let number = self.number(peer);
-        let salt = self.tables.live.salt;
+        let (salt, mask) = (self.tables.live.salt, self.tables.live.peers_mask);
         let peers = &self.peers.peers;
-        let choices = |number: u32| PeerBucket::choices(peers[number as usize].address.hash(salt));
+        let choices = |number: u32| PeerBucket::choices(peers[number as usize].address.hash(salt), mask);
         let Some(moves) = self.peers.cuckoo.insert(number, choices) else {
             self.forget(&peer.address);
             return Err(DatapathError::PeersFull);
@@ -176,7 +192,57 @@ impl Datapath {
                 self.wait_for_packets()?;
             }
         }
+        if self.peers.numbers.len() >= self.buckets() as usize && self.buckets() < PEER_BUCKETS {
+            // The peer is in: where there is no room for more buckets, its neighbours stand closer.
+            let _: Result<(), DatapathError> = self.spread_peers();
+        }
         Ok(())
+    }
+
+    /// Uses twice as many buckets. Whatever stands in one stays there or goes to the same place of the one that is as far
+    /// behind it as there were buckets.
+    fn spread_peers(&mut self) -> Result<(), DatapathError> {
+        let buckets = self.buckets();
+        let mask = u64::from(2 * buckets - 1);
+        let salt = self.tables.live.salt;
+        let mut left = Vec::new();
+        for bucket in 0..buckets {
+            for column in 0..PEER_BUCKET_WIDTH {
+                let place = bucket as usize * PEER_BUCKET_WIDTH + column;
+                let further = place + buckets as usize * PEER_BUCKET_WIDTH;
+                let number = self.peers.cuckoo.bucket(bucket)[column];
+                let goes = number.filter(|number| {
+                    let address = self.peers.peers[*number as usize].address;
+                    !PeerBucket::choices(address.hash(salt), mask).contains(&bucket)
+                });
+                self.peers.cuckoo.put(further, goes);
+                left.extend(goes.map(|_| place));
+            }
+            // An empty one too: something may stand there since an earlier daemon ended in the midst of this.
+            let further = PeerBucket { places: self.peers.places(bucket + buckets) };
+            let mut map: Array<_, PeerBucket> = self.map_mut(name::PEERS)?;
+            map.set(bucket + buckets, further, 0)?;
+        }
+        self.change_live(|live| live.peers_mask = mask)?;
+        // Packets may still look for them in the old place.
+        let waited = self.wait_for_packets();
+        for place in &left {
+            self.peers.cuckoo.put(*place, None);
+        }
+        for place in left {
+            self.write_bucket(place)?;
+        }
+        waited
+    }
+
+    /// How many buckets are used.
+    fn buckets(&self) -> u32 {
+        u32::try_from(self.tables.live.peers_mask + 1).unwrap_or(PEER_BUCKETS).min(PEER_BUCKETS)
+    }
+
+    fn choices(&self, address: &Address) -> [u32; 2] {
+        let live = &self.tables.live;
+        PeerBucket::choices(address.hash(live.salt), live.peers_mask)
     }
 
     /// Has the packet path look for a peer.
@@ -194,7 +260,7 @@ impl Datapath {
 
     fn remove_peer(&mut self, address: &Address) -> Result<(), DatapathError> {
         let Some(number) = self.peers.numbers.get(address).copied() else { return Ok(()) };
-        let choices = PeerBucket::choices(address.hash(self.tables.live.salt));
+        let choices = self.choices(address);
         if let Some(place) = self.peers.cuckoo.place_of(number, choices) {
             self.peers.cuckoo.put(place, None);
             if let Err(error) = self.write_bucket(place) {
@@ -240,10 +306,7 @@ impl Datapath {
     fn write_bucket(&mut self, place: usize) -> Result<(), DatapathError> {
         let bucket = self.peers.cuckoo.bucket_of(place);
         let column = place % PEER_BUCKET_WIDTH;
-        let mut places = [Peer::NOBODY; PEER_BUCKET_WIDTH];
-        for (place, number) in places.iter_mut().zip(self.peers.cuckoo.bucket(bucket)) {
-            *place = number.map_or(Peer::NOBODY, |number| self.peers.peers[number as usize]);
-        }
+        let places = self.peers.places(bucket);
         let mut map: Array<_, PeerBucket> = self.map_mut(name::PEERS)?;
         let before: PeerBucket = map.get(&bucket, 0)?;
         if before.places[column].address != places[column].address

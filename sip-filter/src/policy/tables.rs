@@ -18,7 +18,7 @@ use std::{collections::HashMap, net::IpAddr};
 
 use ipnet::IpNet;
 use sip_filter_common::{
-    Class, PolicyIndex,
+    Class, PolicyIndex, Transport,
     maps::{
         Blocks4, CHUNK_LINES, CHUNKS_MAX, CLASSES_MAX, ClassEntry, Filter6, LINE_WORDS, LOCAL_ADDRESSES_MAX,
         PORT_SETS_MAX, PREFIXES_MAX,
@@ -73,6 +73,9 @@ impl Tables {
         lane::write(policy, &mut index);
         write_ports(&policy.listeners, &mut index)?;
         let local_addresses = tie_listeners(&policy.listeners, &mut index)?;
+        let tied = index.at_vlans | index.at_addresses;
+        index.unsettled = index.prove | tied;
+        index.unsettled_registered = !index.by_address | tied;
         let mut classes = Classes::default();
         let (mut sources4, mut sources6) = (Vec::new(), Vec::new());
         for said in rights(policy, registered) {
@@ -95,7 +98,7 @@ impl Tables {
             "let trunks share their sets of listeners",
         )?;
         for (entry, class) in index.classes.iter_mut().zip(&classes.all) {
-            *entry = ClassEntry::of(*class, index.at_vlans);
+            *entry = ClassEntry::of(*class, tied);
         }
         let mut filter6: Box<Filter6> = bytemuck::zeroed_box();
         let mut blocks4: Box<Blocks4> = bytemuck::zeroed_box();
@@ -184,17 +187,18 @@ fn fits(what: &'static str, needed: usize, max: usize, remedy: &'static str) -> 
 /// Gives every port the number of the set of listeners there.
 fn write_ports(listeners: &[Listener], index: &mut PolicyIndex) -> Result<(), Full> {
     let mut sets: HashMap<u64, usize> = HashMap::from([(0, 0)]);
-    for transport in [sip_filter_common::Transport::Udp, sip_filter_common::Transport::Tcp] {
+    for transport in [Transport::Udp, Transport::Tcp] {
+        let row = Transport::row(transport.protocol());
         let mut at_port = vec![0_u64; sip_filter_common::maps::PORTS];
         for (number, listener) in listeners.iter().enumerate().filter(|(_, l)| l.transport == transport) {
-            index.transports[transport as usize] |= 1 << number;
+            index.transports[row] |= 1 << number;
             for range in &listener.ports {
                 for port in range.clone() {
                     at_port[usize::from(port)] |= 1 << number;
                 }
             }
         }
-        for (port, set) in at_port.into_iter().enumerate() {
+        for (port, set) in (0_u16..).zip(at_port) {
             let next = sets.len();
             let number = *sets.entry(set).or_insert(next);
             fits(
@@ -204,7 +208,7 @@ fn write_ports(listeners: &[Listener], index: &mut PolicyIndex) -> Result<(), Fu
                 "give listeners fewer overlapping port ranges",
             )?;
             index.port_sets[number] = set;
-            index.ports[transport as usize][port] = u8::try_from(number).unwrap_or(0);
+            index.ports[row][usize::from(port.to_be())] = u8::try_from(number).unwrap_or(0);
         }
     }
     Ok(())

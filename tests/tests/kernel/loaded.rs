@@ -98,7 +98,17 @@ impl Drop for PinDirectory {
 
 impl Loaded {
     pub(crate) fn with(policy: &Policy) -> Self {
-        let directory = PinDirectory::new();
+        Self::from_pins(PinDirectory::new(), policy)
+    }
+
+    /// What the next daemon finds where this one pinned its maps and ended.
+    pub(crate) fn restarted(self, policy: &Policy) -> Self {
+        let Self { datapath, directory, .. } = self;
+        drop(datapath);
+        Self::from_pins(directory, policy)
+    }
+
+    fn from_pins(directory: PinDirectory, policy: &Policy) -> Self {
         let mut datapath = Datapath::load(Pins::open(&directory.0).unwrap(), false).unwrap();
         datapath.apply(&mut Tables::compile(policy, &RegisteredTrunks::default()).unwrap()).unwrap();
         let counters = datapath.counters().unwrap();

@@ -24,7 +24,7 @@ fn switches() -> usize {
 }
 
 /// How often one system call runs the program.
-fn repeat() -> u32 {
+pub(super) fn repeat() -> u32 {
     if guest::is_guest() { 500 } else { 20_000 }
 }
 
@@ -56,13 +56,13 @@ fn turned(turn: usize, first: &str) -> String {
     text
 }
 
-fn frame(source: &str, port: u16) -> Vec<u8> {
+pub(super) fn frame(source: &str, port: u16) -> Vec<u8> {
     let destination = if source.contains(':') { "[2001:db8:5060::1]" } else { "198.51.100.1" };
     udp().from(source).to(&format!("{destination}:{port}")).build()
 }
 
 /// Runs frames until `is_done`, in turn, each so often at once; returns how many packets that were.
-fn run(frames: &[Vec<u8>], repeat: u32, filter: &Xdp, is_done: &AtomicBool) -> u64 {
+pub(super) fn run(frames: &[Vec<u8>], repeat: u32, filter: &Xdp, is_done: &AtomicBool) -> u64 {
     let mut packets = 0;
     while !is_done.load(Ordering::Relaxed) {
         for frame in frames {
@@ -74,7 +74,7 @@ fn run(frames: &[Vec<u8>], repeat: u32, filter: &Xdp, is_done: &AtomicBool) -> u
     packets
 }
 
-fn packets(counters: &[(Reason, Counter)], reason: Reason) -> u64 {
+pub(super) fn packets(counters: &[(Reason, Counter)], reason: Reason) -> u64 {
     counters.iter().find(|(other, _)| *other == reason).unwrap().1.packets
 }
 
@@ -109,7 +109,7 @@ fn no_packet_is_judged_by_a_mixture_of_policies() {
 }
 
 /// A policy with one listener and these sources on its allow list.
-fn allowing(sources: &[&str]) -> Policy {
+pub(super) fn allowing(sources: &[&str]) -> Policy {
     parsed(&format!(
         "mode = \"enforce\"\n[[listener]]\nname = \"sip\"\nkind = \"signalling\"\ntransport = \"udp\"\n\
          ports = [5060]\n[allow]\nsources = {sources:?}\n"

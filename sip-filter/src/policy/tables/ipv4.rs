@@ -72,9 +72,10 @@ fn fill_filter(prefixes: &[(Ipv4Net, u16)], index: &mut SourceIndex, filter: &mu
     let (blocks, host_bits) = known.unwrap_or_else(|| (vec![0], u32::BITS));
     let salt = if host_bits == u32::BITS { 0 } else { RandomState::new().build_hasher().finish() | 1 };
     index.filter4_mask = near::words_mask(blocks.len(), FILTER4_WORDS_MAX);
-    (index.near4_salt, index.near4_mask) = (salt, u32::MAX.checked_shl(host_bits).unwrap_or(0));
+    (index.near4_salt, index.near4_mask) = (salt, u32::MAX.checked_shl(host_bits).unwrap_or(0).to_be());
     for block in blocks {
-        let place = Place::of(block << host_bits, salt);
+        // As it stands in a header.
+        let place = Place::of(number(usize::try_from(block << host_bits).unwrap_or(0)).to_be().into(), salt);
         filter[place.word(index.filter4_mask)] |= place.bits();
     }
 }

@@ -42,7 +42,7 @@ fn registered() -> RegisteredTrunks {
 fn class(policy: &Policy, registered: &RegisteredTrunks, source: &str) -> Class {
     let tables = HostTables::new(Tables::compile(policy, registered).unwrap());
     let number = match source.parse().unwrap() {
-        IpAddr::V4(address) => read4::class_number(&tables, address.into()),
+        IpAddr::V4(address) => read4::class_number(&tables, address),
         IpAddr::V6(address) => read6::class_number(&tables, &Address::from_ipv6(address.octets())),
     };
     sip_filter_common::Tables::index(&tables).classes[number as usize].class

@@ -1,0 +1,80 @@
+//! The table of peers, which has more buckets the more there are: nobody is lost on the way, and nobody comes back.
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use aya::programs::Xdp;
+use aya_obj::programs::XdpAttachType;
+use sip_filter_common::Reason;
+use sip_filter_common::maps::{PEER_BUCKETS_MIN, program};
+use tests::wait::wait_until;
+
+use super::loaded::{Loaded, may_use_the_kernel};
+use super::switching::{allowing, frame, packets, repeat, run};
+use crate::guest;
+
+/// Until the table has grown four times; less often in an emulated machine.
+fn peers() -> u32 {
+    PEER_BUCKETS_MIN * if guest::is_guest() { 2 } else { 10 }
+}
+
+/// Those that send meanwhile, for a while each: half of them move whenever the table grows.
+const SENDERS: u32 = 16;
+/// One in so many is looked at in the end; odd, so that some of them are gone.
+const CHECKED_STEP: usize = 17;
+
+fn address(number: u32) -> IpAddr {
+    Ipv4Addr::from_bits(u32::from_be_bytes([10, 0, 0, 0]) + 997 * number).into()
+}
+
+fn frame_of(number: u32) -> Vec<u8> {
+    frame(&address(number).to_string(), 5060)
+}
+
+fn reason(kernel: &mut Loaded, number: u32) -> Reason {
+    kernel.judge(&frame_of(number)).unwrap().0
+}
+
+#[test]
+fn peers_stay_known_while_their_table_grows_and_nobody_is_known_for_longer() {
+    if !may_use_the_kernel("a growing table of peers") {
+        return;
+    }
+    let (peers, policy) = (peers(), allowing(&[]));
+    let mut kernel = Loaded::with(&policy);
+    kernel.datapath.pin().unwrap();
+    let filter = Xdp::from_pin(kernel.pin(program::FILTER), XdpAttachType::Interface).unwrap();
+    (0..SENDERS).for_each(|number| kernel.register(address(number), u64::MAX));
+    let frames: Vec<Vec<u8>> = (0..SENDERS).map(frame_of).collect();
+    let is_done = AtomicBool::new(false);
+    let sent = thread::scope(|scope| {
+        let runner = scope.spawn(|| run(&frames, 20 * repeat(), &filter, &is_done));
+        let waited = wait_until(Duration::from_secs(20), "packets to be judged", || {
+            let counters = kernel.datapath.counters()?;
+            Ok((packets(&counters, Reason::Registered) > 0).then_some(()))
+        });
+        (SENDERS..peers).for_each(|number| kernel.register(address(number), u64::MAX));
+        is_done.store(true, Ordering::Relaxed);
+        let sent = runner.join().unwrap();
+        waited.unwrap();
+        sent
+    });
+    let counters = kernel.datapath.counters().unwrap();
+    assert_eq!(packets(&counters, Reason::Registered), sent, "{counters:?}");
+    drop(filter);
+
+    // The next daemon reads who is in it from there.
+    let mut kernel = kernel.restarted(&policy);
+    assert_eq!(kernel.datapath.registered().count(), peers as usize);
+    for number in (0..peers).step_by(2) {
+        kernel.datapath.dismiss(address(number)).unwrap();
+    }
+    // Twice as large once more.
+    (peers..2 * peers).for_each(|number| kernel.register(address(number), u64::MAX));
+    for number in (0..2 * peers).step_by(CHECKED_STEP) {
+        let expected = if number < peers && number % 2 == 0 { Reason::Stranger } else { Reason::Registered };
+        assert_eq!(reason(&mut kernel, number), expected, "peer {number}");
+    }
+}
