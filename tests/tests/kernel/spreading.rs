@@ -15,9 +15,9 @@ use super::loaded::{Loaded, may_use_the_kernel};
 use super::switching::{allowing, frame, packets, repeat, run};
 use crate::guest;
 
-/// Until the table has grown four times; less often in an emulated machine.
+/// Until the table has grown four times; once in an emulated machine.
 fn peers() -> u32 {
-    PEER_BUCKETS_MIN * if guest::is_guest() { 2 } else { 10 }
+    if guest::is_guest() { PEER_BUCKETS_MIN * 5 / 4 } else { PEER_BUCKETS_MIN * 10 }
 }
 
 /// Those that send meanwhile, for a while each: half of them move whenever the table grows.
