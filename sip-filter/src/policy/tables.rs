@@ -198,7 +198,7 @@ fn write_ports(listeners: &[Listener], index: &mut PolicyIndex) -> Result<(), Fu
                 }
             }
         }
-        for (port, set) in (0_u16..).zip(at_port) {
+        for (port, set) in (0..=u16::MAX).zip(at_port) {
             let next = sets.len();
             let number = *sets.entry(set).or_insert(next);
             fits(
