@@ -13,9 +13,9 @@ use crate::wire::traffic::{WITHIN, flow};
 
 /// pktgen's files belong to a network namespace, and that to a thread.
 const PKTGEN: &str = "/proc/thread-self/net/pktgen";
-const PACKETS: u64 = 10_000;
-/// Between two packets; an emulated processor needs a third of that for one, or all of it on a busy machine.
-const PAUSE_NS: u64 = 300_000;
+const PACKETS: u64 = 30_000;
+/// Between two packets; an emulated processor needs that long for one.
+const PAUSE_NS: u64 = 100_000;
 
 /// Gives pktgen's file in `host` its lines.
 fn tell(host: &Host, file: &str, lines: &[String]) -> Result<()> {

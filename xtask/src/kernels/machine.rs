@@ -11,8 +11,8 @@ use anyhow::{Context, Result};
 
 use super::archive::Kernel;
 
-/// For all of a guest's life; emulated it takes three to seven minutes, and fifteen where others use the machine.
-const LIFETIME_MAX: Duration = Duration::from_secs(1_800);
+/// For all of a guest's life; emulated it takes three to seven minutes.
+const LIFETIME_MAX: Duration = Duration::from_secs(900);
 const POLL: Duration = Duration::from_millis(100);
 const MEMORY_MIB: &str = "1536";
 
