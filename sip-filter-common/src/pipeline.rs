@@ -35,9 +35,9 @@ pub fn judge_plain<F: Frame + ?Sized, T: Tables>(frame: &F, tables: &T) -> Optio
         return None;
     }
     if let Some(packet) = parse::plain4(frame) {
-        return decide_plain(frame, &packet, tables);
+        return Some(decide_plain(frame, &packet, tables));
     }
-    decide_plain(frame, &parse::plain6(frame)?, tables)
+    Some(decide_plain(frame, &parse::plain6(frame)?, tables))
 }
 
 /// Judges a packet of `frame` whose headers were already read.
@@ -59,41 +59,38 @@ fn conclude<F: Frame + ?Sized, T: Tables>(
     }
 }
 
-/// What [`decide`] comes to for a whole datagram without a tag while there are no live changes; `None` where its listener is
-/// tied to VLANs or local addresses.
+/// What [`decide`] comes to for a whole datagram without a tag while there are no live changes.
 ///
 /// What is commonest is asked first: whether anybody knows it, and whether it is let in whatever else is said.
 #[inline(always)]
-fn decide_plain<F: Frame + ?Sized, T: Tables>(frame: &F, packet: &Packet, tables: &T) -> Option<Reason> {
+fn decide_plain<F: Frame + ?Sized, T: Tables>(frame: &F, packet: &Packet, tables: &T) -> Reason {
     let index = tables.index();
     // Of either, or it is not plain.
     let listeners = at_port(packet.port, Transport::row(packet.protocol), tables);
     if listeners == 0 {
-        return Some(Reason::NotProtected);
+        return Reason::NotProtected;
     }
     let may_know = tables.may_know(&packet.source);
     let number = class_number(packet, tables);
     if number == NOBODY && !may_know && listeners & index.unsettled == 0 {
-        return Some(Reason::Stranger);
+        return Reason::Stranger;
     }
     let peer = if may_know { tables.peer(&packet.source) } else { Known::NOTHING };
     let class = if number == NOBODY {
         let is_let_in = listeners & index.unsettled_registered == 0 && peer.banned_until_ns == 0;
         if is_let_in && is_ahead(peer.registered_until_ns, tables) {
-            return Some(Reason::Registered);
+            return Reason::Registered;
         }
         Class::NOBODY
     } else {
         let entry = entry_of(number, tables);
         if listeners & entry.unsettled == 0 && peer.banned_until_ns == 0 {
-            return Some(Reason::Trunk);
+            return Reason::Trunk;
         }
         entry.class
     };
-    if listeners & (index.at_vlans | index.at_addresses) != 0 {
-        return None;
-    }
-    Some(conclude(frame, packet, settle(packet, listeners, class, &peer, tables), tables))
+    let listeners = at_its_address(packet, listeners, tables);
+    conclude(frame, packet, settle(packet, listeners, class, &peer, tables), tables)
 }
 
 /// What becomes of a packet whose headers were already read.

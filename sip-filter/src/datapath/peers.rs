@@ -141,17 +141,19 @@ impl Datapath {
             let taken = places.filter(|(_, peer)| !peer.known.is_nothing());
             found.extend(taken.map(|(column, peer)| (bucket as usize * PEER_BUCKET_WIDTH + column, peer)));
         }
+        let mut left = Vec::new();
         for (place, peer) in found {
-            // One that was being moved stands in two places; the second goes with its next change. Where it is no choice of the
-            // peer's, nobody looks for it.
             let bucket = self.peers.cuckoo.bucket_of(place);
             let is_there = self.choices(&peer.address).contains(&bucket);
             if is_there && !self.peers.numbers.contains_key(&peer.address) {
                 let number = self.number(peer);
                 self.peers.cuckoo.put(place, Some(number));
+            } else {
+                left.push(place);
             }
         }
-        Ok(())
+        // Who was being moved when that daemon ended stands in two places, and would stay in one of them for good.
+        left.into_iter().try_for_each(|place| self.write_bucket(place))
     }
 
     /// Makes the packet path's table say so about a peer.

@@ -5,10 +5,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
+use aya::maps::{Array, Map, MapData};
 use aya::programs::Xdp;
 use aya_obj::programs::XdpAttachType;
-use sip_filter_common::Reason;
-use sip_filter_common::maps::{PEER_BUCKETS_MIN, program};
+use sip_filter_common::maps::{Live, PEER_BUCKETS_MIN, PeerBucket, name, program};
+use sip_filter_common::{Address, Reason};
 use tests::wait::wait_until;
 
 use super::loaded::{Loaded, may_use_the_kernel};
@@ -76,5 +77,41 @@ fn peers_stay_known_while_their_table_grows_and_nobody_is_known_for_longer() {
     for number in (0..2 * peers).step_by(CHECKED_STEP) {
         let expected = if number < peers && number % 2 == 0 { Reason::Stranger } else { Reason::Registered };
         assert_eq!(reason(&mut kernel, number), expected, "peer {number}");
+    }
+}
+
+/// A daemon that is killed while it moves a peer leaves it in both its buckets.
+#[test]
+fn who_was_being_moved_when_a_daemon_ended_can_be_dismissed_by_the_next() {
+    if !may_use_the_kernel("a peer that stands in two places") {
+        return;
+    }
+    let policy = allowing(&[]);
+    let mut kernel = Loaded::with(&policy);
+    kernel.datapath.pin().unwrap();
+    (0..SENDERS).for_each(|number| kernel.register(address(number), u64::MAX));
+
+    let pinned = |kernel: &Loaded, map| MapData::from_pin(kernel.pin(name::pin(map))).unwrap();
+    let live: Array<MapData, Live> = Map::Array(pinned(&kernel, name::LIVE)).try_into().unwrap();
+    let live = live.get(&0, 0).unwrap();
+    let mut peers: Array<MapData, PeerBucket> = Map::Array(pinned(&kernel, name::PEERS)).try_into().unwrap();
+    for number in 0..SENDERS {
+        let peer = Address::from(address(number));
+        let choices = PeerBucket::choices(peer.hash(live.salt), live.peers_mask);
+        let stands = |bucket: &u32| peers.get(bucket, 0).unwrap().places.iter().any(|at| at.address == peer);
+        let here = choices.into_iter().find(stands).unwrap();
+        let there = choices.into_iter().find(|bucket| *bucket != here).unwrap_or(here);
+        let mut bucket = peers.get(&there, 0).unwrap();
+        if let Some(free) = bucket.places.iter_mut().find(|place| place.known.is_nothing()) {
+            *free = peers.get(&here, 0).unwrap().places.into_iter().find(|at| at.address == peer).unwrap();
+        }
+        peers.set(there, bucket, 0).unwrap();
+    }
+
+    let mut kernel = kernel.restarted(&policy);
+    for number in 0..SENDERS {
+        assert_eq!(reason(&mut kernel, number), Reason::Registered, "peer {number}");
+        assert!(kernel.datapath.dismiss(address(number)).unwrap());
+        assert_eq!(reason(&mut kernel, number), Reason::Stranger, "peer {number}");
     }
 }
