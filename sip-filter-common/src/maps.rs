@@ -64,8 +64,8 @@ pub const CHANGES_MAX: u32 = 4_096;
 pub const REGISTERED_MAX: u32 = 65_536;
 /// How many buckets the packet path's table of peers has at most.
 pub const PEER_BUCKETS: u32 = 131_072;
-/// How many of them are used at first; as many again whenever there are as many peers. The fewer they are, the fewer lines
-/// and pages lie between a processor and those whom it is asked about.
+/// How many of them are used at first; as many again whenever one in four has a peer. The fewer they are, the closer together
+/// stand those whom a processor is asked about; but the fuller, the more often a new one has to move others and wait.
 pub const PEER_BUCKETS_MIN: u32 = 1_024;
 /// How many peers a bucket holds: all [`BANS_MAX`] and [`REGISTERED_MAX`] fill half of the places.
 pub const PEER_BUCKET_WIDTH: usize = 2;

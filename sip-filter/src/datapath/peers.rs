@@ -20,6 +20,10 @@ use sip_filter_common::{
 use super::{Datapath, DatapathError};
 use crate::cuckoo::Cuckoo;
 
+/// For so many buckets in use there is a peer at most, before there are more: one in 3,000 new ones has to move others then,
+/// where with a bucket for each it is one in 30.
+const BUCKETS_OF_A_PEER: usize = 4;
+
 /// What stands in the packet path's table.
 pub(super) struct Placed {
     cuckoo: Cuckoo,
@@ -136,7 +140,7 @@ impl Datapath {
         }
         let map: Array<_, PeerBucket> = self.map(name::PEERS)?;
         let mut found = Vec::new();
-        for bucket in 0..self.buckets() {
+        for bucket in 0..PEER_BUCKETS {
             let places = map.get(&bucket, 0)?.places.into_iter().enumerate();
             let taken = places.filter(|(_, peer)| !peer.known.is_nothing());
             found.extend(taken.map(|(column, peer)| (bucket as usize * PEER_BUCKET_WIDTH + column, peer)));
@@ -152,7 +156,8 @@ impl Datapath {
                 left.push(place);
             }
         }
-        // Who was being moved when that daemon ended stands in two places, and would stay in one of them for good.
+        // Who was being moved when that daemon ended stands in two places, and would stay in one of them for good. Behind the
+        // buckets in use stands nobody then.
         left.into_iter().try_for_each(|place| self.write_bucket(place))
     }
 
@@ -194,7 +199,9 @@ impl Datapath {
                 self.wait_for_packets()?;
             }
         }
-        if self.peers.numbers.len() >= self.buckets() as usize && self.buckets() < PEER_BUCKETS {
+        if self.peers.numbers.len() >= self.buckets() as usize / BUCKETS_OF_A_PEER
+            && self.buckets() < PEER_BUCKETS
+        {
             // The peer is in: where there is no room for more buckets, its neighbours stand closer.
             let _: Result<(), DatapathError> = self.spread_peers();
         }
@@ -209,21 +216,22 @@ impl Datapath {
         let salt = self.tables.live.salt;
         let mut left = Vec::new();
         for bucket in 0..buckets {
+            // Where this failed before, the one behind it may have been written.
+            let before = self.peers.places(bucket + buckets);
             for column in 0..PEER_BUCKET_WIDTH {
                 let place = bucket as usize * PEER_BUCKET_WIDTH + column;
-                let further = place + buckets as usize * PEER_BUCKET_WIDTH;
-                let number = self.peers.cuckoo.bucket(bucket)[column];
-                let goes = number.filter(|number| {
+                let goes = self.peers.cuckoo.bucket(bucket)[column].filter(|number| {
                     let address = self.peers.peers[*number as usize].address;
                     !PeerBucket::choices(address.hash(salt), mask).contains(&bucket)
                 });
-                self.peers.cuckoo.put(further, goes);
+                self.peers.cuckoo.put(place + buckets as usize * PEER_BUCKET_WIDTH, goes);
                 left.extend(goes.map(|_| place));
             }
-            // An empty one too: something may stand there since an earlier daemon ended in the midst of this.
-            let further = PeerBucket { places: self.peers.places(bucket + buckets) };
-            let mut map: Array<_, PeerBucket> = self.map_mut(name::PEERS)?;
-            map.set(bucket + buckets, further, 0)?;
+            let places = self.peers.places(bucket + buckets);
+            if [before, places].concat().iter().any(|peer| !peer.known.is_nothing()) {
+                let mut map: Array<_, PeerBucket> = self.map_mut(name::PEERS)?;
+                map.set(bucket + buckets, PeerBucket { places }, 0)?;
+            }
         }
         self.change_live(|live| live.peers_mask = mask)?;
         // Packets may still look for them in the old place.

@@ -16,7 +16,7 @@ use super::loaded::{Loaded, may_use_the_kernel};
 use super::switching::{allowing, frame, packets, repeat, run};
 use crate::guest;
 
-/// Until the table has grown four times; once in an emulated machine.
+/// Until the table has grown six times; three times in an emulated machine.
 fn peers() -> u32 {
     if guest::is_guest() { PEER_BUCKETS_MIN * 5 / 4 } else { PEER_BUCKETS_MIN * 10 }
 }
