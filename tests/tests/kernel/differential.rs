@@ -15,7 +15,7 @@ use sip_filter::policy::tables::Tables;
 use sip_filter::policy::{Policy, file};
 use sip_filter_common::{Reason, Tables as _, judge};
 
-use super::loaded::{Loaded, TICK_NS_MAX, last_tick_ns, may_use_the_kernel, now_ns};
+use super::loaded::{Clean, Loaded, TICK_NS_MAX, last_tick_ns, may_use_the_kernel, now_ns};
 use super::model::Model;
 use super::random::{self, Random};
 use super::rows::action;
@@ -40,7 +40,7 @@ fn setting(name: &str) -> Option<u64> {
 #[test]
 fn kernel_pipeline_and_model_agree_on_random_frames() {
     let mut kernel = may_use_the_kernel("random frames through the loaded program")
-        .then(|| Loaded::with(&file::parse(Path::new("empty"), "").unwrap()));
+        .then(|| Clean::with(&file::parse(Path::new("empty"), "").unwrap()));
     let clock = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().subsec_nanos();
     let seed = setting("SIP_FILTER_SEED").unwrap_or(clock.into());
     let policies = setting("SIP_FILTER_CASES").unwrap_or(POLICIES);
@@ -50,7 +50,8 @@ fn kernel_pipeline_and_model_agree_on_random_frames() {
         // A policy's frames do not depend on the policies before it.
         let mut random = Random(seed.wrapping_add(number << 32));
         let (text, policy) = sound_policy(&mut random);
-        let answers = Trial { number, seed, text: &text, policy: &policy }.run(&mut random, kernel.as_mut());
+        let answers =
+            Trial { number, seed, text: &text, policy: &policy }.run(&mut random, kernel.as_deref_mut());
         answers.into_iter().for_each(|reason| *counts.entry(reason).or_default() += 1);
     }
     for &reason in Reason::ALL.iter().filter(|reason| !UNREACHABLE.contains(reason)) {

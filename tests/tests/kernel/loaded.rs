@@ -2,12 +2,16 @@
 //!
 //! It must not judge: it reports what the program answered and what its counters did.
 
+use std::collections::BTreeSet;
 use std::io::Write as _;
 use std::net::{IpAddr, SocketAddr};
+use std::ops::{Deref, DerefMut};
 use std::path::PathBuf;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
 
-use aya::maps::{HashMap, Map, MapData, MapInfo};
+use aya::maps::{Array, HashMap, Map, MapData, MapInfo};
 use aya::programs::loaded_programs;
 use nix::time::{ClockId, clock_gettime};
 use sip_filter::datapath::{Datapath, Pins};
@@ -16,8 +20,8 @@ use sip_filter::policy::change::ListChange;
 use sip_filter::policy::registered::RegisteredTrunks;
 use sip_filter::policy::tables::{Tables, classes_after};
 use sip_filter::trust::{Flow, SipTransport};
-use sip_filter_common::maps::{BAN_CAUSE_LEN, name};
-use sip_filter_common::{Ban, Counter, FragmentDecision, FragmentKey, Reason};
+use sip_filter_common::maps::{BAN_CAUSE_LEN, LANE_TOTALS, Lane, LaneTotal, Live, name};
+use sip_filter_common::{Address, Ban, Counter, FragmentDecision, FragmentKey, Reason, parse};
 
 use super::packet::TCP;
 
@@ -69,13 +73,29 @@ pub(crate) fn map_ids(datapath: &Datapath) -> Vec<u32> {
     program.map_ids().unwrap().unwrap()
 }
 
+/// A map of the filter's.
+fn map(datapath: &Datapath, name: &str) -> MapData {
+    let mut ids = map_ids(datapath).into_iter();
+    let id = ids.find(|id| MapInfo::from_id(*id).unwrap().name_as_str() == Some(name));
+    MapData::from_id(id.unwrap_or_else(|| panic!("no map {name}"))).unwrap()
+}
+
+fn array<T: aya::Pod>(datapath: &Datapath, name: &str) -> Array<MapData, T> {
+    Map::Array(map(datapath, name)).try_into().unwrap()
+}
+
 /// A loaded program.
 pub(crate) struct Loaded {
     pub(crate) datapath: Datapath,
     counters: Vec<(Reason, Counter)>,
     fragments: HashMap<MapData, FragmentKey, FragmentDecision>,
+    lanes: Array<MapData, Lane>,
+    lane_totals: Array<MapData, LaneTotal>,
+    live: Array<MapData, Live>,
     /// Those that are let in.
     flows: Vec<Flow>,
+    /// Whoever may have spent something.
+    sources: BTreeSet<IpAddr>,
     // Dropped last.
     directory: PinDirectory,
 }
@@ -111,12 +131,17 @@ impl Loaded {
     fn from_pins(directory: PinDirectory, policy: &Policy) -> Self {
         let mut datapath = Datapath::load(Pins::open(&directory.0).unwrap(), false).unwrap();
         datapath.apply(&mut Tables::compile(policy, &RegisteredTrunks::default()).unwrap()).unwrap();
-        let counters = datapath.counters().unwrap();
-        let mut ids = map_ids(&datapath).into_iter();
-        let id =
-            ids.find(|id| MapInfo::from_id(*id).unwrap().name_as_str() == Some(name::FRAGMENTS)).unwrap();
-        let fragments = Map::LruHashMap(MapData::from_id(id).unwrap()).try_into().unwrap();
-        Self { datapath, counters, fragments, flows: Vec::new(), directory }
+        Self {
+            counters: datapath.counters().unwrap(),
+            fragments: Map::LruHashMap(map(&datapath, name::FRAGMENTS)).try_into().unwrap(),
+            lanes: array(&datapath, name::LANES),
+            lane_totals: array(&datapath, name::LANE_TOTALS),
+            live: array(&datapath, name::LIVE),
+            flows: Vec::new(),
+            sources: BTreeSet::new(),
+            datapath,
+            directory,
+        }
     }
 
     pub(crate) fn ban(&mut self, address: IpAddr, until_ns: u64) {
@@ -149,6 +174,7 @@ impl Loaded {
 
     /// Lets a stranger spend more than its own budget, as after a challenge.
     pub(crate) fn open_lane(&mut self, address: IpAddr) {
+        self.sources.insert(address);
         self.datapath.open_lane(address, now_ns()).unwrap();
     }
 
@@ -168,14 +194,15 @@ impl Loaded {
         fits && frame.len() >= FRAME_LEN_MIN
     }
 
-    /// Replaces the policy; nobody is banned or registered and no datagram followed then.
+    /// Replaces the policy; nobody is banned or registered or has spent anything and no datagram is followed then.
     pub(crate) fn apply(&mut self, policy: &Policy) {
-        self.datapath.apply(&mut Tables::compile(policy, &RegisteredTrunks::default()).unwrap()).unwrap();
+        self.switch(policy);
         for (address, _) in self.datapath.bans().unwrap() {
             self.datapath.unban(address).unwrap();
         }
         self.forget_registrations();
         self.forget_fragments();
+        self.forget_lanes();
     }
 
     /// Tells the kernel what a change makes of a policy.
@@ -196,6 +223,18 @@ impl Loaded {
         keys.iter().for_each(|key| self.fragments.remove(key).unwrap());
     }
 
+    /// Gives back what strangers have spent.
+    fn forget_lanes(&mut self) {
+        let salt = self.live.get(&0, 0).unwrap().salt;
+        for source in std::mem::take(&mut self.sources) {
+            let unspent = Lane { spent_until_ns: 0, open_until_ns: 0 };
+            self.lanes.set(Lane::place(&Address::from(source), salt), unspent, 0).unwrap();
+        }
+        for total in 0..LANE_TOTALS {
+            self.lane_totals.set(total, LaneTotal { spent: 0, unused: [0; 7] }, 0).unwrap();
+        }
+    }
+
     /// The reason whose counter a frame moved, and the XDP action.
     ///
     /// # Errors
@@ -204,6 +243,8 @@ impl Loaded {
     /// another reason.
     pub(crate) fn judge(&mut self, frame: &[u8]) -> Result<(Reason, u32), String> {
         let text = |error: sip_filter::datapath::DatapathError| error.to_string();
+        self.sources
+            .extend(parse::ethernet(frame).continue_value().map(|packet| IpAddr::from(packet.source)));
         let explained = self.datapath.explain(frame).map_err(text)?;
         let (action, left) = self.datapath.filter(frame).map_err(text)?;
         if left != frame {
@@ -224,5 +265,48 @@ impl Loaded {
             return Err(format!("explain says {}, but filter counted {}", explained.name(), after.0.name()));
         }
         Ok((explained, action))
+    }
+}
+
+/// Programs that no test uses now.
+static IDLE: Mutex<Vec<Loaded>> = Mutex::new(Vec::new());
+
+/// A program with nothing in its tables but a policy, for a test that wants no more of it: another may have used it before,
+/// since the verifier takes ten seconds in an emulated machine.
+pub(crate) struct Clean(Option<Loaded>);
+
+impl Clean {
+    pub(crate) fn with(policy: &Policy) -> Self {
+        let idle = IDLE.lock().unwrap().pop();
+        Self(Some(match idle {
+            Some(mut used) => {
+                used.apply(policy);
+                used
+            }
+            None => Loaded::with(policy),
+        }))
+    }
+}
+
+impl Drop for Clean {
+    fn drop(&mut self) {
+        let Some(used) = self.0.take().filter(|_| !thread::panicking()) else { return };
+        // Nothing is pinned, and what is never dropped would leave its folder behind.
+        std::fs::remove_dir(&used.directory.0).ok();
+        IDLE.lock().unwrap().push(used);
+    }
+}
+
+impl Deref for Clean {
+    type Target = Loaded;
+
+    fn deref(&self) -> &Loaded {
+        self.0.as_ref().unwrap()
+    }
+}
+
+impl DerefMut for Clean {
+    fn deref_mut(&mut self) -> &mut Loaded {
+        self.0.as_mut().unwrap()
     }
 }

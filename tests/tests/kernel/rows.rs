@@ -21,7 +21,7 @@ use sip_filter::policy::tables::Tables;
 use sip_filter::policy::{Policy, file};
 use sip_filter_common::{Mode, Reason, Verdict, judge};
 
-use super::loaded::{Loaded, TICK_NS_MAX, last_tick_ns, may_use_the_kernel, now_ns};
+use super::loaded::{Clean, Loaded, TICK_NS_MAX, last_tick_ns, may_use_the_kernel, now_ns};
 use super::model::Model;
 use super::packet::Packet;
 
@@ -213,7 +213,7 @@ fn check(what: &str, rows: &[Row]) {
             check_on_the_host(row, &policy, &mut host, now_ns);
         }
         if has_kernel {
-            let mut kernel = Loaded::with(&policy);
+            let mut kernel = Clean::with(&policy);
             rows.iter().for_each(|row| check_in_the_kernel(row, &policy, &mut kernel));
         }
     }

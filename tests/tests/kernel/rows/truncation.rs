@@ -10,7 +10,7 @@ use sip_filter::policy::registered::RegisteredTrunks;
 use sip_filter::policy::tables::Tables;
 use sip_filter_common::{Reason, judge};
 
-use super::{FAMILIES, HOUR_NS, Loaded, Model, Packet, STRANGER, action, may_use_the_kernel, parsed};
+use super::{Clean, FAMILIES, HOUR_NS, Model, Packet, STRANGER, action, may_use_the_kernel, parsed};
 use crate::kernel::packet::{AUTHENTICATION, DESTINATION_OPTIONS, HOP_BY_HOP, tcp, udp};
 
 /// Frames of a stranger, each with the length from which on it shows its ports.
@@ -37,7 +37,7 @@ fn a_frame_cut_before_its_ports_is_truncated_and_behind_them_is_judged() {
     let policy = parsed(super::POLICY);
     let host = HostTables::new(Tables::compile(&policy, &RegisteredTrunks::default()).unwrap());
     let mut model = Model::new(&policy);
-    let mut kernel = may_use_the_kernel("frames cut at every length").then(|| Loaded::with(&policy));
+    let mut kernel = may_use_the_kernel("frames cut at every length").then(|| Clean::with(&policy));
     for (packet, len_min) in frames() {
         let whole = packet.build();
         for len in 0..=whole.len() {

@@ -14,7 +14,7 @@ use sip_filter::policy::tables::Tables;
 use sip_filter_common::{Mode, Reason, judge};
 
 use super::PROVING;
-use crate::kernel::loaded::{Loaded, may_use_the_kernel, now_ns};
+use crate::kernel::loaded::{Clean, Loaded, may_use_the_kernel, now_ns};
 use crate::kernel::packet::{ACK, Packet, SYN, URG, tcp};
 use crate::kernel::request::{reply, request, with_header, with_headers};
 use crate::kernel::rows::{action, parsed};
@@ -108,7 +108,7 @@ fn in_a_connection_a_segment_is_one_request_that_proves_something() {
     in_a_namespace(|| {
         let mut host = HostTables::new(Tables::compile(&policy, &RegisteredTrunks::default()).unwrap());
         host.set_now_ns(now_ns());
-        let mut kernel = Loaded::with(&policy);
+        let mut kernel = Clean::with(&policy);
         for (plain, encrypted) in [("127.0.0.1:5060", "127.0.0.1:5061"), ("[::1]:5060", "[::1]:5061")] {
             let (plain, encrypted) = (Connection::to(plain), Connection::to(encrypted));
             host.set_has_connections(true);
