@@ -38,15 +38,9 @@ pub(crate) fn run<A: AsRef<OsStr>>(arguments: impl IntoIterator<Item = A>) -> Re
     finish(&mut command)
 }
 
-/// Release builds of the filter, the laboratory and the demo: one set of features, so that nothing is compiled twice.
+/// Release builds of the filter, its tests and the demo: one set of features, so that nothing is compiled twice.
 pub(crate) fn build_release() -> Result<()> {
     run(["build", "--release", "--locked", "--package", "sip-filter", "--package", "tests"])
-}
-
-/// Release builds of all tests and of the filter that they start; with one set of features too, which is that of `cargo
-/// test` in the whole workspace.
-pub(crate) fn build_tests() -> Result<()> {
-    run(["build", "--release", "--locked", "--workspace", "--tests", "--bin", "sip-filter"])
 }
 
 /// Runs `command` to its end; anything but success is an error that names it.

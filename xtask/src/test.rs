@@ -33,17 +33,16 @@ impl Test {
     pub(crate) fn run(self) -> Result<()> {
         if let Some(kernel) = &self.kernel {
             setup::prepare(&[Group::Build, Group::Guest])?;
-            cargo::build_tests()?;
+            cargo::build_release()?;
             return kernels::run(kernel, &self.arguments, self.update_readme);
         }
         let laboratory = geteuid().is_root().then_some(Group::Lab);
         setup::prepare(&[Some(Group::Build), laboratory].into_iter().flatten().collect::<Vec<_>>())?;
+        // The tests start the binary that operators start.
+        cargo::build_release()?;
         let mut arguments = vec!["test".to_owned(), "--release".to_owned(), "--locked".to_owned()];
-        // The tests start the binary; cargo takes no single package beside the whole workspace.
-        if self.names_package() {
-            cargo::build_release()?;
-        } else {
-            cargo::build_tests()?;
+        // cargo takes no single package beside the whole workspace.
+        if !self.names_package() {
             arguments.push("--workspace".to_owned());
         }
         arguments.extend(self.arguments);
