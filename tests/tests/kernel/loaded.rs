@@ -292,7 +292,7 @@ impl Drop for Clean {
     fn drop(&mut self) {
         let Some(used) = self.0.take().filter(|_| !thread::panicking()) else { return };
         // Nothing is pinned, and what is never dropped would leave its folder behind.
-        std::fs::remove_dir(&used.directory.0).ok();
+        let _: std::io::Result<()> = std::fs::remove_dir(&used.directory.0);
         IDLE.lock().unwrap().push(used);
     }
 }
