@@ -13,6 +13,8 @@ use crate::toolchain::{self, Toolchain};
 
 /// The package's folder.
 const CRATE: &str = "sip-filter-ebpf";
+/// The object that can log packets.
+const LOGS: &str = "sip-filter";
 
 const NO_TOOLCHAIN: &str = "no Rust tool chain that can compile for BPF; one of these is needed:
   cargo xtask setup                                          (installs what is missing, on Debian as root)
@@ -53,10 +55,9 @@ fn compile(workspace: &Path, object: &str, destination: &Path) {
     let toolchain = Toolchain::find(target).unwrap_or_else(|| fail(NO_TOOLCHAIN));
     let linker = toolchain::find_linker().unwrap_or_else(|| fail(NO_LINKER));
 
-    // A folder for each profile, since their objects differ and bear one name. Not cargo's own, whose lock the outer cargo holds.
-    let profile = variable("PROFILE");
-    let folder = workspace.join("target/ebpf").join(&profile);
-    // Held until the object is copied: a build for another target folder may be under way in the same place.
+    // Not cargo's own, whose lock the outer cargo holds. One for all profiles, so that what the program stands on is compiled once.
+    let folder = workspace.join("target/ebpf");
+    // Held until the object is copied: another profile's, which differs and bears the same name, may be under way in the same place.
     let _lock = lock(&folder);
 
     let mut cargo = match &toolchain {
@@ -72,7 +73,7 @@ fn compile(workspace: &Path, object: &str, destination: &Path) {
     cargo.env(format!("CARGO_TARGET_{}_LINKER", target.replace('-', "_").to_uppercase()), &linker);
     // The kernel program itself is always optimised: the verifier refuses what comes out otherwise.
     cargo.args(["--release", "--locked", "--bin", object, "--target", target, "--target-dir"]).arg(&folder);
-    if profile == "debug" {
+    if object == LOGS && variable("PROFILE") == "debug" {
         cargo.args(["--features", "log"]);
     }
     run(cargo);

@@ -52,7 +52,8 @@ fn kernel_clippy() -> Result<Command> {
         Toolchain::Ready { .. } => {
             let clippy = clippy_of(&toolchain).context("no clippy for BPF: run `cargo xtask setup`")?;
             let mut command = Command::new(&clippy);
-            command.env("CARGO", clippy.with_file_name("cargo"));
+            // The one that compiles the kernel program, so that what it stands on is compiled once.
+            command.env("CARGO", cargo::program());
             command
         }
         Toolchain::Nightly => {
@@ -63,8 +64,8 @@ fn kernel_clippy() -> Result<Command> {
     };
     command.current_dir(cargo::root().join("sip-filter-ebpf")).arg("clippy");
     toolchain::for_bpf(&mut command, &toolchain, std::env::consts::ARCH, &[]);
-    let folder = cargo::root().join("target/ebpf/lint");
-    command.args(["--locked", "--target", target(), "--target-dir"]).arg(folder);
+    let folder = cargo::root().join("target/ebpf");
+    command.args(["--release", "--locked", "--target", target(), "--target-dir"]).arg(folder);
     Ok(command)
 }
 
