@@ -103,12 +103,11 @@ impl<'a> Handset<'a> {
 
     /// Calls the PBX, which wants the password.
     pub fn call(&self) -> Result<Call> {
-        let text = self.filled(include_str!("scenarios/phone-call.xml"), "", 0);
-        Call::by(self.host, self.address, self.transport, &text, CALL)
+        self.call_within(CALL)
     }
 
-    /// The same where the call is to fail: `within` is how long it is tried, in whole seconds.
-    pub fn call_in_vain(&self, within: Duration) -> Result<Call> {
+    /// The same where the call may fail: `within` is how long it is tried, in whole seconds.
+    pub fn call_within(&self, within: Duration) -> Result<Call> {
         let text = self.filled(include_str!("scenarios/phone-call.xml"), "", 0);
         Call::by(self.host, self.address, self.transport, &text, within)
     }

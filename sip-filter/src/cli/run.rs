@@ -3,7 +3,10 @@
 use std::{io::IsTerminal as _, path::PathBuf};
 
 use sip_filter_common::Mode;
-use tracing_subscriber::EnvFilter;
+use tracing::Level;
+use tracing_subscriber::{
+    Layer as _, filter::Targets, layer::SubscriberExt as _, util::SubscriberInitExt as _,
+};
 
 use super::{DEFAULT_CONFIG, DEFAULT_STATE, Global};
 use crate::{
@@ -44,15 +47,16 @@ fn interface(name: &str) -> Result<String, String> {
 }
 
 pub(super) fn run(global: &Global, arguments: Arguments) -> anyhow::Result<()> {
-    let default = if global.verbose { "debug" } else { "info" };
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(default));
+    let default = if global.verbose { Level::DEBUG } else { Level::INFO };
+    let chosen = std::env::var("RUST_LOG").ok().and_then(|names| names.parse().ok());
     // Journals and terminals both stamp lines themselves or do not need it.
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
+    let lines = tracing_subscriber::fmt::layer()
         .with_writer(std::io::stderr)
         .with_ansi(std::io::stderr().is_terminal())
         .without_time()
-        .with_target(false)
+        .with_target(false);
+    tracing_subscriber::registry()
+        .with(lines.with_filter(chosen.unwrap_or(Targets::new().with_default(default))))
         .init();
     let options = Options {
         config: std::path::absolute(&arguments.config)?,

@@ -137,8 +137,8 @@ fn who_is_let_in_stays_so_until_the_end_when_the_state_file_is_lost() {
         assert!(phone.register(lifetime_s).unwrap().complete);
     };
     let is_let_in = |scene: &Scene, address, user: &str| {
-        let call = Handset::new(scene.lab.trunk(), address, Transport::Udp, user).call().unwrap();
-        call.complete
+        let phone = Handset::new(scene.lab.trunk(), address, Transport::Udp, user);
+        phone.call_within(Duration::from_secs(6)).unwrap().complete
     };
     register(&scene, short, "alice", 3);
     register(&scene, long, "bob", AN_HOUR_S);
