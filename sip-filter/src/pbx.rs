@@ -19,6 +19,8 @@ mod rpc;
 mod sources;
 mod usrloc;
 
+use std::time::Duration;
+
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep};
 
@@ -38,6 +40,11 @@ pub fn start(pbx: Pbx, reports: mpsc::Sender<(String, Report)>) -> Link {
     let (state, watched) = watch::channel(State::default());
     let outlet = Outlet::new(pbx.name.clone(), reports, state);
     Link::new(tokio::spawn(keep(pbx, outlet)), watched)
+}
+
+/// How long to wait for a PBX: less in tests, which wait by the machine's clock.
+const fn patience(seconds: u64) -> Duration {
+    Duration::from_secs(if cfg!(test) { 2 } else { seconds })
 }
 
 /// How a kind of PBX is followed, with what outlives one connection.

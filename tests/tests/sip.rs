@@ -1,11 +1,17 @@
-//! The SIP reader against another one, rsipstack's, on what both are made for: well-formed messages.
+//! The SIP reader against another one, ezk's, on what both are made for: well-formed messages.
 //!
 //! What the other refuses by design is not compared: it stops at bare LFs, at line ends before the message, at bytes that
 //! are no UTF-8, at methods that it does not know and where the message is cut, and it takes a `<` in a quoted display
 //! name for the URI's. Rows beside the reader hold those.
 
+use bytes::Bytes;
+use ezk_sip_types::{
+    Headers, Name,
+    header::typed::{CSeq, CallID, Contact, Expires, FromTo},
+    msg::{Line, MessageLine, PullParser},
+    print::AppendCtx as _,
+};
 use proptest::prelude::*;
-use rsipstack::sip::{HeadersExt, SipMessage, headers::untyped::ToTypedHeader};
 use sip_filter::sip::{Contacts, Message, Start};
 
 /// What both say.
@@ -46,28 +52,38 @@ fn ours(bytes: &[u8]) -> Reading {
 }
 
 fn theirs(bytes: &[u8]) -> Reading {
-    match SipMessage::try_from(bytes).unwrap() {
-        SipMessage::Request(request) => headers(format!("{} {}", request.method, request.uri), &request),
-        SipMessage::Response(response) => headers(response.status_code.code().to_string(), &response),
+    let message = Bytes::copy_from_slice(bytes);
+    let mut lines = PullParser::new(&message, 0).map(|line| str::from_utf8(line.unwrap()).unwrap());
+    let start = match lines.next().unwrap().parse().unwrap() {
+        MessageLine::Request(line) => format!("{} {}", line.method, line.uri.default_print_ctx()),
+        MessageLine::Response(line) => line.code.into_u16().to_string(),
+    };
+    let mut headers = Headers::new();
+    for line in lines {
+        let (_, line) = Line::parse(&message, line).unwrap();
+        headers.insert(line.name, line.value);
+    }
+    let uri = |name| headers.get::<FromTo>(name).unwrap().uri.uri.default_print_ctx().to_string();
+    let cseq: CSeq = headers.get_named().unwrap();
+    let contacts = match headers.get_raw(&Name::CONTACT).next() {
+        Some(star) if star == "*" => vec![("*".to_owned(), None)],
+        Some(_) => headers.get_named::<Vec<Contact>>().unwrap().iter().map(contact_of).collect(),
+        None => Vec::new(),
+    };
+    Reading {
+        start,
+        call_id: headers.get_named::<CallID>().unwrap().0.to_string(),
+        cseq: (cseq.cseq, cseq.method.to_string()),
+        from: uri(Name::FROM),
+        to: uri(Name::TO),
+        contacts,
+        expires: headers.try_get_named::<Expires>().map(|expires| expires.unwrap().0),
     }
 }
 
-fn headers(start: String, message: &impl HeadersExt) -> Reading {
-    let cseq = message.cseq_header().unwrap().typed().unwrap();
-    let contacts = message.typed_contact_headers().unwrap();
-    Reading {
-        start,
-        call_id: message.call_id_header().unwrap().value().to_owned(),
-        cseq: (cseq.seq, cseq.method.to_string()),
-        from: message.from_header().unwrap().uri().unwrap().to_string(),
-        to: message.to_header().unwrap().uri().unwrap().to_string(),
-        // The other prints `*` as a scheme.
-        contacts: contacts
-            .iter()
-            .map(|contact| (contact.uri.to_string().replace("*:", "*"), contact.expires()))
-            .collect(),
-        expires: message.expires_header().map(|expires| expires.value().parse().unwrap()),
-    }
+fn contact_of(contact: &Contact) -> (String, Option<u32>) {
+    let expires = contact.params.get_val("expires").map(|seconds| seconds.parse().unwrap());
+    (contact.uri.uri.default_print_ctx().to_string(), expires)
 }
 
 /// One of these.

@@ -32,7 +32,7 @@ const PROTOCOL: &str = "AMI";
 /// How often Asterisk is asked whether it is still there.
 const PING_INTERVAL: Duration = Duration::from_secs(15);
 /// How long without a whole message a link lasts.
-const SILENCE_MAX: Duration = Duration::from_secs(40);
+const SILENCE_MAX: Duration = super::patience(40);
 /// How long an answer may take.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 /// A contact is stored a moment after its REGISTER was authenticated.

@@ -23,7 +23,7 @@ use crate::trust::SipTransport;
 const PROTOCOL: &str = "ESL";
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a link lasts without a whole message: listing is our keep-alive, and answered.
-const SILENCE_MAX: Duration = Duration::from_secs(40);
+const SILENCE_MAX: Duration = super::patience(40);
 const LIST_INTERVAL: Duration = Duration::from_secs(20);
 /// A registration is stored a moment before or after its event.
 const SETTLING: Duration = Duration::from_millis(200);

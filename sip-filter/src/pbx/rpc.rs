@@ -22,7 +22,7 @@ use super::Fault;
 use super::aside::aside;
 
 /// How long an answer may take: a PBX copies its whole table for a dump.
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
+const ANSWER_TIMEOUT: Duration = super::patience(10);
 /// The longest answer by HTTP, with some 60,000 contacts at 900 bytes.
 const BODY_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// What is read in less time than it takes to have another thread do it.

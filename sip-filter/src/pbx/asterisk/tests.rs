@@ -203,7 +203,7 @@ async fn another_service_at_the_address_is_named() {
     assert!(fault.to_string().contains("220 mail.example ESMTP"), "{fault}");
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test]
 async fn a_peer_that_stalls_within_an_event_is_given_up() {
     let part = "Event: SuccessfulAuth\r\nPrivilege: security,all\r\nEventTV: 20";
     let peer = asterisk(move |id| Answer::Say(complete(id) + part)).await;

@@ -164,7 +164,7 @@ async fn a_body_that_claims_to_be_endless_is_refused() {
     assert!(matches!(fault, Fault::TooLong { what: "a body", .. }), "{fault}");
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test]
 async fn a_body_that_never_ends_is_given_up() {
     let part = "Content-Type: api/response\nContent-Length: 4000\n\n{\"row_count\":1,\"rows\":[";
     let (fault, reports, _) = freeswitch(vec![part.to_owned(), String::new()]).await;

@@ -148,7 +148,7 @@ async fn answers_that_break_lie_or_make_no_sense_end_the_link_and_report_nothing
     }
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test]
 async fn an_answer_that_stops_halfway_is_given_up() {
     let whole = result(&dump(&[alice(600)]));
     let (fault, reports) = dumped(move || format!("{}{STALL}", &whole[..whole.len() - 9])).await;
