@@ -186,17 +186,19 @@ shared! {
     }
 
     /// What a class number stands for.
-    pub struct ClassEntry: 40 {
+    pub struct ClassEntry: 48 {
         /// The listeners at which it is not let in, or not whatever else is said but for a ban: a list may refuse it, or a
         /// missing registration, a VLAN, a local address.
         pub unsettled: u64,
+        /// The listeners at which it is always denied, whatever else is said.
+        pub denied: u64,
         /// All that the policy says.
         pub class: Class,
     }
 
     /// The part of a policy that is looked up by number. What is read for most packets stands first: an offset in an
     /// instruction of the kernel program has 15 bits.
-    pub struct PolicyIndex: 596_272 {
+    pub struct PolicyIndex: 629_040 {
         /// The listeners where a stranger's packet is more than that: strangers may prove themselves, or it may be for nobody or
         /// come by a wrong VLAN.
         pub unsettled: u64,

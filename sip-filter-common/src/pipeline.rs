@@ -61,7 +61,7 @@ fn conclude<F: Frame + ?Sized, T: Tables>(
 
 /// What [`decide`] comes to for a whole datagram without a tag while there are no live changes.
 ///
-/// What is commonest is asked first: whether anybody knows it, and whether it is let in whatever else is said.
+/// What is commonest is asked first: whether anybody knows it, and whether one word settles it whatever else is said.
 #[inline(always)]
 fn decide_plain<F: Frame + ?Sized, T: Tables>(frame: &F, packet: &Packet, tables: &T) -> Reason {
     let index = tables.index();
@@ -77,15 +77,23 @@ fn decide_plain<F: Frame + ?Sized, T: Tables>(frame: &F, packet: &Packet, tables
     }
     let peer = if may_know { tables.peer(&packet.source) } else { Known::NOTHING };
     let class = if number == NOBODY {
-        let is_let_in = listeners & index.unsettled_registered == 0 && peer.banned_until_ns == 0;
-        if is_let_in && is_ahead(peer.registered_until_ns, tables) {
-            return Reason::Registered;
+        if may_know && listeners & index.unsettled_registered == 0 {
+            let now_ns = tables.now_ns();
+            if peer.banned_until_ns > now_ns {
+                return Reason::Banned;
+            }
+            if peer.registered_until_ns > now_ns {
+                return Reason::Registered;
+            }
         }
         Class::NOBODY
     } else {
         let entry = entry_of(number, tables);
         if listeners & entry.unsettled == 0 && peer.banned_until_ns == 0 {
             return Reason::Trunk;
+        }
+        if listeners & !entry.denied == 0 {
+            return Reason::Denied;
         }
         entry.class
     };

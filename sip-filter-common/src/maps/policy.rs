@@ -48,7 +48,11 @@ impl ClassEntry {
     /// The entry of a class, given the listeners that are tied to VLANs or local addresses.
     pub const fn of(class: Class, tied: u64) -> Self {
         let unsettled = !class.allow | class.registering | class.deny | tied;
-        Self { unsettled: if class.flags == 0 { unsettled } else { u64::MAX }, class }
+        match class.flags {
+            0 => Self { unsettled, denied: 0, class },
+            Class::DENIED => Self { unsettled: u64::MAX, denied: !tied, class },
+            _ => Self { unsettled: u64::MAX, denied: 0, class },
+        }
     }
 }
 

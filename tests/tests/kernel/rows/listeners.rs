@@ -206,6 +206,7 @@ fn a_listener_tied_to_vlans_is_reached_on_them_only() {
     add("a priority tag inside names no VLAN:", BRANCH, &[10, 0], Reason::Trunk);
     add("a stranger", STRANGER, &[10], Reason::Stranger);
     add("a stranger", STRANGER, &[], Reason::WrongVlan);
+    add("a denied peer", DENIED, &[], Reason::WrongVlan);
     add("a denied peer", DENIED, &[30], Reason::WrongVlan);
     add("a listed peer", LISTED, &[10], Reason::Trunk);
     add("an administrator", ADMIN, &[30], Reason::Admin);

@@ -162,17 +162,28 @@ allow = ["192.0.2.0/29", "2001:db8::/125"]
 
 #[test]
 fn what_stands_first_in_the_precedence_wins() {
-    const BANNED: [&str; 6] =
-        ["192.0.2.1", "192.0.2.2", "192.0.2.3", "2001:db8::1", "2001:db8::2", "2001:db8::3"];
+    const BANNED: [&str; 8] = [
+        "192.0.2.1",
+        "192.0.2.2",
+        "192.0.2.3",
+        "192.0.2.20",
+        "2001:db8::1",
+        "2001:db8::2",
+        "2001:db8::3",
+        "2001:db8::20",
+    ];
     let rung = |name: &str, peer: Peer, port: u16, vlan: u16, reason: Reason| {
         both(name, |of| udp().between(of, peer, port).vlan(vlan), reason)
     };
+    // What is judged without a look at VLANs, where it may.
+    let untagged = |name, peer| both(name, |of| udp().between(of, peer, 5060), Reason::WrongVlan);
     let one = Peer("192.0.2.1", "2001:db8::1");
     let two = Peer("192.0.2.2", "2001:db8::2");
     let three = Peer("192.0.2.3", "2001:db8::3");
     let four = Peer("192.0.2.4", "2001:db8::4");
     let five = Peer("192.0.2.5", "2001:db8::5");
     let nine = Peer("192.0.2.9", "2001:db8::9");
+    let unlisted = Peer("192.0.2.20", "2001:db8::20");
     let rows = [
         rung("no listener beats admin", one, 5062, 10, Reason::NotProtected),
         rung("admin beats the VLAN", one, 5060, 11, Reason::Admin),
@@ -186,6 +197,10 @@ fn what_stands_first_in_the_precedence_wins() {
         rung("a trunk's allow", five, 5060, 10, Reason::Trunk),
         rung("[allow]", nine, 5060, 10, Reason::Trunk),
         rung("a stranger", STRANGER, 5060, 10, Reason::Stranger),
+        untagged("no VLAN beats [deny]", two),
+        untagged("no VLAN beats a listed peer's ban", three),
+        untagged("no VLAN beats a ban", unlisted),
+        untagged("no VLAN beats an allow", five),
     ];
     let banned =
         |row: Row| BANNED.iter().fold(row.under(LADDER), |row, address| row.banned(address, End::Ahead));
