@@ -77,7 +77,7 @@ fn decide_plain<F: Frame + ?Sized, T: Tables>(frame: &F, packet: &Packet, tables
     }
     let peer = if may_know { tables.peer(&packet.source) } else { Known::NOTHING };
     let class = if number == NOBODY {
-        if may_know && listeners & index.unsettled_registered == 0 {
+        if !peer.is_nothing() && listeners & index.unsettled_registered == 0 {
             let now_ns = tables.now_ns();
             if peer.banned_until_ns > now_ns {
                 return Reason::Banned;

@@ -3,7 +3,7 @@
 use sip_filter_common::Reason;
 
 use super::{
-    ADMIN, BRANCH, DENIED, LISTED, PROVIDER, Peer, REFUSED_BY_PROVIDER, Row, STRANGER, both, check, row,
+    ADMIN, BRANCH, DENIED, End, LISTED, PROVIDER, Peer, REFUSED_BY_PROVIDER, Row, STRANGER, both, check, row,
 };
 use crate::kernel::packet::{ESP, ICMP, ICMPV6, protocol, tcp, udp};
 
@@ -100,6 +100,9 @@ kind = "signalling"
 transport = "udp"
 ports = ["5070"]
 
+[deny]
+sources = ["203.0.113.166", "2001:db8:67::66"]
+
 [[trunk]]
 name = "first"
 allow = ["192.0.2.0/28", "2001:db8:0:1::/64"]
@@ -117,12 +120,15 @@ fn listeners_may_share_a_port_at_different_addresses() {
     let first = Peer("192.0.2.9", "2001:db8:0:1::9");
     let refused = Peer("192.0.2.15", "2001:db8:0:1::15");
     let second = Peer("192.0.2.20", "2001:db8::20");
+    let denied = Peer("203.0.113.166", "2001:db8:67::66");
+    let banned = Peer("203.0.113.177", "2001:db8:67::77");
     let mut rows = Vec::new();
     let mut add = |name: &str, peer: Peer, to: Peer, port: u16, reason: Reason| {
         for (source, destination) in
             [(peer.0, format!("{}:{port}", to.0)), (peer.1, format!("[{}]:{port}", to.1))]
         {
-            rows.push(row(name, udp().from(source).to(&destination), reason).under(TIED));
+            let row = row(name, udp().from(source).to(&destination), reason).under(TIED);
+            rows.push(row.banned(banned.0, End::Ahead).banned(banned.1, End::Ahead));
         }
     };
     let one = Peer("198.51.100.1", "2001:db8:5060::1");
@@ -136,6 +142,11 @@ fn listeners_may_share_a_port_at_different_addresses() {
     add("not refused at the second", refused, two, 5060, Reason::Trunk);
     add("at an address without a listener there", first, three, 5060, Reason::NotProtected);
     add("a stranger there", STRANGER, three, 5060, Reason::NotProtected);
+    for (peer, reason) in [(denied, Reason::Denied), (banned, Reason::Banned)] {
+        add("who is kept out, there", peer, three, 5060, Reason::NotProtected);
+        add("who is kept out, at a listener's address", peer, two, 5060, reason);
+        add("who is kept out, at a listener without addresses", peer, three, 5070, reason);
+    }
     add("a listener without addresses is at every one", STRANGER, three, 5070, Reason::Stranger);
     add("and at those of others", STRANGER, one, 5070, Reason::Stranger);
     add("a trunk does not reach it by way of another's address", first, one, 5070, Reason::Stranger);
