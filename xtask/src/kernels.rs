@@ -136,7 +136,7 @@ impl Guest {
     fn run(self) -> Result<Report> {
         let Self { series, kernel, initramfs } = self;
         let run =
-            machine::run(&kernel, initramfs).with_context(|| format!("cannot boot {}", kernel.release))?;
+            machine::run(&kernel, &initramfs).with_context(|| format!("cannot boot {}", kernel.release))?;
         Ok(Report::new(series.name, &kernel.release, &run))
     }
 }
