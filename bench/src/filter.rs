@@ -4,9 +4,7 @@
 use std::{
     fmt::Write as _,
     fs,
-    io::{BufRead, BufReader, Write as _},
     net::IpAddr,
-    os::unix::net::UnixStream,
     path::PathBuf,
     time::{Duration, Instant},
 };
@@ -148,39 +146,26 @@ impl Running {
         let change = json!({
             "list": { "trunk": TRUNK }, "prefix": format!("{address}/{length}"), "action": "add"
         });
-        self.ask(&json!({ "command": "change", "change": change, "save": false }))
+        self.filter.ask(&json!({ "command": "change", "change": change, "save": false }))
     }
 
     /// Bans an address: the answer, and the round trip on the control socket.
     pub fn ban(&self, address: IpAddr) -> Result<(Value, Duration)> {
-        self.ask(&json!({ "command": "ban_add", "address": address, "for_ms": PEER_MS, "cause": "bench" }))
+        self.filter
+            .ask(&json!({ "command": "ban_add", "address": address, "for_ms": PEER_MS, "cause": "bench" }))
     }
 
     /// Takes an address of record for registered from an address.
     pub fn register(&self, address: IpAddr) -> Result<()> {
-        self.ask(&json!({
-            "command": "registration_add",
-            "aor": format!("{}@bench", address.to_string().replace(':', "-")),
-            "from": { "address": address, "port": 0 },
-            "transport": "udp",
-            "for_ms": PEER_MS,
-        }))
-        .map(drop)
-    }
-
-    fn ask(&self, request: &Value) -> Result<(Value, Duration)> {
-        let socket = self.filter.socket();
-        let line = format!("{request}\n");
-        let started = Instant::now();
-        let mut stream =
-            UnixStream::connect(socket).with_context(|| format!("connect to {}", socket.display()))?;
-        stream.write_all(line.as_bytes())?;
-        let mut answer = String::new();
-        BufReader::new(stream).read_line(&mut answer)?;
-        let took = started.elapsed();
-        let answer: Value = serde_json::from_str(&answer).context("read the daemon's answer")?;
-        ensure!(answer.get("ok").is_some(), "the daemon refused {request}: {answer}");
-        Ok((answer["ok"].clone(), took))
+        self.filter
+            .ask(&json!({
+                "command": "registration_add",
+                "aor": format!("{}@bench", address.to_string().replace(':', "-")),
+                "from": { "address": address, "port": 0 },
+                "transport": "udp",
+                "for_ms": PEER_MS,
+            }))
+            .map(drop)
     }
 }
 

@@ -55,7 +55,7 @@ fn compile(workspace: &Path, object: &str, destination: &Path) {
     let toolchain = Toolchain::find(target).unwrap_or_else(|| fail(NO_TOOLCHAIN));
     let linker = toolchain::find_linker().unwrap_or_else(|| fail(NO_LINKER));
 
-    // Not cargo's own, whose lock the outer cargo holds. One for all profiles, so that what the program stands on is compiled once.
+    // Not cargo's own, whose lock the outer cargo holds. One for all profiles, so that most of what the program stands on is compiled once.
     let folder = workspace.join("target/ebpf");
     // Held until the object is copied: another profile's, which differs and bears the same name, may be under way in the same place.
     let _lock = lock(&folder);

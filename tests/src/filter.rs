@@ -3,12 +3,14 @@
 use std::env;
 use std::ffi::OsStr;
 use std::fs;
+use std::io::{BufRead, BufReader, Write};
 use std::net::IpAddr;
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use nix::sys::signal::Signal;
 use serde_json::Value;
 
@@ -177,6 +179,21 @@ impl Filter {
         let entries = list.as_array().context("`ban list --json` is no list")?;
         let of_it = entries.iter().filter(|entry| entry["address"] == address.to_string());
         Ok(of_it.map(|entry| entry["cause"].as_str().unwrap_or_default().to_owned()).collect())
+    }
+
+    /// A request on the control socket, without a command: the answer, and the round trip.
+    pub fn ask(&self, request: &Value) -> Result<(Value, Duration)> {
+        let line = format!("{request}\n");
+        let started = Instant::now();
+        let mut stream = UnixStream::connect(&self.socket)
+            .with_context(|| format!("connect to {}", self.socket.display()))?;
+        stream.write_all(line.as_bytes())?;
+        let mut answer = String::new();
+        BufReader::new(stream).read_line(&mut answer)?;
+        let took = started.elapsed();
+        let answer: Value = serde_json::from_str(&answer).context("read the daemon's answer")?;
+        ensure!(answer.get("ok").is_some(), "the daemon refused {request}: {answer}");
+        Ok((answer["ok"].clone(), took))
     }
 
     /// `status --json`.

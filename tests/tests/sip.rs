@@ -1,8 +1,8 @@
 //! The SIP reader against another one, ezk's, on what both are made for: well-formed messages.
 //!
-//! What the other refuses by design is not compared: it stops at bare LFs, at line ends before the message, at bytes that
-//! are no UTF-8, at methods that it does not know and where the message is cut, and it takes a `<` in a quoted display
-//! name for the URI's. Rows beside the reader hold those.
+//! What the other reads otherwise is not compared: it takes methods without regard to case and by their beginning, and a
+//! quote behind a backslash for the end of a display name; it stops at bytes that are no UTF-8 and where the message is
+//! cut. Rows beside the reader hold those.
 
 use bytes::Bytes;
 use ezk_sip_types::{
@@ -100,7 +100,7 @@ fn uri() -> impl Strategy<Value = String> {
 }
 
 fn address() -> impl Strategy<Value = String> {
-    (one_of(&["", "Bob ", "\"Bob, the; builder\" ", "\"\""]), uri())
+    (one_of(&["", "Bob ", "\"Bob, the; builder\" ", "\"<sip:bob\" ", "\"\""]), uri())
         .prop_map(|(name, uri)| format!("{name}<{uri}>"))
 }
 
@@ -115,7 +115,7 @@ fn contact() -> impl Strategy<Value = String> {
 }
 
 fn message() -> impl Strategy<Value = String> {
-    let method = || one_of(&["REGISTER", "OPTIONS", "INVITE", "BYE", "PRACK", "UPDATE"]);
+    let method = || one_of(&["REGISTER", "OPTIONS", "INVITE", "BYE", "PRACK", "UPDATE", "KITE"]);
     let start = prop_oneof![
         (method(), uri()).prop_map(|(method, uri)| format!("{method} {uri} SIP/2.0")),
         one_of(&["SIP/2.0 200 OK", "SIP/2.0 401 Unauthorized", "SIP/2.0 503 Service Unavailable"])
@@ -142,16 +142,19 @@ fn message() -> impl Strategy<Value = String> {
         prop::option::of(named(&["Contact: ", "m: ", "Contact:\r\n\t"], contacts.boxed())),
         prop::option::of(named(&["Expires: "], any::<u32>().prop_map(|seconds| seconds.to_string()).boxed())),
     );
-    (start, headers).prop_flat_map(|(start, (call_id, cseq, from, to, contact, expires))| {
+    let line_end = one_of(&["\r\n", "\n"]);
+    (start, headers, line_end).prop_flat_map(|(start, headers, line_end)| {
+        let (call_id, cseq, from, to, contact, expires) = headers;
         let headers: Vec<_> = [Some(call_id), Some(cseq), Some(from), Some(to), contact, expires]
             .into_iter()
             .flatten()
             .collect();
         Just(headers).prop_shuffle().prop_map(move |headers| {
-            format!(
+            let message = format!(
                 "{start}\r\nVia: SIP/2.0/UDP 192.0.2.7;branch=z9hG4bK1\r\n{}\r\nContent-Length: 0\r\n\r\n",
                 headers.join("\r\n")
-            )
+            );
+            message.replace("\r\n", line_end)
         })
     })
 }

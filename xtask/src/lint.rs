@@ -52,7 +52,7 @@ fn kernel_clippy() -> Result<Command> {
         Toolchain::Ready { .. } => {
             let clippy = clippy_of(&toolchain).context("no clippy for BPF: run `cargo xtask setup`")?;
             let mut command = Command::new(&clippy);
-            // The one that compiles the kernel program, so that what it stands on is compiled once.
+            // The one that compiles the kernel program, so that both use the same build scripts and macros.
             command.env("CARGO", cargo::program());
             command
         }

@@ -48,7 +48,7 @@ fn interface(name: &str) -> Result<String, String> {
 
 pub(super) fn run(global: &Global, arguments: Arguments) -> anyhow::Result<()> {
     let default = if global.verbose { Level::DEBUG } else { Level::INFO };
-    let chosen = std::env::var("RUST_LOG").ok().and_then(|names| names.parse().ok());
+    let chosen = std::env::var("RUST_LOG").ok().and_then(|names| names.trim_matches(',').parse().ok());
     // Journals and terminals both stamp lines themselves or do not need it.
     let lines = tracing_subscriber::fmt::layer()
         .with_writer(std::io::stderr)

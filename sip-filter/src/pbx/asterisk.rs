@@ -30,7 +30,7 @@ use crate::trust::{Flow, Report};
 
 const PROTOCOL: &str = "AMI";
 /// How often Asterisk is asked whether it is still there.
-const PING_INTERVAL: Duration = Duration::from_secs(15);
+const PING_INTERVAL: Duration = super::patience(15);
 /// How long without a whole message a link lasts.
 const SILENCE_MAX: Duration = super::patience(40);
 /// How long an answer may take.

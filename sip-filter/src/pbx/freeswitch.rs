@@ -24,7 +24,7 @@ const PROTOCOL: &str = "ESL";
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a link lasts without a whole message: listing is our keep-alive, and answered.
 const SILENCE_MAX: Duration = super::patience(40);
-const LIST_INTERVAL: Duration = Duration::from_secs(20);
+const LIST_INTERVAL: Duration = super::patience(20);
 /// A registration is stored a moment before or after its event.
 const SETTLING: Duration = Duration::from_millis(200);
 /// Listing is to take no more than this part of the time.
