@@ -223,8 +223,8 @@ shared! {
         /// The listeners at which a registration lets in all that comes from its address: those of SIP, unless it lets in a
         /// flow, and those of RTP.
         pub by_address: u64,
-        /// [`Mode`] as a number, and so 1 where packets are dropped.
-        pub mode: u64,
+        /// A bit for each [`Reason`](crate::Reason), by its number: whether packets are dropped for it; see [`Mode::drops`].
+        pub drops: u64,
         /// Who the sources are.
         pub sources: SourceIndex,
         /// The listeners in each set of listeners that share a port.

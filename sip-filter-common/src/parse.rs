@@ -114,7 +114,7 @@ pub fn tagged<F: Frame + ?Sized>(frame: &F, kind: u16, offset: usize) -> Control
 /// `None` says nothing about a frame: [`ethernet`] reads it from its start.
 #[inline(always)]
 pub(crate) fn plain4<F: Frame + ?Sized>(frame: &F) -> Option<Packet> {
-    let ports = plain_ports(frame, 20)?;
+    let packet = again4(frame)?;
     // As words of which some bits count: fewer comparisons than fields.
     let [kind] = frame.read_words(ETHERNET_TYPE_OFFSET)?;
     if kind & u32::from_ne_bytes([0xff, 0xff, 0xff, 0]) != u32::from_ne_bytes([0x08, 0x00, 0x45, 0]) {
@@ -123,35 +123,49 @@ pub(crate) fn plain4<F: Frame + ?Sized>(frame: &F) -> Option<Packet> {
     let [rest] = frame.read_words(ETHERNET_HEADER_LEN + 6)?;
     // No fragment: neither an offset nor MF, while DF does not count. The time to live does not either.
     let rest = rest & u32::from_ne_bytes([0x3f, 0xff, 0, 0xff]);
-    let protocol = plain_protocol(rest.to_ne_bytes())?;
     let len = u16::from_be_bytes(frame.read(ETHERNET_HEADER_LEN + 2)?) as usize;
-    if ETHERNET_HEADER_LEN + len > frame.linear_len() {
+    if !has_ports(rest.to_ne_bytes()) || ETHERNET_HEADER_LEN + len > frame.linear_len() {
         return None;
     }
-    let addresses = frame.read_words(ETHERNET_HEADER_LEN + 12)?.map(u32::to_ne_bytes);
+    Some(packet)
+}
+
+/// What [`plain4`] made of a frame.
+#[inline(always)]
+pub(crate) fn again4<F: Frame + ?Sized>(frame: &F) -> Option<Packet> {
+    let ports = plain_ports(frame, 20)?;
+    let [protocol] = frame.read(ETHERNET_HEADER_LEN + 9)?;
+    // One by one: whoever asks for the source alone has it in one load.
+    let addresses = [frame.read(ETHERNET_HEADER_LEN + 12)?, frame.read(ETHERNET_HEADER_LEN + 16)?];
     Some(plain(protocol, ports, addresses.map(Address::from_ipv4), 20))
 }
 
 /// The same over IPv6 without extension headers.
 #[inline(always)]
 pub(crate) fn plain6<F: Frame + ?Sized>(frame: &F) -> Option<Packet> {
-    let ports = plain_ports(frame, 40)?;
+    let packet = again6(frame)?;
     let [kind] = frame.read_words(ETHERNET_TYPE_OFFSET)?;
     if kind & u32::from_ne_bytes([0xff, 0xff, 0xf0, 0]) != u32::from_ne_bytes([0x86, 0xdd, 0x60, 0]) {
         return None;
     }
-    let [protocol] = frame.read(ETHERNET_HEADER_LEN + 6)?;
-    let protocol = plain_protocol([0, 0, 0, protocol])?;
-    let [a, b, c, d] = frame.read_long_words(ETHERNET_HEADER_LEN + 8)?;
     // As is every IPv4-mapped address, which would pass for the IPv4 peer.
-    if a == 0 {
+    if !has_ports([0, 0, 0, packet.protocol]) || packet.source.halves[0] == 0 {
         return None;
     }
-    let addresses = [[a, b], [c, d]].map(|halves| Address { halves });
     let len = 40 + u16::from_be_bytes(frame.read(ETHERNET_HEADER_LEN + 4)?) as usize;
     if ETHERNET_HEADER_LEN + len > frame.linear_len() {
         return None;
     }
+    Some(packet)
+}
+
+/// What [`plain6`] made of a frame.
+#[inline(always)]
+pub(crate) fn again6<F: Frame + ?Sized>(frame: &F) -> Option<Packet> {
+    let ports = plain_ports(frame, 40)?;
+    let [protocol] = frame.read(ETHERNET_HEADER_LEN + 6)?;
+    let [a, b, c, d] = frame.read_long_words(ETHERNET_HEADER_LEN + 8)?;
+    let addresses = [[a, b], [c, d]].map(|halves| Address { halves });
     Some(Packet { is_ipv6: true, ..plain(protocol, ports, addresses, 40) })
 }
 
@@ -164,13 +178,13 @@ fn plain_ports<F: Frame + ?Sized>(frame: &F, header_len: usize) -> Option<[u16; 
     Some([u16::from_be_bytes(frame.read(at)?), destination])
 }
 
-/// The last byte, where it is a protocol with ports and the others are none.
+/// Whether the last byte is a protocol with ports and the others are none.
 #[inline(always)]
-fn plain_protocol(bytes: [u8; 4]) -> Option<u8> {
+fn has_ports(bytes: [u8; 4]) -> bool {
     const UDP: u32 = u32::from_ne_bytes([0, 0, 0, protocol::UDP]);
     const TCP: u32 = u32::from_ne_bytes([0, 0, 0, protocol::TCP]);
     let word = u32::from_ne_bytes(bytes);
-    if word == UDP || word == TCP { Some(bytes[3]) } else { None }
+    word == UDP || word == TCP
 }
 
 #[inline(always)]

@@ -11,7 +11,7 @@ use crate::{
     maps::{Class, Known, PORTS, Transport},
     parse::{self, Packet, Part, protocol},
     reason::{Reason, Verdict},
-    sources::{NOBODY, class_number, class_of, entry_of},
+    sources::{NOBODY, class_far, class_near, class_of, entry_of, is_near},
     tables::Tables,
 };
 
@@ -66,12 +66,40 @@ fn conclude<F: Frame + ?Sized, T: Tables>(
 fn decide_plain<F: Frame + ?Sized, T: Tables>(frame: &F, packet: &Packet, tables: &T) -> Reason {
     let index = tables.index();
     // Of either, or it is not plain.
-    let listeners = at_port(packet.port, Transport::row(packet.protocol), tables);
+    let listeners = at_port(packet.port.to_be() as usize, packet.protocol, tables);
     if listeners == 0 {
         return Reason::NotProtected;
     }
     let may_know = tables.may_know(&packet.source);
-    let number = class_number(packet, tables);
+    let is_near = is_near(packet, tables);
+    if !is_near && !may_know && listeners & index.unsettled == 0 && class_far(packet, tables) == NOBODY {
+        return Reason::Stranger;
+    }
+    tables.look_closer(frame, Likely { is_ipv6: packet.is_ipv6, listeners, may_know, is_near })
+}
+
+/// Whom it takes more than a word or two to settle, as far as [`decide_plain`] has come.
+#[derive(Clone, Copy, Debug)]
+pub struct Likely {
+    /// Of which of the two shapes the frame is.
+    is_ipv6: bool,
+    /// The listeners at its port.
+    listeners: u64,
+    /// Whether anything may be known about its source beside the policy.
+    may_know: bool,
+    /// Whether anybody may be named near it.
+    is_near: bool,
+}
+
+/// What becomes of a whole datagram whose source somebody may know.
+#[inline(always)]
+pub fn look_closer<F: Frame + ?Sized, T: Tables>(frame: &F, likely: Likely, tables: &T) -> Reason {
+    let Likely { is_ipv6, listeners, may_know, is_near } = likely;
+    let index = tables.index();
+    let packet = if is_ipv6 { parse::again6(frame) } else { parse::again4(frame) };
+    // It was there before.
+    let Some(packet) = &packet else { return Reason::Truncated };
+    let number = if is_near { class_near(packet, tables) } else { class_far(packet, tables) };
     if number == NOBODY && !may_know && listeners & index.unsettled == 0 {
         return Reason::Stranger;
     }
@@ -232,19 +260,21 @@ pub fn listeners_behind<T: Tables>(packet: &Packet, tables: &T) -> u64 {
 /// The listeners that the packet is for; those it may be for where it shows no port.
 #[inline(always)]
 fn classify<T: Tables>(packet: &Packet, tables: &T) -> u64 {
+    let port = || tables.lower_16(packet.port.to_be() as usize);
     let listeners = match (packet.part, packet.protocol) {
         (Part::Later | Part::Hidden, _) => at_any_port(packet, tables),
-        (_, protocol::UDP) => at_port(packet.port, Transport::row(protocol::UDP), tables),
-        (_, protocol::TCP) => at_port(packet.port, Transport::row(protocol::TCP), tables),
+        (_, protocol::UDP) => at_port(port(), protocol::UDP, tables),
+        (_, protocol::TCP) => at_port(port(), protocol::TCP, tables),
         _ => 0,
     };
     at_its_address(packet, listeners, tables)
 }
 
+/// The listeners at a port, of which the bytes are in network order.
 #[inline(always)]
-fn at_port<T: Tables>(port: u16, row: usize, tables: &T) -> u64 {
+fn at_port<T: Tables>(port: usize, protocol: u8, tables: &T) -> u64 {
     let index = tables.index();
-    let set = index.ports[row][tables.lower_16(port.to_be() as usize) % PORTS];
+    let set = index.ports.as_flattened()[Transport::row_at(protocol) | port % PORTS];
     index.port_sets[set as usize]
 }
 

@@ -78,8 +78,29 @@ pub fn entry_of<T: Tables>(number: u32, tables: &T) -> &ClassEntry {
 /// The number of the class that the policy in force, without live changes, gives to the source of a packet.
 #[inline(always)]
 pub fn class_number<T: Tables>(packet: &Packet, tables: &T) -> u32 {
+    if is_near(packet, tables) { class_near(packet, tables) } else { class_far(packet, tables) }
+}
+
+/// Whether anybody may be named near the source of a packet; where nobody is, [`class_far`] is its class.
+#[inline(always)]
+pub fn is_near<T: Tables>(packet: &Packet, tables: &T) -> bool {
     match packet.source.ipv4_bytes() {
-        Some(source) if !packet.is_ipv6 => ipv4::class_number(tables, source.into()),
-        _ => ipv6::class_number(tables, &packet.source),
+        Some(source) if !packet.is_ipv6 => ipv4::is_near(tables, source.into()),
+        _ => ipv6::is_near(tables, &packet.source),
+    }
+}
+
+/// The number of the class of a source near which nobody is named.
+#[inline(always)]
+pub fn class_far<T: Tables>(packet: &Packet, tables: &T) -> u32 {
+    if packet.is_ipv6 { ipv6::class_far(tables) } else { NOBODY }
+}
+
+/// The number of the class of a source near which somebody may be named.
+#[inline(always)]
+pub fn class_near<T: Tables>(packet: &Packet, tables: &T) -> u32 {
+    match packet.source.ipv4_bytes() {
+        Some(source) if !packet.is_ipv6 => ipv4::class_near(tables, source.into()),
+        _ => ipv6::class_near(tables, &packet.source),
     }
 }

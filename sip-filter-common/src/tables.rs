@@ -10,7 +10,7 @@ use crate::{
         SightingKind, SourceIndex, TextMarks,
     },
     parse::{self, Packet},
-    pipeline,
+    pipeline::{self, Likely},
     reason::Reason,
     sources::{borders, ipv6},
 };
@@ -101,6 +101,12 @@ pub trait Tables: Lines + Sized {
     #[inline(always)]
     fn lower_16(&self, number: usize) -> usize {
         number & 0xffff
+    }
+
+    /// See [`pipeline::look_closer`]; in the kernel what the frame says is read once more rather than kept until here.
+    #[inline(always)]
+    fn look_closer<F: Frame + ?Sized>(&self, frame: &F, likely: Likely) -> Reason {
+        pipeline::look_closer(frame, likely, self)
     }
 
     /// See [`lane::judge`]; the kernel calls it as a function that the verifier checks once.

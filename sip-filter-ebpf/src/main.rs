@@ -23,7 +23,7 @@ use aya_ebpf::{
     programs::{TcContext, XdpContext},
 };
 use sip_filter_common::{
-    Frame as _, Mode, Reason, Tables as _, Verdict, judge,
+    Reason, Tables as _, judge,
     parse::{self, Packet, Part},
     pipeline::{judge_plain, settled},
 };
@@ -34,6 +34,7 @@ use crate::{
     tables::{
         KernelTables,
         sightings::{self, Place},
+        unseen,
     },
 };
 
@@ -41,7 +42,6 @@ use crate::{
 const TC_ACT_UNSPEC: i32 = -1;
 
 const _: () = assert!(xdp_action::XDP_PASS == xdp_action::XDP_DROP + 1);
-const _: () = assert!(Mode::Monitor as u32 == 0 && Mode::Enforce as u32 == 1);
 
 /// Judges a frame, counts its reason and obeys the mode.
 #[xdp(frags)]
@@ -50,15 +50,17 @@ pub fn sip_filter(ctx: XdpContext) -> u32 {
     let tables = KernelTables::in_force(ctx.ctx, true);
     let frame = LinearFrame::new(&ctx);
     let (reason, len_bytes) = match judge_plain(&frame, &tables) {
-        Some(reason) => (reason, frame.linear_len() as u64),
+        Some(reason) => {
+            let again = XdpContext::new(unseen::context(ctx.ctx));
+            (reason, (again.data_end() - again.data()) as u64)
+        }
         None => (tables.rest(&frame), frame.total_len_bytes()),
     };
     tables::count(reason, len_bytes);
     #[cfg(feature = "log")]
     aya_log_ebpf::debug!(&ctx, "{} {} bytes", reason.name(), len_bytes);
     // Without a branch.
-    let is_dropped = matches!(reason.verdict(), Verdict::Drop) as u32 & tables.index().mode as u32;
-    xdp_action::XDP_PASS - is_dropped
+    xdp_action::XDP_PASS - (tables.index().drops >> reason as u32 & 1) as u32
 }
 
 /// Judges a frame as [`sip_filter`] does and returns the reason's index; neither counts nor remembers anything.

@@ -10,6 +10,7 @@ mod peers;
 mod search;
 pub(crate) mod sightings;
 mod slot;
+pub(crate) mod unseen;
 
 use aya_ebpf::{
     bindings::{BPF_F_NO_PREALLOC, xdp_md},
@@ -26,7 +27,7 @@ use sip_filter_common::{
         Known, LINE_WORDS, LOCAL_ADDRESSES_MAX, Lane, Live, SightingKind, SourceIndex, TextMarks,
     },
     parse::{Packet, protocol},
-    pipeline::Settled,
+    pipeline::{self, Likely, Settled},
     text::LOOKED_AT_MAX,
 };
 
@@ -66,19 +67,19 @@ impl KernelTables {
     /// `follows` says whether anything is remembered: decisions on fragments, what strangers spend.
     #[inline(always)]
     pub(crate) fn in_force(ctx: *mut xdp_md, follows: bool) -> Self {
-        Self { ctx, slot: Slot::new(LIVE.get().slot as u32), follows }
+        Self { ctx, slot: Slot::new(LIVE.get().slot), follows }
     }
 
     /// The tables that another function of this program has picked for the same packet.
     #[inline(always)]
     pub(crate) fn from_flags(ctx: *mut xdp_md, flags: u32) -> Self {
-        Self { ctx, slot: Slot::new(flags >> 1), follows: flags & 1 != 0 }
+        Self { ctx, slot: Slot::new((flags >> 1) as u64), follows: flags & 1 != 0 }
     }
 
     /// Which tables these are, for [`from_flags`](Self::from_flags).
     #[inline(always)]
     fn flags(&self) -> u32 {
-        self.slot.number << 1 | self.follows as u32
+        self.slot.number() << 1 | self.follows as u32
     }
 
     /// Makes the hashes of this machine's peers unlike those of others.
@@ -197,19 +198,19 @@ impl Tables for KernelTables {
 
     #[inline(always)]
     fn has_changes(&self) -> bool {
-        LIVE.get().watch & Live::CHANGES != 0
+        LIVE.get().has_changes()
     }
 
     #[inline(always)]
     fn changed(&self, source: &Address) -> Option<Class> {
-        let changed = CHANGES.get(&Key::new(ChangeKey::BITS, ChangeKey::of(self.slot.number, source)))?;
+        let changed = CHANGES.get(&Key::new(ChangeKey::BITS, ChangeKey::of(self.slot.number(), source)))?;
         Some(Class::from(*changed))
     }
 
     #[inline(always)]
     fn listeners_at(&self, destination: &Address) -> u64 {
         let [high, low] = destination.halves;
-        sip_listeners_at(self.slot.number, high, low)
+        sip_listeners_at(self.slot.number(), high, low)
     }
 
     #[inline(always)]
@@ -243,7 +244,7 @@ impl Tables for KernelTables {
     #[inline(always)]
     fn charge(&self, source: &Address, units: u64) -> bool {
         let [high, low] = source.halves;
-        lane::sip_charge(high, low, units as u32, self.slot.number, self.follows as u32) != 0
+        lane::sip_charge(high, low, units as u32, self.slot.number(), self.follows as u32) != 0
     }
 
     #[inline(always)]
@@ -287,6 +288,14 @@ impl Tables for KernelTables {
             sequence: acknowledged,
         };
         sightings::report(&seen, self.place());
+    }
+
+    #[inline(always)]
+    fn look_closer<F: Frame + ?Sized>(&self, _frame: &F, likely: Likely) -> Reason {
+        let (ctx, word, index) = unseen::policy(self.ctx, self.slot.word, self.slot.index);
+        let tables = Self { ctx, slot: Slot { word, index }, follows: self.follows };
+        let ctx = XdpContext::new(ctx);
+        pipeline::look_closer(&LinearFrame::new(&ctx), likely, &tables)
     }
 
     /// [`lane::judge`](sip_filter_common::lane::judge) as a global function.

@@ -1,6 +1,6 @@
 //! Where peers and live changes stand.
 
-use super::{Address, ChangeKey, ChangedClass, Class, Known, Live, PEER_BITS_WORDS, Peer, PeerBucket};
+use super::{Address, ChangeKey, ChangedClass, Class, Known, Live, PEER_BITS_WORDS, Peer};
 
 impl ChangeKey {
     /// How many bits stand before the network's.
@@ -40,18 +40,52 @@ impl From<ChangedClass> for Class {
 
 impl Live {
     /// In `watch`: somebody is banned or registered.
-    pub const PEERS: u64 = 1 << 63;
+    pub const PEERS: u64 = 1;
 
-    /// In `watch`: there are live changes.
-    pub const CHANGES: u64 = 1;
+    /// In `watch`: there are live changes. Above the other one, so that either is told by one comparison.
+    pub const CHANGES: u64 = 2;
+
+    /// Whether there are live changes.
+    #[inline(always)]
+    pub const fn has_changes(&self) -> bool {
+        self.watch >= Self::CHANGES
+    }
 
     /// Where the presence bit of a peer stands: the word, and the bit in it.
     #[inline(always)]
     pub const fn peer_bit(&self, address: &Address) -> (usize, u64) {
-        // Of an IPv4 address, that itself is the lower half: what decides about the most bits of a product.
-        let [high, low] = address.halves;
-        let product = (high ^ low.rotate_left(32)).wrapping_mul(self.salt);
+        let key = match ipv4_key(address) {
+            Some(key) => key,
+            // What stands low decides about the most bits of a product.
+            None => address.halves[0] ^ address.halves[1].rotate_left(32),
+        };
+        let product = key.wrapping_mul(self.salt);
         ((product >> 51) as usize % PEER_BITS_WORDS, 1 << (product >> 45 & 63))
+    }
+
+    /// The two buckets in which a peer may stand; `mask` is [`peers_mask`](Self::peers_mask). Under a longer mask each of
+    /// them is that bucket or a higher one.
+    ///
+    /// A product by an odd number that nobody knows spreads 32 bits well enough (Dietzfelbinger et al., "A Reliable
+    /// Randomized Algorithm for the Closest-Pair Problem", 1997). Whoever has a network of IPv6 could choose addresses of
+    /// which the halves make up for each other.
+    #[inline(always)]
+    #[expect(clippy::cast_possible_truncation, reason = "a few bits of a hash are wanted")]
+    pub const fn peer_buckets(&self, address: &Address, mask: u64) -> [u32; 2] {
+        let hash = match ipv4_key(address) {
+            Some(key) => key.wrapping_mul(self.salt),
+            None => address.hash(self.salt),
+        };
+        let other = (hash ^ hash >> 32).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        [(hash >> 40 & mask) as u32, (other >> 40 & mask) as u32]
+    }
+}
+
+#[inline(always)]
+const fn ipv4_key(address: &Address) -> Option<u64> {
+    match address.ipv4_bytes() {
+        Some(bytes) => Some(u32::from_ne_bytes(bytes) as u64),
+        None => None,
     }
 }
 
@@ -68,15 +102,5 @@ impl Known {
     #[inline(always)]
     pub const fn is_nothing(&self) -> bool {
         self.banned_until_ns | self.registered_until_ns == 0
-    }
-}
-
-impl PeerBucket {
-    /// The two buckets in which a peer may stand; `mask` is [`Live::peers_mask`]. Under a longer mask each of them is that bucket
-    /// or a higher one.
-    #[inline(always)]
-    #[expect(clippy::cast_possible_truncation, reason = "a few bits of a hash are wanted")]
-    pub const fn choices(hash: u64, mask: u64) -> [u32; 2] {
-        [(hash >> 6 & mask) as u32, (hash >> 40 & mask) as u32]
     }
 }

@@ -1,7 +1,10 @@
 //! What the numbers of a policy mean.
 
-use super::{Class, ClassEntry, LENGTHS6_MAX, Step6};
-use crate::parse::protocol;
+use super::{Class, ClassEntry, LENGTHS6_MAX, PORTS, Step6};
+use crate::{
+    parse::protocol,
+    reason::{Reason, Verdict},
+};
 
 impl Step6 {
     /// The step that ends a search: the last one, which has no length.
@@ -58,12 +61,11 @@ impl ClassEntry {
 
 /// What happens to a packet that is to be dropped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[repr(u32)]
 pub enum Mode {
     /// It is counted and passes.
-    Monitor = 0,
+    Monitor,
     /// It is counted and dropped.
-    Enforce = 1,
+    Enforce,
 }
 
 impl Mode {
@@ -73,6 +75,12 @@ impl Mode {
             Self::Monitor => "monitor",
             Self::Enforce => "enforce",
         }
+    }
+
+    /// The reasons for which packets are dropped, as bits by their numbers.
+    pub fn drops(self) -> u64 {
+        let drops = |reason: &&Reason| self == Self::Enforce && reason.verdict() == Verdict::Drop;
+        Reason::ALL.iter().filter(drops).map(|reason| 1 << *reason as u32).sum()
     }
 }
 
@@ -85,11 +93,20 @@ pub enum Transport {
     Tcp,
 }
 
+const _: () = assert!(Transport::row_at(protocol::UDP) == Transport::row(protocol::UDP) * PORTS);
+const _: () = assert!(Transport::row_at(protocol::TCP) == Transport::row(protocol::TCP) * PORTS);
+
 impl Transport {
     /// The row of [`PolicyIndex`](super::PolicyIndex)'s arrays for one of the two protocols: a bit in which their numbers differ.
     #[inline(always)]
     pub const fn row(protocol: u8) -> usize {
         (protocol >> 4 & 1) as usize
+    }
+
+    /// Where that row begins among the ports of both: a mask and one shift.
+    #[inline(always)]
+    pub const fn row_at(protocol: u8) -> usize {
+        (protocol as usize & 1 << 4) << 12
     }
 
     /// The protocol's number in IP headers.

@@ -23,14 +23,23 @@ use crate::{
 /// The class of an IPv4 source.
 #[inline(always)]
 pub fn class_number<T: Tables>(tables: &T, source: Ipv4Addr) -> u32 {
+    if is_near(tables, source) { class_near(tables, source) } else { NOBODY }
+}
+
+/// Whether anybody may be named in the source's block, by the filter.
+#[inline(always)]
+pub(super) fn is_near<T: Tables>(tables: &T, source: Ipv4Addr) -> bool {
     let index = tables.sources();
     // As it stands in the header, whichever byte is first.
     let near = Place::of((u32::from_ne_bytes(source.octets()) & index.near4_mask) as u64, index.near4_salt);
-    if !near.is_in(tables.index().filter4[near.word(index.filter4_mask) % FILTER4_WORDS_MAX]) {
-        return NOBODY;
-    }
+    near.is_in(tables.index().filter4[near.word(index.filter4_mask) % FILTER4_WORDS_MAX])
+}
+
+/// The class of a source that the filter does not settle.
+#[inline(always)]
+pub(super) fn class_near<T: Lines + ?Sized>(tables: &T, source: Ipv4Addr) -> u32 {
     let source = source.to_bits();
-    if index.asks_blocks4 != 0 && is_nobody(tables, source) {
+    if tables.sources().asks_blocks4 != 0 && is_nobody(tables, source) {
         return NOBODY;
     }
     known(tables, source).unwrap_or(NOBODY)

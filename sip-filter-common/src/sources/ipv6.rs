@@ -128,20 +128,39 @@ const fn below(hash: u64, limit: u32) -> u32 {
 
 /// The class of an IPv6 source.
 #[inline(always)]
-#[expect(clippy::cast_possible_truncation, reason = "classes are few")]
 pub fn class_number<T: Lines + ?Sized>(tables: &T, source: &Address) -> u32 {
+    if is_near(tables, source) { class_near(tables, source) } else { class_far(tables) }
+}
+
+/// Whether anybody may be named in the source's block, by the filters of blocks.
+#[inline(always)]
+pub(super) fn is_near<T: Lines + ?Sized>(tables: &T, source: &Address) -> bool {
     let index = tables.sources();
-    let Some(filter) = tables.filter6() else { return index.class6 as u32 };
-    let mut is_named = is_near(filter, &index.near6[0], source);
+    let Some(filter) = tables.filter6() else { return false };
+    let mut is_named = is_in(filter, &index.near6[0], source);
     if index.is_dense6 != 0 {
-        is_named |= is_near(filter, &index.near6[1], source);
+        is_named |= is_in(filter, &index.near6[1], source);
     }
-    if is_named == 0 { index.class6 as u32 } else { known(tables, filter, source) }
+    is_named != 0
+}
+
+/// The class of a source that no longer prefix holds than all addresses.
+#[inline(always)]
+#[expect(clippy::cast_possible_truncation, reason = "classes are few")]
+pub(super) fn class_far<T: Lines + ?Sized>(tables: &T) -> u32 {
+    tables.sources().class6 as u32
+}
+
+/// The class of a source that the filters do not settle.
+#[inline(always)]
+pub(super) fn class_near<T: Lines + ?Sized>(tables: &T, source: &Address) -> u32 {
+    let Some(filter) = tables.filter6() else { return class_far(tables) };
+    known(tables, filter, source)
 }
 
 /// 1 if anybody is named in the source's block of a filter, 0 if nobody is.
 #[inline(always)]
-fn is_near(filter: &Filter6, near: &Near6, source: &Address) -> u64 {
+fn is_in(filter: &Filter6, near: &Near6, source: &Address) -> u64 {
     let place = block_place(source.halves[0] & near.mask, near.salt);
     let word = near.at as usize + place.word(near.words_mask);
     place.bit_in(filter.words[word % FILTER6_WORDS_MAX])
@@ -154,7 +173,7 @@ fn known<T: Lines + ?Sized>(tables: &T, filter: &Filter6, source: &Address) -> u
     const MASK: u64 = (u64::MAX << (64 - SITE_LENGTH)).to_be();
     let index = tables.sources();
     let default = index.class6 as u32;
-    if index.hosts6 != 0 && is_near(filter, &index.near6[2], source) != 0 {
+    if index.hosts6 != 0 && is_in(filter, &index.near6[2], source) != 0 {
         let host = longest(tables, source, index.hosts6_step);
         if host != NONE {
             return host - 1;

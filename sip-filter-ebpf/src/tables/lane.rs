@@ -68,7 +68,8 @@ pub(super) extern "C" fn sip_has_connection(ctx: *mut xdp_md, datagram: u64) -> 
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub(super) extern "C" fn sip_charge(high: u64, low: u64, units: u32, slot: u32, follows: u32) -> u32 {
-    let tables = KernelTables { ctx: core::ptr::null_mut(), slot: Slot::new(slot), follows: follows != 0 };
+    let tables =
+        KernelTables { ctx: core::ptr::null_mut(), slot: Slot::new(slot as u64), follows: follows != 0 };
     charge(&Address { halves: [high, low] }, units as u64, &tables) as u32
 }
 

@@ -13,13 +13,13 @@ static PEERS: Array<PeerBucket, { PEER_BUCKETS as usize }> = Array::new();
 #[inline(always)]
 pub(super) fn may_know(live: &Live, source: &Address) -> bool {
     let (word, bit) = live.peer_bit(source);
-    live.watch & Live::PEERS != 0 && live.peer_bits[word] & bit != 0
+    live.watch != 0 && live.peer_bits[word] & bit != 0
 }
 
 /// What is known about `source`.
 #[inline(always)]
 pub(super) fn find(live: &Live, source: &Address) -> Known {
-    let [first, second] = PeerBucket::choices(source.hash(live.salt), live.peers_mask);
+    let [first, second] = live.peer_buckets(source, live.peers_mask);
     let known = in_bucket(first, source);
     if known.is_nothing() { in_bucket(second, source) } else { known }
 }

@@ -35,19 +35,19 @@ pub(super) fn lower_16(mut number: usize) -> usize {
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub(super) extern "C" fn sip_listed(first: u32, count: u32, address: u32, slot: u32) -> u32 {
-    borders::listed(&Slot::new(slot), first, count, address)
+    borders::listed(&Slot::new(slot as u64), first, count, address)
 }
 
 /// [`ipv6::find`] as a global function.
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub(super) extern "C" fn sip_find6(high: u64, low: u64, slot: u32, step: u32) -> u32 {
-    ipv6::find(&Slot::new(slot), &Address { halves: [high, low] }, step)
+    ipv6::find(&Slot::new(slot as u64), &Address { halves: [high, low] }, step)
 }
 
 /// [`ipv6::search`] as a global function.
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub(super) extern "C" fn sip_search6(high: u64, low: u64, slot: u32, at: u32) -> u32 {
-    ipv6::search(&Slot::new(slot), &Address { halves: [high, low] }, at)
+    ipv6::search(&Slot::new(slot as u64), &Address { halves: [high, low] }, at)
 }

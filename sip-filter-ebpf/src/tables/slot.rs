@@ -36,14 +36,20 @@ static TABLES: ArrayOfMaps<Array<ChunkWords, 1>, { SLOTS * CHUNKS_MAX as usize }
 /// What the policy in a slot says about sources.
 #[derive(Clone, Copy)]
 pub(super) struct Slot {
-    pub(super) number: u32,
+    /// As wide as it is read, so that nothing is shifted.
+    pub(super) word: u64,
     pub(super) index: &'static PolicyIndex,
 }
 
 impl Slot {
     #[inline(always)]
-    pub(super) fn new(number: u32) -> Self {
-        Self { number, index: &POLICIES.get()[number as usize % SLOTS] }
+    pub(super) fn new(word: u64) -> Self {
+        Self { word, index: &POLICIES.get()[word as usize % SLOTS] }
+    }
+
+    #[inline(always)]
+    pub(super) fn number(&self) -> u32 {
+        self.word as u32
     }
 }
 
@@ -55,12 +61,12 @@ impl Lines for Slot {
 
     #[inline(always)]
     fn filter6(&self) -> Option<&Filter6> {
-        FILTERS6.get(self.number)
+        FILTERS6.get(self.number())
     }
 
     #[inline(always)]
     fn line(&self, at: u32) -> Option<&[u64; LINE_WORDS]> {
-        let chunk = self.number * CHUNKS_MAX + at / CHUNK_LINES as u32 % CHUNKS_MAX;
+        let chunk = self.number() * CHUNKS_MAX + at / CHUNK_LINES as u32 % CHUNKS_MAX;
         let words: *const ChunkWords = TABLES.get_value(chunk, &0)?;
         // SAFETY: same size, as asserted above, and the alignment of a word.
         let lines: &Chunk = unsafe { &*words.cast() };
@@ -69,7 +75,7 @@ impl Lines for Slot {
 
     #[inline(always)]
     fn blocks4(&self) -> Option<&Blocks4> {
-        BLOCKS4.get(self.number)
+        BLOCKS4.get(self.number())
     }
 
     #[cfg(target_arch = "bpf")]
@@ -80,18 +86,18 @@ impl Lines for Slot {
 
     #[inline(always)]
     fn listed(&self, first: u32, count: u32, address: u32) -> u32 {
-        sip_listed(first, count, address, self.number)
+        sip_listed(first, count, address, self.number())
     }
 
     #[inline(always)]
     fn search6(&self, source: &Address, at: u32) -> u32 {
         let [high, low] = source.halves;
-        sip_search6(high, low, self.number, at)
+        sip_search6(high, low, self.number(), at)
     }
 
     #[inline(always)]
     fn find6(&self, source: &Address, step: u32) -> u32 {
         let [high, low] = source.halves;
-        sip_find6(high, low, self.number, step)
+        sip_find6(high, low, self.number(), step)
     }
 }

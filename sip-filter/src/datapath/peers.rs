@@ -184,9 +184,9 @@ impl Datapath {
             return written;
         }
         let number = self.number(peer);
-        let (salt, mask) = (self.tables.live.salt, self.tables.live.peers_mask);
+        let live = &self.tables.live;
         let peers = &self.peers.peers;
-        let choices = |number: u32| PeerBucket::choices(peers[number as usize].address.hash(salt), mask);
+        let choices = |number: u32| live.peer_buckets(&peers[number as usize].address, live.peers_mask);
         let Some(moves) = self.peers.cuckoo.insert(number, choices) else {
             self.forget(&peer.address);
             return Err(DatapathError::PeersFull);
@@ -214,7 +214,6 @@ impl Datapath {
     fn spread_peers(&mut self) -> Result<(), DatapathError> {
         let buckets = self.buckets();
         let mask = u64::from(2 * buckets - 1);
-        let salt = self.tables.live.salt;
         let mut left = Vec::new();
         for bucket in 0..buckets {
             // Where this failed before, the one behind it may have been written.
@@ -223,7 +222,7 @@ impl Datapath {
                 let place = bucket as usize * PEER_BUCKET_WIDTH + column;
                 let goes = self.peers.cuckoo.bucket(bucket)[column].filter(|number| {
                     let address = self.peers.peers[*number as usize].address;
-                    !PeerBucket::choices(address.hash(salt), mask).contains(&bucket)
+                    !self.tables.live.peer_buckets(&address, mask).contains(&bucket)
                 });
                 self.peers.cuckoo.put(place + buckets as usize * PEER_BUCKET_WIDTH, goes);
                 left.extend(goes.map(|_| place));
@@ -253,7 +252,7 @@ impl Datapath {
 
     fn choices(&self, address: &Address) -> [u32; 2] {
         let live = &self.tables.live;
-        PeerBucket::choices(address.hash(live.salt), live.peers_mask)
+        live.peer_buckets(address, live.peers_mask)
     }
 
     /// Has the packet path look for a peer.

@@ -69,7 +69,7 @@ impl Tables {
     /// [`Full`] names the table that the policy does not fit into.
     pub fn compile(policy: &Policy, registered: &RegisteredTrunks) -> Result<Self, Full> {
         let mut index: Box<PolicyIndex> = bytemuck::zeroed_box();
-        index.mode = policy.mode as u64;
+        index.drops = policy.mode.drops();
         lane::write(policy, &mut index);
         write_ports(&policy.listeners, &mut index)?;
         let local_addresses = tie_listeners(&policy.listeners, &mut index)?;

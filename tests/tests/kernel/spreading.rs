@@ -98,7 +98,7 @@ fn who_was_being_moved_when_a_daemon_ended_can_be_dismissed_by_the_next() {
     let mut copied = 0;
     for number in 0..SENDERS {
         let peer = Address::from(address(number));
-        let choices = PeerBucket::choices(peer.hash(live.salt), live.peers_mask);
+        let choices = live.peer_buckets(&peer, live.peers_mask);
         let stands = |bucket: &u32| peers.get(bucket, 0).unwrap().places.iter().any(|at| at.address == peer);
         let here = choices.into_iter().find(stands).unwrap();
         let there = choices.into_iter().find(|bucket| *bucket != here).unwrap_or(here);
