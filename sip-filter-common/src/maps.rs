@@ -254,7 +254,7 @@ shared! {
     }
 
     /// What the packet path reads first. The controller replaces it whole; no two words of it have to agree.
-    pub struct Live: 65_576 {
+    pub struct Live: 65_584 {
         /// The slot of the policy in force: the word that switches from one policy to the next.
         pub slot: u64,
         /// What has to be looked at beside the tables: [`Live::CHANGES`] and [`Live::PEERS`]. Mostly nothing.
@@ -265,6 +265,8 @@ shared! {
         pub peers_mask: u64,
         /// Counts the policies and live changes that were put in force, from 1.
         pub generation: u64,
+        /// Which object's programs know what stands in the maps: a checksum of it.
+        pub object: u64,
         /// A bit for each peer, by hash: clear where there is none.
         pub peer_bits: [u64; PEER_BITS_WORDS],
     }

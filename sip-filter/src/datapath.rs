@@ -164,7 +164,7 @@ fn hint(error: &aya::EbpfError) -> String {
 }
 
 impl Datapath {
-    /// Loads the program and takes over the maps that are pinned, if their layout is this version's.
+    /// Loads the program and takes over the maps that are pinned, if they are this version's.
     ///
     /// Nothing is attached or pinned yet: call [`apply`](Self::apply), then [`attach`](Self::attach).
     ///
@@ -172,14 +172,14 @@ impl Datapath {
     ///
     /// The kernel's refusal, with what it lacks where that is known.
     pub fn load(pins: Pins, is_verbose: bool) -> Result<Self, DatapathError> {
-        let reused = object::is_pinned_with_this_layout(&pins)?;
+        let kept = object::kept(&pins)?;
+        let reused = kept.is_some();
         if !reused && pins.has(name::LIVE) {
             tracing::warn!(
-                "the pinned maps have another version's layout: counters begin anew, bans are kept"
+                "the pinned maps are another version's: counters begin anew, bans are kept, registrations come from the state file"
             );
         }
         let features = Features::of_kernel();
-        let kept = if reused { Some(InPlace::pinned(&pins)?) } else { None };
         let mut ebpf = object::load(&pins, kept.as_ref(), is_verbose, features)?;
         for program in [program::FILTER, program::EXPLAIN, program::WATCH] {
             object::load_program(&mut ebpf, program)?;

@@ -75,19 +75,7 @@ impl Daemon {
             _socket: socket,
         };
         daemon.datapath.start_kernel_log();
-        // An earlier daemon's policy stays in force until nothing can fail any more but the tables themselves.
-        let has_earlier_policy = daemon.datapath.has_policy();
-        if !has_earlier_policy {
-            daemon.datapath.apply(&mut tables)?;
-        }
-        let mut started = daemon.attach_all(&wanted);
-        if started.is_ok() && has_earlier_policy {
-            started = daemon.datapath.apply(&mut tables).map(drop).map_err(Into::into);
-        }
-        if let Err(error) = started {
-            daemon.let_go_of_new(&wanted);
-            return Err(error);
-        }
+        daemon.begin(&mut tables, restored, &wanted)?;
         drop(tables);
         memory::give_back();
         daemon.datapath.pin()?;
@@ -103,7 +91,6 @@ impl Daemon {
             daemon.policy.listeners.len(),
             daemon.policy.trunks.len()
         );
-        daemon.trust_as_before(restored)?;
         daemon.trusting.follow(&daemon.policy);
         daemon.watch_all();
         for ring in daemon.datapath.rings()? {
@@ -113,17 +100,42 @@ impl Daemon {
         Ok((daemon, events))
     }
 
+    /// Writes the policy and who is trusted, and has packets judged by them.
+    ///
+    /// In new maps both are there before the first packet is. An earlier daemon's stay in force until nothing can fail any
+    /// more but the tables themselves.
+    fn begin(
+        &mut self,
+        tables: &mut Tables,
+        trusted: Vec<Effect>,
+        wanted: &[Interface],
+    ) -> anyhow::Result<()> {
+        if self.datapath.has_policy() {
+            let begun = self.attach_all(wanted).and_then(|()| Ok(self.datapath.apply(tables).map(drop)?));
+            self.or_let_go(begun, wanted)?;
+            self.trust_as_before(trusted)
+        } else {
+            self.datapath.apply(tables)?;
+            self.trust_as_before(trusted)?;
+            let begun = self.attach_all(wanted);
+            self.or_let_go(begun, wanted)
+        }
+    }
+
     fn attach_all(&mut self, wanted: &[Interface]) -> anyhow::Result<()> {
         wanted.iter().try_for_each(|interface| self.attach(interface))
     }
 
     /// After a failed start: what this start attached goes, what an earlier daemon attached stays.
-    fn let_go_of_new(&mut self, wanted: &[Interface]) {
-        for interface in wanted.iter().filter(|interface| interface.xdp.is_none()) {
-            if let Err(error) = self.datapath.detach(&interface.name) {
-                tracing::error!("{error}");
+    fn or_let_go(&mut self, begun: anyhow::Result<()>, wanted: &[Interface]) -> anyhow::Result<()> {
+        if begun.is_err() {
+            for interface in wanted.iter().filter(|interface| interface.xdp.is_none()) {
+                if let Err(error) = self.datapath.detach(&interface.name) {
+                    tracing::error!("{error}");
+                }
             }
         }
+        begun
     }
 
     /// Interfaces that an earlier daemon filtered and this policy does not name.

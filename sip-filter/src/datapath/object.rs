@@ -76,10 +76,24 @@ pub(super) fn load_program(ebpf: &mut Ebpf, name: &'static str) -> Result<(), Da
     }
 }
 
+/// Which object this is: what its programs take the contents of the maps for may be another one's nonsense.
+pub(super) fn checksum() -> u64 {
+    crc32fast::hash(OBJECT).into()
+}
+
+/// What an earlier daemon has left in place, where its maps are those of this object; where they are another's, or not
+/// all there, none.
+pub(super) fn kept(pins: &Pins) -> Result<Option<InPlace>, DatapathError> {
+    if !is_pinned_with_this_layout(pins)? {
+        return Ok(None);
+    }
+    Ok(Some(InPlace::pinned(pins)?).filter(|kept| kept.live.object == checksum()))
+}
+
 /// Whether every map is pinned and laid out as this version's object says.
 ///
 /// The kernel hands out a pinned map whatever it looks like, so a difference would go unnoticed.
-pub(super) fn is_pinned_with_this_layout(pins: &Pins) -> Result<bool, DatapathError> {
+fn is_pinned_with_this_layout(pins: &Pins) -> Result<bool, DatapathError> {
     let object = aya_obj::Object::parse(OBJECT)?;
     for &name in name::ALL {
         let wanted = object.maps.get(name).ok_or(DatapathError::Missing(name))?;

@@ -2,19 +2,12 @@
 //!
 //! Knows where each stands, and keeps every one findable while others move; why somebody is in it is the caller's.
 
-use std::{
-    collections::HashMap,
-    hash::{BuildHasher as _, Hasher as _, RandomState},
-    net::IpAddr,
-};
+use std::{collections::HashMap, net::IpAddr};
 
 use aya::maps::Array;
 use sip_filter_common::{
     Address, Peer,
-    maps::{
-        Known, Live, PEER_BITS_WORDS, PEER_BUCKET_WIDTH, PEER_BUCKETS, PEER_BUCKETS_MIN, PeerBucket,
-        REGISTERED_MAX, name,
-    },
+    maps::{Known, Live, PEER_BITS_WORDS, PEER_BUCKET_WIDTH, PEER_BUCKETS, PeerBucket, REGISTERED_MAX, name},
 };
 
 use super::{Datapath, DatapathError};
@@ -131,10 +124,6 @@ impl Datapath {
 
     /// Reads what an earlier daemon left in the table, where the maps are the same.
     pub(super) fn take_over_peers(&mut self, maps_are_reused: bool) -> Result<(), DatapathError> {
-        if self.tables.live.salt == 0 {
-            self.tables.live.salt = RandomState::new().build_hasher().finish() | 1;
-            self.tables.live.peers_mask = (PEER_BUCKETS_MIN - 1).into();
-        }
         if !maps_are_reused || self.tables.live.watch & Live::PEERS == 0 {
             return Ok(());
         }

@@ -1,6 +1,12 @@
 //! The tables of the policy: written where no packet looks, then switched with one pointer.
 
-use std::{collections::BTreeSet, net::IpAddr, thread, time::Instant};
+use std::{
+    collections::BTreeSet,
+    hash::{BuildHasher as _, Hasher as _, RandomState},
+    net::IpAddr,
+    thread,
+    time::Instant,
+};
 
 use aya::maps::{Array, ArrayOfMaps, HashMap, Map, MapData, MapError};
 use ipnet::IpNet;
@@ -9,12 +15,12 @@ use sip_filter_common::{
     Address, Ban, FragmentDecision, FragmentKey, PolicyIndex,
     maps::{
         BLOCKED_RING_BYTES, Blocks4, CHUNK_LINES, CHUNKS_MAX, ChangeKey, ChangedClass, FRAGMENTS_MAX,
-        Filter6, LANE_BUCKETS, LINE_WORDS, LOCAL_ADDRESSES_MAX, Lane, Live, PEER_BUCKETS, POLICY_SLOTS,
-        PeerBucket, RING_BYTES, STREAM_RING_BYTES, name,
+        Filter6, LANE_BUCKETS, LINE_WORDS, LOCAL_ADDRESSES_MAX, Lane, Live, PEER_BUCKETS, PEER_BUCKETS_MIN,
+        POLICY_SLOTS, PeerBucket, RING_BYTES, STREAM_RING_BYTES, name,
     },
 };
 
-use super::{Datapath, DatapathError, Pins};
+use super::{Datapath, DatapathError, Pins, object};
 use crate::policy::tables::Tables;
 
 const SLOTS: usize = POLICY_SLOTS as usize;
@@ -66,9 +72,13 @@ pub(super) struct InPlace {
 }
 
 impl InPlace {
-    /// What new maps hold.
+    /// What new maps will hold, but for a policy.
     pub(super) fn empty() -> Self {
-        Self { live: bytemuck::zeroed_box(), indices: bytemuck::zeroed_box() }
+        let mut live: Box<Live> = bytemuck::zeroed_box();
+        live.object = object::checksum();
+        live.salt = RandomState::new().build_hasher().finish() | 1;
+        live.peers_mask = (PEER_BUCKETS_MIN - 1).into();
+        Self { live, indices: bytemuck::zeroed_box() }
     }
 
     /// What an earlier daemon has left in the pinned maps.

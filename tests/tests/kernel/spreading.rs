@@ -12,7 +12,7 @@ use sip_filter_common::maps::{Live, PEER_BUCKETS_MIN, PeerBucket, name, program}
 use sip_filter_common::{Address, Reason};
 use tests::wait::wait_until;
 
-use super::loaded::{Loaded, may_use_the_kernel};
+use super::loaded::{Loaded, map_ids, may_use_the_kernel};
 use super::switching::{allowing, frame, packets, repeat, run};
 use crate::guest;
 
@@ -91,10 +91,8 @@ fn who_was_being_moved_when_a_daemon_ended_can_be_dismissed_by_the_next() {
     kernel.datapath.pin().unwrap();
     (0..SENDERS).for_each(|number| kernel.register(address(number), u64::MAX));
 
-    let pinned = |kernel: &Loaded, map| MapData::from_pin(kernel.pin(name::pin(map))).unwrap();
-    let live: Array<MapData, Live> = Map::Array(pinned(&kernel, name::LIVE)).try_into().unwrap();
-    let live = live.get(&0, 0).unwrap();
-    let mut peers: Array<MapData, PeerBucket> = Map::Array(pinned(&kernel, name::PEERS)).try_into().unwrap();
+    let live = pinned::<Live>(&kernel, name::LIVE).get(&0, 0).unwrap();
+    let mut peers = pinned::<PeerBucket>(&kernel, name::PEERS);
     let mut copied = 0;
     for number in 0..SENDERS {
         let peer = Address::from(address(number));
@@ -118,4 +116,37 @@ fn who_was_being_moved_when_a_daemon_ended_can_be_dismissed_by_the_next() {
         assert!(kernel.datapath.dismiss(address(number)).unwrap());
         assert_eq!(reason(&mut kernel, number), Reason::Stranger, "peer {number}");
     }
+}
+
+#[test]
+fn of_what_another_object_left_only_bans_are_kept() {
+    if !may_use_the_kernel("another object's maps") {
+        return;
+    }
+    let policy = allowing(&[]);
+    let mut kernel = Loaded::with(&policy);
+    kernel.datapath.pin().unwrap();
+    kernel.ban(address(1), u64::MAX);
+    kernel.register(address(2), u64::MAX);
+
+    let mut kernel = kernel.restarted(&policy);
+    assert_eq!(
+        [1, 2, 3].map(|number| reason(&mut kernel, number)),
+        [Reason::Banned, Reason::Registered, Reason::Stranger]
+    );
+    let own = map_ids(&kernel.datapath);
+
+    let mut live = pinned::<Live>(&kernel, name::LIVE);
+    let others = Live { object: !live.get(&0, 0).unwrap().object, ..live.get(&0, 0).unwrap() };
+    live.set(0, others, 0).unwrap();
+    let mut kernel = kernel.restarted(&policy);
+    assert_eq!(
+        [1, 2, 3].map(|number| reason(&mut kernel, number)),
+        [Reason::Banned, Reason::Stranger, Reason::Stranger]
+    );
+    assert!(map_ids(&kernel.datapath).iter().all(|id| !own.contains(id)), "a map is used again");
+}
+
+fn pinned<T: aya::Pod>(kernel: &Loaded, map: &'static str) -> Array<MapData, T> {
+    Map::Array(MapData::from_pin(kernel.pin(name::pin(map))).unwrap()).try_into().unwrap()
 }

@@ -1,14 +1,19 @@
 //! How trust ends, and what it outlives.
 
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
+use aya::maps::{Array, Map, MapData};
 use nix::sys::signal::Signal;
-use sip_filter_common::maps::FlowKey;
-use tests::{Family, Handset, Transport, wait_until};
+use sip_filter_common::maps::{FlowKey, Live, name};
+use tests::{Family, Handset, Receiver, Transport, wait_until};
 
 use super::{Scene, WITHIN, prove};
+use crate::wire::traffic::{assert_whole, flow, let_pass};
 
 const AN_HOUR_S: u32 = 3_600;
+/// In the policy's media listener.
+const MEDIA_PORT: u16 = 10_002;
 
 #[test]
 fn a_phone_that_takes_its_registration_back_is_a_stranger_again() {
@@ -83,6 +88,39 @@ fn registrations_outlive_the_daemon_whatever_is_left_in_the_kernel() {
         let list = scene.filter.json(&["registration", "list"]).unwrap();
         assert!(list[0]["remaining_ms"].as_u64().unwrap() <= 3_600_000, "{list}");
     }
+}
+
+#[test]
+fn an_upgrade_takes_no_packet_from_who_is_registered() {
+    let Some(mut scene) = Scene::or_skip(&prove("").replace("\"open\"", "\"hold\"")) else { return };
+    let address = scene.somewhere(40, Family::V4);
+    assert!(
+        Handset::new(scene.lab.trunk(), address, Transport::Udp, "alice")
+            .register(AN_HOUR_S)
+            .unwrap()
+            .complete
+    );
+    // As many as it takes for that to be seen where they are let in after the program is exchanged.
+    for host in 100..200 {
+        let (aor, from) = (format!("{host}@lab"), format!("198.51.100.{host}"));
+        scene.filter.done(&["registration", "add", &aor, "--from", &from, "--for", "1h"]).unwrap();
+    }
+    let at = SocketAddr::new(scene.lab.pbx().address(Family::V4), MEDIA_PORT);
+    let receiver = Receiver::start(scene.lab.pbx(), at).unwrap();
+    let sending = flow(scene.lab.trunk(), address, at);
+    receiver.wait_for(address, 100, WITHIN).unwrap();
+
+    scene.filter.kill(Signal::SIGTERM).unwrap();
+    let pinned = MapData::from_pin(scene.filter.pins().join(name::pin(name::LIVE))).unwrap();
+    let mut live: Array<_, Live> = Map::Array(pinned).try_into().unwrap();
+    let in_force = live.get(&0, 0).unwrap();
+    live.set(0, Live { object: !in_force.object, ..in_force }, 0).unwrap();
+    scene.filter.run().unwrap();
+    assert!(scene.filter.log().contains("another version's"), "{}", scene.filter.log());
+
+    let_pass(&sending, 100);
+    assert_whole(&receiver, address, sending.stop().unwrap());
+    assert_eq!(scene.filter.registrations().unwrap().len(), 101);
 }
 
 #[test]
