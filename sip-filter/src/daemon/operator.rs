@@ -86,12 +86,12 @@ impl Daemon {
         let is_it = |entry: &RegistrationEntry| {
             entry.witness == Witness::Operator && entry.aor == aor && flow_of(entry) == flow
         };
-        (self.registrations().into_iter().find(is_it), refusal)
+        (self.registrations_of(&aor).into_iter().find(is_it), refusal)
     }
 
     /// Takes what the operator says for registered no more; what was registered.
     fn unregister(&mut self, aor: &str, from: Option<RegistrationPlace>) -> Vec<RegistrationEntry> {
-        let before = self.registrations();
+        let before = self.registrations_of(aor);
         let is_there = |entry: &&RegistrationEntry| {
             let fits = |from: &RegistrationPlace| {
                 from.address.to_canonical() == entry.address && (from.port == 0 || from.port == entry.port)
@@ -106,7 +106,7 @@ impl Daemon {
             let report = Report::Unregistered { aor: aor.to_owned(), contact: None, flow };
             self.reported(&Witness::Operator, report);
         }
-        let after = self.registrations();
+        let after = self.registrations_of(aor);
         let key = |entry: &RegistrationEntry| {
             (entry.aor.clone(), entry.contact.clone(), flow_of(entry), entry.witness.clone())
         };

@@ -288,6 +288,11 @@ impl Daemon {
         Some(Cause::Registration { registration: aor, witness, trunk, remaining_ms })
     }
 
+    /// The registrations whose address of record could be this one.
+    pub(super) fn registrations_of(&self, aor: &str) -> Vec<RegistrationEntry> {
+        self.trusting.trust.listing_of(aor, now()).into_iter().map(registration).collect()
+    }
+
     /// Every registration.
     pub(super) fn registrations(&self) -> Vec<RegistrationEntry> {
         self.trusting.trust.listing(now()).into_iter().map(registration).collect()

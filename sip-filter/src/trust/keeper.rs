@@ -20,7 +20,7 @@ use super::{
     state::Stored,
     table::{Place, Registration, Table},
 };
-use crate::policy::Policy;
+use crate::{policy::Policy, sip::canonical_aor};
 
 /// At how many addresses anybody can be registered; what the kernel's table holds.
 const REGISTRATIONS_MAX: usize = 65_536;
@@ -162,6 +162,16 @@ impl Trust {
 
     /// What is registered, in the order of addresses of record.
     pub fn listing(&self, now: Now) -> Vec<Entry> {
+        self.entries(self.table.iter().map(|(_, registration)| registration), now)
+    }
+
+    /// The same of those whose address of record [could be](crate::sip::could_be_one) this one.
+    pub fn listing_of(&self, aor: &str, now: Now) -> Vec<Entry> {
+        let places = self.table.of(&canonical_aor(aor));
+        self.entries(places.into_iter().filter_map(|place| self.table.at_place(place)), now)
+    }
+
+    fn entries<'a>(&'a self, registrations: impl Iterator<Item = &'a Registration>, now: Now) -> Vec<Entry> {
         let entry = |registration: &Registration| Entry {
             aor: registration.aor.to_string(),
             contact: registration.contact.to_string(),
@@ -172,8 +182,7 @@ impl Trust {
             remaining: remaining(registration, now),
             trunk: self.trunk_name(registration.trunk),
         };
-        let mut entries: Vec<Entry> =
-            self.table.iter().map(|(_, registration)| entry(registration)).collect();
+        let mut entries: Vec<Entry> = registrations.map(entry).collect();
         entries.sort_by(|one, other| (&one.aor, &one.contact).cmp(&(&other.aor, &other.contact)));
         entries
     }

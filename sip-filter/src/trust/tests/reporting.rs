@@ -27,6 +27,18 @@ fn unregistered(aor: &str, contact: Option<&str>, flow: Option<Flow>) -> Report 
 }
 
 #[test]
+fn one_address_of_record_is_listed_alone_in_every_form() {
+    let mut world = World::new();
+    world.report(&pbx("a"), registered("100", "sip:100@h", x(), 60));
+    world.report(&pbx("a"), registered("200", "sip:200@h", y(), 60));
+    for aor in ["100", "sip:100@H;transport=tcp"] {
+        let listed = world.trust.listing_of(aor, world.now);
+        assert_eq!(listed.iter().map(|entry| &*entry.aor).collect::<Vec<_>>(), ["100"], "{aor}");
+    }
+    assert_eq!(world.trust.listing_of("300", world.now), []);
+}
+
+#[test]
 fn a_snapshot_replaces_what_the_same_pbx_said_and_nothing_else() {
     let mut world = World::new();
     world.report(&pbx("a"), registered("100", "sip:100@h", x(), 60));
