@@ -127,7 +127,7 @@ pub mod name {
         map.strip_prefix(".bss.").unwrap_or(map)
     }
 
-    /// All of them.
+    /// All of them; first the one that says which object the others belong to.
     pub const ALL: &[&str] = &[
         LIVE,
         POLICIES,

@@ -78,7 +78,7 @@ fn decide_plain<F: Frame + ?Sized, T: Tables>(frame: &F, packet: &Packet, tables
     tables.look_closer(frame, Likely { is_ipv6: packet.is_ipv6, listeners, may_know, is_near })
 }
 
-/// Whom it takes more than a word or two to settle, as far as [`decide_plain`] has come.
+/// Whom it takes more than a word or two to settle, as far as that has come.
 #[derive(Clone, Copy, Debug)]
 pub struct Likely {
     /// Of which of the two shapes the frame is.
@@ -274,7 +274,7 @@ fn classify<T: Tables>(packet: &Packet, tables: &T) -> u64 {
 #[inline(always)]
 fn at_port<T: Tables>(port: usize, protocol: u8, tables: &T) -> u64 {
     let index = tables.index();
-    let set = index.ports.as_flattened()[Transport::row_at(protocol) | port % PORTS];
+    let set = index.ports.as_flattened()[Transport::row_at(protocol) | (port % PORTS)];
     index.port_sets[set as usize]
 }
 

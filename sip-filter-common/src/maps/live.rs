@@ -70,7 +70,6 @@ impl Live {
     /// Randomized Algorithm for the Closest-Pair Problem", 1997). Whoever has a network of IPv6 could choose addresses of
     /// which the halves make up for each other.
     #[inline(always)]
-    #[expect(clippy::cast_possible_truncation, reason = "a few bits of a hash are wanted")]
     pub const fn peer_buckets(&self, address: &Address, mask: u64) -> [u32; 2] {
         let hash = match ipv4_key(address) {
             Some(key) => key.wrapping_mul(self.salt),

@@ -17,7 +17,7 @@ pub(crate) fn context(mut ctx: *mut xdp_md) -> *mut xdp_md {
     #[cfg(target_arch = "bpf")]
     // SAFETY: no instruction at all.
     unsafe {
-        core::arch::asm!("", inlateout("r1") ctx, options(nomem, nostack, preserves_flags));
+        core::arch::asm!("", inlateout("r1") ctx, options(readonly, nostack, preserves_flags));
     }
     ctx
 }
@@ -42,7 +42,7 @@ pub(super) fn policy(
             inlateout("r1") ctx,
             inlateout("r2") word,
             inlateout("r3") index,
-            options(nomem, nostack, preserves_flags)
+            options(readonly, nostack, preserves_flags)
         );
     }
     // SAFETY: what it was made of.

@@ -75,10 +75,12 @@ impl Daemon {
             _socket: socket,
         };
         daemon.datapath.start_kernel_log();
-        daemon.begin(&mut tables, restored, &wanted)?;
+        if let Err(error) = daemon.begin(&mut tables, restored, &wanted) {
+            daemon.let_go_of_new(&wanted);
+            return Err(error);
+        }
         drop(tables);
         memory::give_back();
-        daemon.datapath.pin()?;
         daemon.let_go_of_others()?;
         for warning in daemon.warnings() {
             tracing::warn!("{warning}");
@@ -100,7 +102,7 @@ impl Daemon {
         Ok((daemon, events))
     }
 
-    /// Writes the policy and who is trusted, and has packets judged by them.
+    /// Writes the policy and who is trusted, has packets judged by them, and pins all of it.
     ///
     /// In new maps both are there before the first packet is. An earlier daemon's stay in force until nothing can fail any
     /// more but the tables themselves.
@@ -111,31 +113,34 @@ impl Daemon {
         wanted: &[Interface],
     ) -> anyhow::Result<()> {
         if self.datapath.has_policy() {
-            let begun = self.attach_all(wanted).and_then(|()| Ok(self.datapath.apply(tables).map(drop)?));
-            self.or_let_go(begun, wanted)?;
-            self.trust_as_before(trusted)
+            self.attach_all(wanted)?;
+            self.datapath.apply(tables)?;
+            self.trust_as_before(trusted)?;
         } else {
             self.datapath.apply(tables)?;
             self.trust_as_before(trusted)?;
-            let begun = self.attach_all(wanted);
-            self.or_let_go(begun, wanted)
+            self.attach_all(wanted)?;
         }
+        Ok(self.datapath.pin()?)
     }
 
+    /// Those first that may be refused, and that can be let go again.
     fn attach_all(&mut self, wanted: &[Interface]) -> anyhow::Result<()> {
-        wanted.iter().try_for_each(|interface| self.attach(interface))
+        let (new, ours): (Vec<_>, Vec<_>) = wanted.iter().partition(|interface| interface.xdp.is_none());
+        new.into_iter().chain(ours).try_for_each(|interface| self.attach(interface))
     }
 
     /// After a failed start: what this start attached goes, what an earlier daemon attached stays.
-    fn or_let_go(&mut self, begun: anyhow::Result<()>, wanted: &[Interface]) -> anyhow::Result<()> {
-        if begun.is_err() {
-            for interface in wanted.iter().filter(|interface| interface.xdp.is_none()) {
-                if let Err(error) = self.datapath.detach(&interface.name) {
-                    tracing::error!("{error}");
-                }
+    fn let_go_of_new(&mut self, wanted: &[Interface]) {
+        for interface in wanted.iter().filter(|interface| interface.xdp.is_none()) {
+            if let Err(error) = self.datapath.detach(&interface.name) {
+                tracing::error!("{error}");
             }
         }
-        begun
+        // Whatever this policy would have at its end.
+        if let Err(error) = self.datapath.hold(true) {
+            tracing::error!("{error}");
+        }
     }
 
     /// Interfaces that an earlier daemon filtered and this policy does not name.

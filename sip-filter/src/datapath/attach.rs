@@ -104,13 +104,17 @@ impl Datapath {
         result
     }
 
-    /// Pins the maps and programs, over those of a version whose layout differs.
+    /// Pins the maps and programs, over those of another object.
     ///
     /// # Errors
     ///
     /// A pin cannot be made.
     pub fn pin(&mut self) -> Result<(), DatapathError> {
-        for &name in name::ALL {
+        // First to go and last to be there: it says whose all the others are.
+        if !self.maps_are_pinned {
+            self.remove_pin(name::LIVE)?;
+        }
+        for &name in name::ALL.iter().rev() {
             if self.maps_are_pinned && self.pins.has(name) {
                 continue;
             }

@@ -72,7 +72,7 @@ impl Datapath {
             }
             return Ok(());
         }
-        // Of a version whose other maps had another layout.
+        // Of another object: whatever its other maps mean, addresses and bans stay what they are.
         let old = MapData::from_pin(self.pins.path(name::BANS)).ok().map(Map::HashMap);
         let Some(Ok(old)) = old.map(HashMap::<MapData, Address, Ban>::try_from) else { return Ok(()) };
         for (address, ban) in old.iter().flatten() {
