@@ -78,7 +78,10 @@ pub fn entry_of<T: Tables>(number: u32, tables: &T) -> &ClassEntry {
 /// The number of the class that the policy in force, without live changes, gives to the source of a packet.
 #[inline(always)]
 pub fn class_number<T: Tables>(packet: &Packet, tables: &T) -> u32 {
-    if is_near(packet, tables) { class_near(packet, tables) } else { class_far(packet, tables) }
+    match packet.source.ipv4_bytes() {
+        Some(source) if !packet.is_ipv6 => ipv4::class_number(tables, source.into()),
+        _ => ipv6::class_number(tables, &packet.source),
+    }
 }
 
 /// Whether anybody may be named near the source of a packet; where nobody is, [`class_far`] is its class.
