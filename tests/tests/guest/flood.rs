@@ -86,8 +86,7 @@ fn a_flood_of_a_stranger_is_counted_and_costs_a_known_peer_no_packet_that_comes_
     let [refused, passed] = counters().unwrap();
     let text = format!("{refused} of {PACKETS} refused, {passed} of {sent} passed, {:?} lost", lost(&lab));
     all_are_accounted_for.unwrap_or_else(|error| panic!("{error:#}: {text}"));
-    // What a busy machine loses on the links before the filter is not its to refuse.
-    assert!(refused <= PACKETS && refused > PACKETS / 2, "{text}");
+    assert!(refused <= PACKETS && refused > PACKETS * 9 / 10, "{text}");
     assert!(passed <= sent && passed > 100, "{text}");
     receiver.wait_for(trunk, passed, WITHIN).unwrap();
     assert_eq!(receiver.numbers(stranger), [0; 0]);
