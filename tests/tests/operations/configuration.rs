@@ -2,6 +2,7 @@
 
 use std::fs;
 
+use nix::sys::signal::Signal;
 use serde_json::json;
 use sip_filter_common::maps::name;
 use tests::{Filter, Lab, POLICY};
@@ -262,6 +263,20 @@ fn what_the_kernel_refuses_at_the_switch_changes_nothing_however_often_it_is_ask
         assert_eq!(reason(&filter, stranger), "stranger");
     }
     assert_eq!(reason(&filter, "198.51.100.24"), "trunk");
+}
+
+#[test]
+fn a_start_whose_policy_the_kernel_does_not_take_leaves_held_what_a_daemon_before_held() {
+    let Some(lab) = Lab::or_skip() else { return };
+    let mut filter = Filter::start(&lab, &POLICY.replace("\"open\"", "\"hold\"")).unwrap();
+    filter.kill(Signal::SIGKILL).unwrap();
+    freeze(&lab, &filter, name::FILTERS6);
+    // This policy would have the link end with its daemon.
+    filter.write_config(POLICY).unwrap();
+    assert_told("a start", &filter.run_in_vain(&[]).unwrap(), 1, &["kernel map"]);
+    assert!(filter.pins().join("link-eth0").exists());
+    let link = lab.pbx().network(&["-details", "link", "show", "dev", "eth0"]).unwrap();
+    assert!(link.contains("xdp"), "{link}");
 }
 
 #[test]
