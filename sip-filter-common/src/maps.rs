@@ -25,7 +25,7 @@ pub use sighting::{
 
 pub use sources::{
     Blocks4, FILTER4_WORDS_MAX, FILTER6_WORDS_MAX, Filter6, GROUPS4, LENGTHS6_MAX, NEAR, NEAR_BUCKET_LINES,
-    NEAR_LINES6, Near6, REGIONS4, SourceIndex, Step6,
+    NEAR_LINES6, Near6, REGIONS4, Regions4, SourceIndex, Step6,
 };
 
 /// How many listeners a policy may have: one bit of a `u64` each.
@@ -119,8 +119,8 @@ pub mod name {
     pub const FRAGMENTS: &str = "FRAGMENTS";
     /// [`Counter`](super::Counter) by reason, per CPU.
     pub const COUNTERS: &str = "COUNTERS";
-    /// The [`Clock`](super::Clock) of each CPU.
-    pub const CLOCKS: &str = "CLOCKS";
+    /// The time that was read last, and at which tick: see [`clock`](super::clock).
+    pub const CLOCK: &str = ".bss.CLOCK";
 
     /// The name under which a map is pinned: that of its section, without what makes it one.
     pub fn pin(map: &str) -> &str {
@@ -149,8 +149,28 @@ pub mod name {
         SCRATCH,
         FRAGMENTS,
         COUNTERS,
-        CLOCKS,
+        CLOCK,
     ];
+}
+
+/// The time that was read last, in one word that all CPUs share, so that it is read once a tick at most.
+pub mod clock {
+    /// The bits of nanoseconds, a millisecond, in whose place stand those of the tick at which it was read. They come again
+    /// after a quarter of an hour at least: whoever is the first to ask for that long may be told that old time, for as long
+    /// as a tick lasts.
+    const TICK: u64 = (1 << 20) - 1;
+
+    /// A time in nanoseconds, read at this tick of the kernel's timer.
+    #[inline(always)]
+    pub const fn at(now_ns: u64, tick: u64) -> u64 {
+        now_ns & !TICK | tick & TICK
+    }
+
+    /// Whether it was read at this tick.
+    #[inline(always)]
+    pub const fn is_of(clock: u64, tick: u64) -> bool {
+        (clock ^ tick) & TICK == 0
+    }
 }
 
 /// The programs of the object.
@@ -198,7 +218,7 @@ shared! {
 
     /// The part of a policy that is looked up by number. What is read for most packets stands first: an offset in an
     /// instruction of the kernel program has 15 bits.
-    pub struct PolicyIndex: 629_040 {
+    pub struct PolicyIndex: 1_677_616 {
         /// The listeners where a stranger's packet is more than that: strangers may prove themselves, or it may be for nobody or
         /// come by a wrong VLAN.
         pub unsettled: u64,
@@ -237,6 +257,8 @@ shared! {
         pub filter4: [u64; FILTER4_WORDS_MAX],
         /// The listeners that are tied to each VLAN.
         pub vlans: [u64; VLAN_IDS],
+        /// Who is named in which region of IPv4.
+        pub regions4: Regions4,
     }
 
     /// A prefix of live changes: which policy it changes and in which address family, then the network.
@@ -291,14 +313,6 @@ shared! {
     pub struct PeerBucket: 64 {
         /// In no order.
         pub places: [Peer; PEER_BUCKET_WIDTH],
-    }
-
-    /// The time that one CPU read last, so that it is read once a tick at most.
-    pub struct Clock: 16 {
-        /// The tick of the kernel's timer at which it was read, plus one; 0 for never.
-        pub tick: u64,
-        /// CLOCK_BOOTTIME in nanoseconds.
-        pub now_ns: u64,
     }
 
     /// A temporary refusal of one address; complete, so that it outlives the daemon.

@@ -130,14 +130,19 @@ pub(crate) fn plain4<F: Frame + ?Sized>(frame: &F) -> Option<Packet> {
     Some(packet)
 }
 
-/// What [`plain4`] made of a frame.
 #[inline(always)]
-pub(crate) fn again4<F: Frame + ?Sized>(frame: &F) -> Option<Packet> {
+fn again4<F: Frame + ?Sized>(frame: &F) -> Option<Packet> {
     let ports = plain_ports(frame, 20)?;
     let [protocol] = frame.read(ETHERNET_HEADER_LEN + 9)?;
     // One by one: whoever asks for the source alone has it in one load.
     let addresses = [frame.read(ETHERNET_HEADER_LEN + 12)?, frame.read(ETHERNET_HEADER_LEN + 16)?];
     Some(plain(protocol, ports, addresses.map(Address::from_ipv4), 20))
+}
+
+/// What [`plain4`] or [`plain6`] made of a frame.
+#[inline(always)]
+pub(crate) fn again<F: Frame + ?Sized>(frame: &F, is_ipv6: bool) -> Option<Packet> {
+    if is_ipv6 { again6(frame) } else { again4(frame) }
 }
 
 /// The same over IPv6 without extension headers.
@@ -159,9 +164,8 @@ pub(crate) fn plain6<F: Frame + ?Sized>(frame: &F) -> Option<Packet> {
     Some(packet)
 }
 
-/// What [`plain6`] made of a frame.
 #[inline(always)]
-pub(crate) fn again6<F: Frame + ?Sized>(frame: &F) -> Option<Packet> {
+fn again6<F: Frame + ?Sized>(frame: &F) -> Option<Packet> {
     let ports = plain_ports(frame, 40)?;
     let [protocol] = frame.read(ETHERNET_HEADER_LEN + 6)?;
     let [a, b, c, d] = frame.read_long_words(ETHERNET_HEADER_LEN + 8)?;

@@ -8,7 +8,7 @@ use core::ops::ControlFlow::{self, Break, Continue};
 use crate::{
     frame::Frame,
     lane::Bounds,
-    maps::{Class, Known, PORTS, Transport},
+    maps::{Class, ClassEntry, Known, PORTS, Transport},
     parse::{self, Packet, Part, protocol},
     reason::{Reason, Verdict},
     sources::{NOBODY, class_far, class_near, class_of, entry_of, is_near},
@@ -95,38 +95,84 @@ pub struct Likely {
 #[inline(always)]
 pub fn look_closer<F: Frame + ?Sized, T: Tables>(frame: &F, likely: Likely, tables: &T) -> Reason {
     let Likely { is_ipv6, listeners, may_know, is_near } = likely;
-    let index = tables.index();
-    let packet = if is_ipv6 { parse::again6(frame) } else { parse::again4(frame) };
     // It was there before.
-    let Some(packet) = &packet else { return Reason::Truncated };
+    let Some(packet) = &parse::again(frame, is_ipv6) else { return Reason::Truncated };
     let number = if is_near { class_near(packet, tables) } else { class_far(packet, tables) };
-    if number == NOBODY && !may_know && listeners & index.unsettled == 0 {
-        return Reason::Stranger;
-    }
-    let peer = if may_know { tables.peer(&packet.source) } else { Known::NOTHING };
-    let class = if number == NOBODY {
-        if !peer.is_nothing() && listeners & index.unsettled_registered == 0 {
-            let now_ns = tables.now_ns();
-            if peer.banned_until_ns > now_ns {
-                return Reason::Banned;
-            }
-            if peer.registered_until_ns > now_ns {
-                return Reason::Registered;
-            }
-        }
-        Class::NOBODY
+    let settled = if number == NOBODY {
+        of_nobody(packet, listeners, may_know, tables)
     } else {
-        let entry = entry_of(number, tables);
-        if listeners & entry.unsettled == 0 && peer.banned_until_ns == 0 {
-            return Reason::Trunk;
-        }
-        if listeners & !entry.denied == 0 {
-            return Reason::Denied;
-        }
-        entry.class
+        of_class(packet, entry_of(number, tables), listeners, may_know, tables)
     };
-    let listeners = at_its_address(packet, listeners, tables);
-    conclude(frame, packet, settle(packet, listeners, class, &peer, tables), tables)
+    let settled = match settled {
+        Break(settled) => settled,
+        Continue(()) => tables.weigh(frame, Unsettled { is_ipv6, listeners, number }),
+    };
+    conclude(frame, packet, settled, tables)
+}
+
+/// What a word or two settle for a packet whose source no list names.
+#[inline(always)]
+fn of_nobody<T: Tables>(packet: &Packet, listeners: u64, may_know: bool, tables: &T) -> ControlFlow<Settled> {
+    let index = tables.index();
+    if may_know {
+        if listeners & index.unsettled_registered != 0 {
+            return Continue(());
+        }
+        let peer = tables.peer(&packet.source);
+        let now_ns = tables.now_ns();
+        if peer.banned_until_ns > now_ns {
+            return Break(Settled::By(Reason::Banned));
+        }
+        if peer.registered_until_ns > now_ns {
+            return Break(Settled::By(Reason::Registered));
+        }
+    }
+    if listeners & (index.at_addresses | index.at_vlans) != 0 {
+        return Continue(());
+    }
+    Break(unlisted(packet, &Known::NOTHING, listeners, tables))
+}
+
+/// What a word or two settle for a packet whose source lists name.
+#[inline(always)]
+fn of_class<T: Tables>(
+    packet: &Packet,
+    entry: &ClassEntry,
+    listeners: u64,
+    may_know: bool,
+    tables: &T,
+) -> ControlFlow<Settled> {
+    if listeners & entry.unsettled == 0 && !(may_know && tables.peer(&packet.source).banned_until_ns != 0) {
+        return Break(Settled::By(Reason::Trunk));
+    }
+    if listeners & !entry.denied == 0 { Break(Settled::By(Reason::Denied)) } else { Continue(()) }
+}
+
+/// Whom no word settles, as far as that has come.
+#[derive(Clone, Copy, Debug)]
+pub struct Unsettled {
+    /// Of which of the two shapes the frame is.
+    pub is_ipv6: bool,
+    /// The listeners at its port.
+    pub listeners: u64,
+    /// The number of its source's class.
+    pub number: u32,
+}
+
+/// What is known of a whole datagram that no word settles.
+#[inline(always)]
+pub fn weigh<F: Frame + ?Sized, T: Tables>(frame: &F, unsettled: Unsettled, tables: &T) -> Settled {
+    // It was there before.
+    let Some(packet) = &parse::again(frame, unsettled.is_ipv6) else { return Settled::By(Reason::Truncated) };
+    let listeners = at_its_address(packet, unsettled.listeners, tables);
+    let class = entry_of(unsettled.number, tables).class;
+    settle(packet, listeners, class, &known(packet, tables), tables)
+}
+
+/// What is known about the source of a packet beside the policy.
+#[inline(always)]
+fn known<T: Tables>(packet: &Packet, tables: &T) -> Known {
+    if tables.may_know(&packet.source) { tables.peer(&packet.source) } else { Known::NOTHING }
 }
 
 /// What becomes of a packet whose headers were already read.
@@ -138,7 +184,7 @@ pub fn settled<T: Tables>(packet: &Packet, tables: &T) -> Settled {
         return Settled::By(Reason::NotProtected);
     }
     let class = class_of(packet, tables);
-    let peer = if tables.may_know(&packet.source) { tables.peer(&packet.source) } else { Known::NOTHING };
+    let peer = known(packet, tables);
     let settled = settle(packet, listeners, class, &peer, tables);
     if let (true, Settled::By(reason)) = (is_first, &settled) {
         lead(packet, *reason, class, &peer, tables);

@@ -7,10 +7,10 @@ use crate::{
     lane::{self, Bounds, Datagram, Payload},
     maps::{
         Address, Blocks4, Class, Filter6, FlowKey, FragmentKey, Known, LINE_WORDS, Lane, PolicyIndex,
-        SightingKind, SourceIndex, TextMarks,
+        Regions4, SightingKind, SourceIndex, TextMarks,
     },
     parse::{self, Packet},
-    pipeline::{self, Likely},
+    pipeline::{self, Likely, Settled, Unsettled},
     reason::Reason,
     sources::{borders, ipv6},
 };
@@ -19,7 +19,9 @@ use crate::{
 pub trait Lines {
     /// What is looked up by number.
     fn sources(&self) -> &SourceIndex;
-    /// Where anybody is named in IPv4, and the buckets of regions; `None` where that is unknown, which no policy in force has.
+    /// Who is named in which region of IPv4, and the buckets of regions.
+    fn regions4(&self) -> &Regions4;
+    /// Where anybody is named in IPv4; `None` where that is unknown, which no policy in force has.
     fn blocks4(&self) -> Option<&Blocks4>;
     /// Presence bits of IPv6, and lines of sites and hosts where they are few; `None` where there are none, which no policy in force has.
     fn filter6(&self) -> Option<&Filter6>;
@@ -107,6 +109,12 @@ pub trait Tables: Lines + Sized {
     #[inline(always)]
     fn look_closer<F: Frame + ?Sized>(&self, frame: &F, likely: Likely) -> Reason {
         pipeline::look_closer(frame, likely, self)
+    }
+
+    /// See [`pipeline::weigh`]; the kernel calls it as a function that the verifier checks once.
+    #[inline(always)]
+    fn weigh<F: Frame + ?Sized>(&self, frame: &F, unsettled: Unsettled) -> Settled {
+        pipeline::weigh(frame, unsettled, self)
     }
 
     /// See [`lane::judge`]; the kernel calls it as a function that the verifier checks once.

@@ -25,7 +25,7 @@ use aya_ebpf::{
 use sip_filter_common::{
     Reason, Tables as _, judge,
     parse::{self, Packet, Part},
-    pipeline::{judge_plain, settled},
+    pipeline::{Unsettled, judge_plain, settled, weigh},
 };
 
 use crate::{
@@ -125,6 +125,16 @@ pub(crate) extern "C" fn sip_decide(flags: u32) -> u32 {
     let tables = KernelTables::from_flags(core::ptr::null_mut(), flags);
     let Some(packet) = sightings::kept(tables.place()) else { return Reason::NotProtected as u32 };
     settled(packet, &tables).to_bits()
+}
+
+/// Judges a whole datagram that no word settles, as a [`Settled`]. `shape` is the number of its source's class and, in the
+/// lowest bit, whether it is IPv6.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn sip_weigh(ctx: *mut xdp_md, listeners: u64, shape: u32, flags: u32) -> u32 {
+    let tables = KernelTables::from_flags(ctx, flags);
+    let unsettled = Unsettled { is_ipv6: shape & 1 != 0, listeners, number: shape >> 1 };
+    weigh(&LinearFrame::new(&XdpContext::new(ctx)), unsettled, &tables).to_bits()
 }
 
 #[cfg(not(test))]

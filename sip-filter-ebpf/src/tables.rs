@@ -23,11 +23,11 @@ use sip_filter_common::{
     Address, Ban, Class, Counter, FragmentKey, Frame, Lines, PolicyIndex, Reason, Tables,
     lane::{Bounds, Datagram, Payload},
     maps::{
-        BANS_MAX, Blocks4, CHANGES_MAX, COUNTERS_MAX, ChangeKey, ChangedClass, Clock, Filter6, FlowKey,
-        Known, LINE_WORDS, LOCAL_ADDRESSES_MAX, Lane, Live, SightingKind, SourceIndex, TextMarks,
+        BANS_MAX, Blocks4, CHANGES_MAX, COUNTERS_MAX, ChangeKey, ChangedClass, Filter6, FlowKey, Known,
+        LINE_WORDS, LOCAL_ADDRESSES_MAX, Lane, Live, Regions4, SightingKind, SourceIndex, TextMarks, clock,
     },
     parse::{Packet, protocol},
-    pipeline::{self, Likely, Settled},
+    pipeline::{self, Likely, Settled, Unsettled},
     text::LOOKED_AT_MAX,
 };
 
@@ -50,8 +50,9 @@ static LOCAL_ADDRESSES: ArrayOfMaps<HashMap<Address, u64, { LOCAL_ADDRESSES_MAX 
 static BANS: HashMap<Address, Ban, { BANS_MAX as usize }, { BPF_F_NO_PREALLOC as usize }> = HashMap::new();
 #[btf_map]
 static COUNTERS: PerCpuArray<Counter, { COUNTERS_MAX as usize }> = PerCpuArray::new();
-#[btf_map]
-static CLOCKS: PerCpuArray<Clock, 1> = PerCpuArray::new();
+#[unsafe(no_mangle)]
+#[unsafe(link_section = ".bss.CLOCK")]
+static CLOCK: InPlace<u64> = InPlace::new();
 
 /// The tables of one policy, picked once for each packet.
 pub(crate) struct KernelTables {
@@ -89,19 +90,25 @@ impl KernelTables {
     }
 }
 
-/// CLOCK_BOOTTIME in nanoseconds, read once a tick of the kernel's timer: exact to a few milliseconds.
+/// CLOCK_BOOTTIME in nanoseconds.
+#[inline(always)]
+pub(crate) fn boot_ns() -> u64 {
+    // SAFETY: the helper has no preconditions.
+    unsafe { generated::bpf_ktime_get_boot_ns() }
+}
+
+/// The same for most packets, read once a tick of the kernel's timer: exact to a few milliseconds.
 #[inline(always)]
 pub(crate) fn now_ns() -> u64 {
     // SAFETY: the helper has no preconditions.
-    let tick = unsafe { generated::bpf_jiffies64() } + 1;
-    let Some(clock) = CLOCKS.get_ptr_mut(0) else { return 0 };
-    // SAFETY: the pointer is to this CPU's own clock, which nobody else writes.
-    let clock = unsafe { &mut *clock };
-    if clock.tick != tick {
-        // SAFETY: the helper has no preconditions.
-        *clock = Clock { tick, now_ns: unsafe { generated::bpf_ktime_get_boot_ns() } };
+    let tick = unsafe { generated::bpf_jiffies64() };
+    let clock = *CLOCK.get();
+    if clock::is_of(clock, tick) {
+        return clock;
     }
-    clock.now_ns
+    let clock = clock::at(boot_ns(), tick);
+    CLOCK.set(clock);
+    clock
 }
 
 /// Moves one reason's counter by one packet.
@@ -128,6 +135,11 @@ impl Lines for KernelTables {
     #[inline(always)]
     fn line(&self, at: u32) -> Option<&[u64; LINE_WORDS]> {
         self.slot.line(at)
+    }
+
+    #[inline(always)]
+    fn regions4(&self) -> &Regions4 {
+        self.slot.regions4()
     }
 
     #[inline(always)]
@@ -296,6 +308,15 @@ impl Tables for KernelTables {
         let tables = Self { ctx, slot: Slot { word, index }, follows: self.follows };
         let ctx = XdpContext::new(ctx);
         pipeline::look_closer(&LinearFrame::new(&ctx), likely, &tables)
+    }
+
+    /// [`pipeline::weigh`] as a global function.
+    #[inline(always)]
+    fn weigh<F: Frame + ?Sized>(&self, _frame: &F, unsettled: Unsettled) -> Settled {
+        let Unsettled { is_ipv6, listeners, number } = unsettled;
+        let shape = number << 1 | is_ipv6 as u32;
+        let settled = Settled::from_bits(crate::sip_weigh(self.ctx, listeners, shape, self.flags()));
+        settled.unwrap_or(Settled::By(Reason::NotProtected))
     }
 
     /// [`lane::judge`](sip_filter_common::lane::judge) as a global function.

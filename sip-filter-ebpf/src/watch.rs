@@ -17,7 +17,7 @@ use sip_filter_common::{
 use crate::{
     outgoing::OutgoingFrame,
     tables::{
-        KernelTables, lane, now_ns,
+        KernelTables, boot_ns, lane,
         sightings::{self, COPIED_MAX, Place, Seen},
     },
 };
@@ -130,7 +130,7 @@ fn status(ctx: *mut __sk_buff, payload: Payload) -> Option<u16> {
 #[inline(always)]
 fn open_lane(peer: &Address) {
     let tables = KernelTables::in_force(core::ptr::null_mut(), true);
-    lane::open(peer, tables.salt(), now_ns());
+    lane::open(peer, tables.salt(), boot_ns());
 }
 
 /// Copies a segment, piece by piece.

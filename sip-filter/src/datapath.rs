@@ -192,7 +192,7 @@ impl Datapath {
             links: Vec::new(),
             watches: Vec::new(),
             flows_left: Vec::new(),
-            tables: InForce::of(kept.unwrap_or_else(InPlace::empty)),
+            tables: InForce::of(kept.unwrap_or_else(InPlace::empty).live),
             peers: peers::Placed::default(),
         };
         datapath.take_over_tables()?;

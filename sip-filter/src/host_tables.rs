@@ -9,7 +9,7 @@ use std::net::{IpAddr, SocketAddr};
 use sip_filter_common::lane::{self, Datagram, Payload, TotalChange, total_after};
 use sip_filter_common::maps::{
     Blocks4, FRAGMENT_LIFETIME_NS, FRAGMENTS_MAX, Filter6, FlowKey, Known, LANE_TOTALS, LINE_WORDS, Lane,
-    SIGHTING_TEXT_LEN, SightingKind, SourceIndex, TextMarks,
+    Regions4, SIGHTING_TEXT_LEN, SightingKind, SourceIndex, TextMarks,
 };
 use sip_filter_common::text;
 use sip_filter_common::{
@@ -103,6 +103,10 @@ impl HostTables {
 impl Lines for HostTables {
     fn sources(&self) -> &SourceIndex {
         &self.index.sources
+    }
+
+    fn regions4(&self) -> &Regions4 {
+        &self.index.regions4
     }
 
     fn blocks4(&self) -> Option<&Blocks4> {

@@ -10,8 +10,8 @@ pub const LENGTHS6_MAX: usize = 128;
 pub const FILTER4_WORDS_MAX: usize = 1 << 15;
 /// How many regions of 65,536 addresses IPv4 has.
 pub const REGIONS4: usize = 1 << 16;
-/// How many lines of buckets of regions stand beside the presence bits; where they are more, in table memory.
-pub const NEAR_BUCKET_LINES: usize = 3 << 13;
+/// How many lines of buckets of regions stand beside the regions; where they are more, in table memory.
+pub const NEAR_BUCKET_LINES: usize = 3 << 12;
 /// Instead of a line of table memory: what is looked for stands elsewhere.
 pub const NEAR: u32 = u32::MAX;
 /// How many words all filters of IPv6 have at most.
@@ -52,7 +52,7 @@ shared! {
         pub hosts4_at: u32,
         /// IPv4: the bits of a hash that are the number of a word of the filter of hosts; 0 where there is none.
         pub hosts4_mask: u32,
-        /// Where the buckets of regions begin in table memory; [`NEAR`] where they stand beside the presence bits.
+        /// Where the buckets of regions begin in table memory; [`NEAR`] where they stand beside the regions.
         pub buckets_at: u32,
         /// Where their lists begin.
         pub lists_at: u32,
@@ -91,14 +91,18 @@ shared! {
         pub steps6: [Step6; LENGTHS6_MAX],
     }
 
-    /// In which blocks of IPv4 addresses anybody is named, and who in which region; and the buckets of all regions.
-    ///
-    /// Apart from the index: Linux 5.10 takes no value of an array that is larger than 4 MiB.
-    pub struct Blocks4: 3_932_160 {
-        /// The buckets, where there are not more of them. Not last: the verifier's bounds are not exact.
+    /// Who is named in which region of IPv4, and the buckets of all regions, those of IPv6 too.
+    pub struct Regions4: 1_048_576 {
+        /// The buckets, where there are not more of them. First: the verifier's bounds are not exact.
         pub buckets: [[u64; LINE_WORDS]; NEAR_BUCKET_LINES],
         /// For each region, its class or its buckets; see [`crate::sources::borders::region`].
         pub regions: [u32; REGIONS4],
+    }
+
+    /// In which blocks of IPv4 addresses anybody is named.
+    ///
+    /// Apart from the index: Linux 5.10 takes no value of an array that is larger than 4 MiB.
+    pub struct Blocks4: 2_097_152 {
         /// For each group, the blocks in which anybody is named.
         pub present: [u64; GROUPS4],
     }
@@ -113,6 +117,4 @@ shared! {
 }
 
 // As far as the verifier of Linux 6.1 believes that buckets are read.
-const _: () = assert!(NEAR_BUCKET_LINES.next_power_of_two() * LINE_WORDS * 8 <= size_of::<Blocks4>());
-// What Linux 5.10 takes as a value of an array: `KMALLOC_MAX_SIZE`.
-const _: () = assert!(size_of::<Blocks4>() <= 4 << 20);
+const _: () = assert!(NEAR_BUCKET_LINES.next_power_of_two() * LINE_WORDS * 8 <= size_of::<Regions4>());

@@ -9,7 +9,7 @@
 
 use super::NOBODY;
 use crate::{
-    maps::{Blocks4, LINE_WORDS, NEAR, NEAR_BUCKET_LINES},
+    maps::{LINE_WORDS, NEAR, NEAR_BUCKET_LINES},
     tables::Lines,
 };
 
@@ -91,12 +91,7 @@ pub mod bucket {
 /// does.
 #[inline(always)]
 #[expect(clippy::cast_possible_truncation, reason = "a line has few words")]
-pub(super) fn class_in<T: Lines + ?Sized>(
-    tables: &T,
-    blocks: &Blocks4,
-    region: u32,
-    place: u32,
-) -> Option<u32> {
+pub(super) fn class_in<T: Lines + ?Sized>(tables: &T, region: u32, place: u32) -> Option<u32> {
     if region & region::BUCKETS == 0 {
         return Some(region);
     }
@@ -105,17 +100,36 @@ pub(super) fn class_in<T: Lines + ?Sized>(
     // Once for either place, which the verifier wants to see apart.
     let buckets_at = tables.sources().buckets_at;
     if buckets_at == NEAR {
+        let buckets = &tables.regions4().buckets;
+        // As most are.
+        if region::size(region) == 0 {
+            let words = buckets.as_flattened();
+            let first = words.get(word as usize % words.len().next_power_of_two())?;
+            return Some(in_word(tables, *first, region, place));
+        }
         // Linux 6.1 does not see that what was compared is what is read with, where both are a copy of 32 bits.
-        let line = blocks.buckets.get(word as usize / LINE_WORDS % NEAR_BUCKET_LINES.next_power_of_two())?;
+        let line = buckets.get(word as usize / LINE_WORDS % NEAR_BUCKET_LINES.next_power_of_two())?;
         return Some(in_bucket(tables, line, word, region, place));
     }
     let line = tables.line(buckets_at.wrapping_add(word / LINE_WORDS as u32))?;
     Some(in_bucket(tables, line, word, region, place))
 }
 
-/// The class of a source by the bucket that begins with the word of this number, which is in `line`.
+/// The class of a place by a bucket that is one word.
 #[inline(always)]
-#[expect(clippy::cast_possible_truncation, reason = "the fields of packed words are cut out of them")]
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "a bucket's borders are the lower half of its first word"
+)]
+fn in_word<T: Lines + ?Sized>(tables: &T, word: u64, region: u32, place: u32) -> u32 {
+    in_part(tables, word, region, place, |address| {
+        let passed = (address | 1 << 15).wrapping_mul(0x0001_0001).wrapping_sub(word as u32);
+        ((passed ^ passed << 16) as u64) << 32
+    })
+}
+
+/// The class of a place by the bucket that begins with the word of this number, which is in `line`.
+#[inline(always)]
 fn in_bucket<T: Lines + ?Sized>(
     tables: &T,
     line: &[u64; LINE_WORDS],
@@ -123,29 +137,45 @@ fn in_bucket<T: Lines + ?Sized>(
     region: u32,
     place: u32,
 ) -> u32 {
-    let address = place & ((1 << region::part_bits(region)) - 1);
     let (at, size) = (word as usize % LINE_WORDS, region::size(region));
     let first = line[at];
+    in_part(tables, first, region, place, |address| {
+        // With the highest bit of each set, which stays set where a border is not above the address.
+        let addresses = (address as u64 | 1 << 15).wrapping_mul(0x0001_0001_0001_0001);
+        let mut passed = addresses.wrapping_sub(first) & 0xffff_ffff;
+        if size > 0 {
+            passed ^= addresses.wrapping_sub(line[at | 1]);
+        }
+        if size > 1 {
+            passed ^= addresses.wrapping_sub(line[at | 2]) ^ addresses.wrapping_sub(line[at | 3]);
+        }
+        if size > 2 {
+            passed ^= addresses.wrapping_sub(line[4]) ^ addresses.wrapping_sub(line[5]);
+            passed ^= addresses.wrapping_sub(line[6]) ^ addresses.wrapping_sub(line[7]);
+        }
+        // Whether their number is odd.
+        passed ^= passed >> 32;
+        passed ^= passed >> 16;
+        passed << 48
+    })
+}
+
+/// The class of a place by its part's bucket, of which this is the first word; `passed` makes of an address in that part a
+/// number with its highest bit set where it has passed an odd number of borders.
+#[inline(always)]
+#[expect(clippy::cast_possible_truncation, reason = "the fields of packed words are cut out of them")]
+fn in_part<T: Lines + ?Sized>(
+    tables: &T,
+    first: u64,
+    region: u32,
+    place: u32,
+    passed: impl FnOnce(u32) -> u64,
+) -> u32 {
+    let address = place & ((1 << region::part_bits(region)) - 1);
     if first & bucket::LIST != 0 {
         return tables.listed(first as u32, (first >> 32) as u32 & 0xffff, address);
     }
-    // With the highest bit of each set, which stays set where a border is not above the address.
-    let addresses = (address as u64 | 1 << 15).wrapping_mul(0x0001_0001_0001_0001);
-    let mut passed = addresses.wrapping_sub(first) & 0xffff_ffff;
-    if size > 0 {
-        passed ^= addresses.wrapping_sub(line[at | 1]);
-    }
-    if size > 1 {
-        passed ^= addresses.wrapping_sub(line[at | 2]) ^ addresses.wrapping_sub(line[at | 3]);
-    }
-    if size > 2 {
-        passed ^= addresses.wrapping_sub(line[4]) ^ addresses.wrapping_sub(line[5]);
-        passed ^= addresses.wrapping_sub(line[6]) ^ addresses.wrapping_sub(line[7]);
-    }
-    // Whether their number is odd.
-    passed ^= passed >> 32;
-    passed ^= passed >> 16;
-    bucket::class(first, tables.sign_mask(passed << 48))
+    bucket::class(first, tables.sign_mask(passed(address)))
 }
 
 /// The class of an address of a part that has a list, which begins with the entry number `first` and has `count` of

@@ -78,8 +78,6 @@ fn nearest<T: Lines + ?Sized>(tables: &T, source: u32) -> u64 {
 /// The class of a source in a named block; `None` where the tables end early, which no compiled policy does.
 #[inline(always)]
 fn known<T: Lines + ?Sized>(tables: &T, source: u32) -> Option<u32> {
-    // Once more, rather than kept on the stack until here.
-    let blocks = tables.blocks4()?;
-    let region = blocks.regions[(source >> 16) as usize % REGIONS4];
-    borders::class_in(tables, blocks, region, source & 0xffff)
+    let region = tables.regions4().regions[(source >> 16) as usize % REGIONS4];
+    borders::class_in(tables, region, source & 0xffff)
 }

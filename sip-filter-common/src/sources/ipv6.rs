@@ -187,8 +187,7 @@ fn known<T: Lines + ?Sized>(tables: &T, filter: &Filter6, source: &Address) -> u
     }
     let network = u64::from_be(half) & 0xffff;
     if found & site::BORDERS != 0 {
-        let Some(blocks) = tables.blocks4() else { return default };
-        return borders::class_in(tables, blocks, found as u32, network as u32).unwrap_or(default);
+        return borders::class_in(tables, found as u32, network as u32).unwrap_or(default);
     }
     // Below 0 where any bit of the mask differs.
     let difference = ((network ^ found) & found >> 16 & 0xffff).wrapping_neg();

@@ -4,11 +4,11 @@
 
 use core::{cell::UnsafeCell, mem::MaybeUninit};
 
-/// A value in a section of its own that begins with `.bss`; all zeros until the controller writes it.
+/// A value in a section of its own that begins with `.bss`; all zeros until somebody writes it.
 #[repr(transparent)]
 pub(crate) struct InPlace<T>(UnsafeCell<MaybeUninit<T>>);
 
-// SAFETY: the program only reads it, word by word.
+// SAFETY: it is read and written word by word.
 unsafe impl<T: Sync> Sync for InPlace<T> {}
 
 impl<T> InPlace<T> {
@@ -33,5 +33,14 @@ impl<T> InPlace<T> {
         // SAFETY: the address of a static; T is made of integers, of which all zeros and whatever the controller
         // writes are values.
         unsafe { &*value }
+    }
+}
+
+impl InPlace<u64> {
+    /// Writes it, for all CPUs.
+    #[inline(always)]
+    pub(crate) fn set(&'static self, value: u64) {
+        // SAFETY: the address of a static; one store of a word.
+        unsafe { self.0.get().cast::<u64>().write_volatile(value) };
     }
 }

@@ -3,8 +3,10 @@
 use aya_ebpf::{btf_maps::Array, macros::btf_map};
 use sip_filter_common::{
     Address,
-    maps::{Known, Live, PEER_BUCKETS, PeerBucket},
+    maps::{Known, Live, PEER_BUCKET_WIDTH, PEER_BUCKETS, PeerBucket},
 };
+
+use super::search;
 
 #[btf_map]
 static PEERS: Array<PeerBucket, { PEER_BUCKETS as usize }> = Array::new();
@@ -20,19 +22,20 @@ pub(super) fn may_know(live: &Live, source: &Address) -> bool {
 #[inline(always)]
 pub(super) fn find(live: &Live, source: &Address) -> Known {
     let [first, second] = live.peer_buckets(source, live.peers_mask);
-    let known = in_bucket(first, source);
-    if known.is_nothing() { in_bucket(second, source) } else { known }
+    match in_bucket(first, source).or_else(|| in_bucket(second, source)) {
+        Some(known) => *known,
+        None => Known::NOTHING,
+    }
 }
 
 #[inline(always)]
-fn in_bucket(number: u32, source: &Address) -> Known {
-    let Some(bucket) = PEERS.get(number) else { return Known::NOTHING };
-    let [one, other] = &bucket.places;
-    if one.address == *source {
-        one.known
-    } else if other.address == *source {
-        other.known
-    } else {
-        Known::NOTHING
-    }
+fn in_bucket(number: u32, source: &Address) -> Option<&'static Known> {
+    let places = &PEERS.get(number)?.places;
+    let [high, low] = places[0].address.halves;
+    let difference = high ^ source.halves[0] | low ^ source.halves[1];
+    // Which of the two it is the processor could not foresee.
+    let is_other = search::sign_mask(difference | difference.wrapping_neg()) as usize;
+    let peer = &places[is_other % PEER_BUCKET_WIDTH];
+    // Where somebody is moved to stands nothing yet, while it still stands where that one comes from.
+    (peer.address == *source && !peer.known.is_nothing()).then_some(&peer.known)
 }

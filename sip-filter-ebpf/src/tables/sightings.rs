@@ -21,7 +21,7 @@ use sip_filter_common::{
     text::{self, Found, LOOKED_AT_MAX, PART_LEN},
 };
 
-use super::now_ns;
+use super::boot_ns;
 use crate::frame::MULTI_BUFFER;
 
 /// Room for one message, and what is noted while it is looked at.
@@ -279,12 +279,13 @@ pub(crate) fn report(seen: &Seen<'_>, place: Place) {
 
 /// [`report`] as a global function: it has a stack of its own.
 #[unsafe(no_mangle)]
+#[inline(never)]
 extern "C" fn sip_report(what: u32, high: u64, low: u64, ports: u32, sequence: u32) -> u32 {
     let Some(scratch) = SCRATCH.get_ptr_mut(what >> 8 & 0xff) else { return 0 };
     // SAFETY: this CPU's own, and nothing that uses the same place runs before this returns.
     let sighting = unsafe { &mut (*scratch).sighting };
     let header = &mut sighting.header;
-    header.seen_ns = now_ns();
+    header.seen_ns = boot_ns();
     header.peer = Address { halves: [high, low] };
     header.peer_port = (ports >> 16) as u16;
     header.local_port = ports as u16;

@@ -6,7 +6,7 @@ use aya_ebpf::{
 };
 use sip_filter_common::{
     Address, Lines, PolicyIndex,
-    maps::{Blocks4, CHUNK_LINES, CHUNKS_MAX, Filter6, LINE_WORDS, POLICY_SLOTS, SourceIndex},
+    maps::{Blocks4, CHUNK_LINES, CHUNKS_MAX, Filter6, LINE_WORDS, POLICY_SLOTS, Regions4, SourceIndex},
 };
 
 use super::{
@@ -71,6 +71,11 @@ impl Lines for Slot {
         // SAFETY: same size, as asserted above, and the alignment of a word.
         let lines: &Chunk = unsafe { &*words.cast() };
         Some(&lines[at as usize % CHUNK_LINES])
+    }
+
+    #[inline(always)]
+    fn regions4(&self) -> &Regions4 {
+        &self.index.regions4
     }
 
     #[inline(always)]

@@ -1,6 +1,7 @@
 //! The tables of the policy: written where no packet looks, then switched with one pointer.
 
 use std::{
+    borrow::Borrow,
     collections::BTreeSet,
     hash::{BuildHasher as _, Hasher as _, RandomState},
     net::IpAddr,
@@ -45,21 +46,17 @@ pub(super) struct InForce {
     /// The slot that a switch has left but not to its end: packets may look at it, and `changes` are its own.
     left: Option<u32>,
     pub(super) live: Box<Live>,
-    /// The index of either slot.
-    indices: Box<Indices>,
 }
 
 impl InForce {
-    /// Knows nothing yet but what the program finds without a look-up.
-    pub(super) fn of(kept: InPlace) -> Self {
-        let InPlace { live, indices } = kept;
+    /// Knows nothing yet but what the program reads first.
+    pub(super) fn of(live: Box<Live>) -> Self {
         Self {
             chunks: Default::default(),
             local_addresses: [None, None],
             changes: BTreeSet::new(),
             left: None,
             live,
-            indices,
         }
     }
 }
@@ -87,13 +84,20 @@ impl InPlace {
     }
 }
 
-/// The one value of a pinned array. Read on a thread of its own, since it is handed over by way of the stack.
+/// The one value of a pinned array.
 fn pinned<T: aya::Pod + Send + Sync>(pins: &Pins, name: &'static str) -> Result<Box<T>, DatapathError> {
-    let map = Array::<_, T>::try_from(Map::Array(MapData::from_pin(pins.path(name))?))?;
+    value_of(&Array::<_, T>::try_from(Map::Array(MapData::from_pin(pins.path(name))?))?)
+}
+
+/// The one value of an array. Read on a thread of its own, since it is handed over by way of the stack.
+fn value_of<T: aya::Pod + Send + Sync>(
+    map: &Array<impl Borrow<MapData> + Sync, T>,
+) -> Result<Box<T>, DatapathError> {
     let reader = || map.get(&0, 0).map(Box::new);
+    // A debug build has many copies of it on the way.
     thread::scope(|scope| {
         let reader =
-            thread::Builder::new().stack_size(STACK_BYTES + 8 * size_of::<T>()).spawn_scoped(scope, reader);
+            thread::Builder::new().stack_size(STACK_BYTES + 16 * size_of::<T>()).spawn_scoped(scope, reader);
         let read = reader.map_err(MapError::IoError)?.join();
         // A thread that panics is a fault of this program, and ends it.
         Ok(read.unwrap_or_else(|panic| std::panic::resume_unwind(panic))?)
@@ -203,10 +207,9 @@ impl Datapath {
     ///
     /// Both slots are one value: what stands in the other is written over itself, which no packet can see.
     fn write_index(&mut self, slot: u32, index: &PolicyIndex) -> Result<(), DatapathError> {
-        let indices = &mut self.tables.indices;
+        let mut map: Array<_, Indices> = self.map_mut(name::POLICIES)?;
+        let mut indices = value_of(&map)?;
         indices[slot as usize % SLOTS] = *index;
-        let mut map: Array<_, Indices> =
-            self.ebpf.map_mut(name::POLICIES).ok_or(DatapathError::Missing(name::POLICIES))?.try_into()?;
         map.set(0, indices.as_ref(), 0).map_err(no_room("the index of policies", size_of::<Indices>()))
     }
 

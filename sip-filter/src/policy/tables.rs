@@ -37,7 +37,7 @@ use super::{Listener, Policy, change::ListChange, prefix::canonical, registered:
 pub struct Tables {
     /// What is looked up by number.
     pub index: Box<PolicyIndex>,
-    /// Where anybody is named in IPv4, and the buckets of regions.
+    /// Where anybody is named in IPv4.
     pub blocks4: Box<Blocks4>,
     /// Presence bits of IPv6, and lines of sites and hosts where they are few.
     pub filter6: Box<Filter6>,
@@ -106,7 +106,8 @@ impl Tables {
         let mut regions = Regions::default();
         ipv4::compile(sources4, &mut index, &mut blocks4, &mut regions, &mut memory);
         ipv6::compile(sources6, &mut index.sources, &mut filter6, &mut regions, &mut memory);
-        regions.place(&mut index.sources, &mut blocks4, &mut memory);
+        let PolicyIndex { sources, regions4, .. } = &mut *index;
+        regions.place(sources, regions4, &mut memory);
         let lines_max = CHUNKS_MAX as usize * CHUNK_LINES;
         fits("lines of table memory", memory.lines.len(), lines_max, "join neighbouring prefixes")?;
         Ok(Self { index, blocks4, filter6, lines: memory.lines, local_addresses })

@@ -40,7 +40,7 @@ pub(super) fn compile(
     regions: &mut Regions,
     memory: &mut Memory,
 ) {
-    let PolicyIndex { sources: index, filter4: filter, .. } = index;
+    let PolicyIndex { sources: index, filter4: filter, regions4, .. } = index;
     let runs = runs(&prefixes);
     fill_filter(&prefixes, index, filter);
     // What is not needed any more makes room: there may be millions.
@@ -53,7 +53,7 @@ pub(super) fn compile(
         place_nearest(&presence, &blocks.present, index, memory);
     }
     drop(presence);
-    cut(&runs, &mut blocks.regions, regions);
+    cut(&runs, &mut regions4.regions, regions);
 }
 
 /// Lets the packet path settle who comes from a block that nobody is named in: a /26, or a larger block where those are

@@ -1,7 +1,7 @@
 //! Cuts regions into buckets: as few words as hold all borders, but for those that would need many.
 
 use sip_filter_common::{
-    maps::{Blocks4, NEAR, SourceIndex},
+    maps::{NEAR, Regions4, SourceIndex},
     sources::borders::{bucket, region},
 };
 
@@ -58,8 +58,8 @@ impl Regions {
     }
 
     /// Writes them where the packet path looks for them.
-    pub(super) fn place(self, index: &mut SourceIndex, blocks: &mut Blocks4, memory: &mut Memory) {
-        let near = blocks.buckets.as_flattened_mut();
+    pub(super) fn place(self, index: &mut SourceIndex, regions4: &mut Regions4, memory: &mut Memory) {
+        let near = regions4.buckets.as_flattened_mut();
         index.buckets_at = match near.get_mut(..self.buckets.len()) {
             Some(near) => {
                 near.copy_from_slice(&self.buckets);

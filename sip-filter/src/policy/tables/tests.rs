@@ -71,7 +71,8 @@ fn tables(prefixes4: &[(Ipv4Net, u16)], prefixes6: &[(Ipv6Net, u16)]) -> HostTab
     let mut regions = Regions::default();
     ipv4::compile(prefixes4.to_vec(), &mut index, &mut blocks4, &mut regions, &mut memory);
     ipv6::compile(prefixes6.to_vec(), &mut index.sources, &mut filter6, &mut regions, &mut memory);
-    regions.place(&mut index.sources, &mut blocks4, &mut memory);
+    let PolicyIndex { sources, regions4, .. } = &mut *index;
+    regions.place(sources, regions4, &mut memory);
     read(index, blocks4, filter6, memory)
 }
 

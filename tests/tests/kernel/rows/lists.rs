@@ -232,7 +232,7 @@ fn allowing(listed: &[String], denied: &str) -> &'static str {
     policy.leak()
 }
 
-/// So many that no bucket stands beside the presence bits: they take a word each.
+/// So many that no bucket stands beside the regions: they take a word each.
 #[expect(clippy::cast_possible_truncation, reason = "few buckets stand there")]
 const LAST: u32 = (NEAR_BUCKET_LINES * LINE_WORDS) as u32 + 100;
 

@@ -16,7 +16,7 @@ fn a_list_may_name_every_address_of_a_region() {
     let address = |host: u16| 0xffff_0000 | u32::from(host);
     let prefixes = (0..=u16::MAX).map(|host| (Ipv4Net::new_assert(address(host).into(), 32), class(host)));
     let tables = tables4(&prefixes.collect::<Vec<_>>());
-    assert_eq!(tables.blocks4().unwrap().regions[0xffff] >> 27 & 15, 15, "two lists of half of them");
+    assert_eq!(tables.regions4().regions[0xffff] >> 27 & 15, 15, "two lists of half of them");
     for host in 0..=u16::MAX {
         assert_eq!(read4::class_number(&tables, address(host).into()), u32::from(class(host)), "host {host}");
     }
@@ -74,7 +74,7 @@ fn buckets_of_every_size_and_for_parts_of_every_size_are_found() {
                 .map(move |host| (Ipv4Net::from(std::net::Ipv4Addr::from(address(part, host))), 1))
         });
         let tables = tables4(&sorted(prefixes.collect()));
-        let region = tables.blocks4().unwrap().regions[16 << 8];
+        let region = tables.regions4().regions[16 << 8];
         shapes.insert((region >> 27 & 15, region >> 25 & 3));
         for part in 0..parts {
             for host in 0..hosts.min(1 << (part_bits - 1)) {
@@ -98,9 +98,9 @@ fn everybody_but_a_few_takes_no_more_room_than_the_few() {
     let few = (0..1_000_u32).map(|number| (Ipv4Net::new_assert((number << 20 | 1).into(), 32), 2));
     let prefixes = sorted(few.chain([(Ipv4Net::default(), 1)]).collect());
     let tables = tables4(&prefixes);
-    // All that is not beside the presence bits.
+    // All that is not beside the regions.
     assert!(tables.sources().buckets_at == NEAR && tables.line(10).is_none());
-    let buckets = tables.blocks4().unwrap().buckets.as_flattened();
+    let buckets = tables.regions4().buckets.as_flattened();
     let len = buckets.iter().rposition(|word| *word != 0).unwrap();
     assert!(len < 1_000 * 4, "{len} words");
     check4(&prefixes);
