@@ -10,7 +10,10 @@ use crate::{
         Regions4, SightingKind, SourceIndex, TextMarks,
     },
     parse::{self, Packet},
-    pipeline::{self, Likely, Settled, Unsettled},
+    pipeline::{
+        self, Settled,
+        plain::{self, Likely, Unsettled},
+    },
     reason::Reason,
     sources::{borders, ipv6},
 };
@@ -105,16 +108,16 @@ pub trait Tables: Lines + Sized {
         number & 0xffff
     }
 
-    /// See [`pipeline::look_closer`]; in the kernel what the frame says is read once more rather than kept until here.
+    /// See [`plain::look_closer`]; in the kernel what the frame says is read once more rather than kept until here.
     #[inline(always)]
     fn look_closer<F: Frame + ?Sized>(&self, frame: &F, likely: Likely) -> Reason {
-        pipeline::look_closer(frame, likely, self)
+        plain::look_closer(frame, likely, self)
     }
 
-    /// See [`pipeline::weigh`]; the kernel calls it as a function that the verifier checks once.
+    /// See [`plain::weigh`]; the kernel calls it as a function that the verifier checks once.
     #[inline(always)]
     fn weigh<F: Frame + ?Sized>(&self, frame: &F, unsettled: Unsettled) -> Settled {
-        pipeline::weigh(frame, unsettled, self)
+        plain::weigh(frame, unsettled, self)
     }
 
     /// See [`lane::judge`]; the kernel calls it as a function that the verifier checks once.

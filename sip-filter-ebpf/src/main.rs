@@ -25,7 +25,10 @@ use aya_ebpf::{
 use sip_filter_common::{
     Reason, Tables as _, judge,
     parse::{self, Packet, Part},
-    pipeline::{Unsettled, judge_plain, settled, weigh},
+    pipeline::{
+        plain::{self, Unsettled},
+        settled,
+    },
 };
 
 use crate::{
@@ -49,7 +52,7 @@ const _: () = assert!(xdp_action::XDP_PASS == xdp_action::XDP_DROP + 1);
 pub fn sip_filter(ctx: XdpContext) -> u32 {
     let tables = KernelTables::in_force(ctx.ctx, true);
     let frame = LinearFrame::new(&ctx);
-    let (reason, len_bytes) = match judge_plain(&frame, &tables) {
+    let (reason, len_bytes) = match plain::judge(&frame, &tables) {
         Some(reason) => {
             let again = XdpContext::new(unseen::context(ctx.ctx));
             (reason, (again.data_end() - again.data()) as u64)
@@ -134,7 +137,7 @@ pub(crate) extern "C" fn sip_decide(flags: u32) -> u32 {
 pub(crate) extern "C" fn sip_weigh(ctx: *mut xdp_md, listeners: u64, shape: u32, flags: u32) -> u32 {
     let tables = KernelTables::from_flags(ctx, flags);
     let unsettled = Unsettled { is_ipv6: shape & 1 != 0, listeners, number: shape >> 1 };
-    weigh(&LinearFrame::new(&XdpContext::new(ctx)), unsettled, &tables).to_bits()
+    plain::weigh(&LinearFrame::new(&XdpContext::new(ctx)), unsettled, &tables).to_bits()
 }
 
 #[cfg(not(test))]

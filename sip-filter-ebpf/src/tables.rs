@@ -27,7 +27,10 @@ use sip_filter_common::{
         LINE_WORDS, LOCAL_ADDRESSES_MAX, Lane, Live, Regions4, SightingKind, SourceIndex, TextMarks, clock,
     },
     parse::{Packet, protocol},
-    pipeline::{self, Likely, Settled, Unsettled},
+    pipeline::{
+        Settled,
+        plain::{self, Likely, Unsettled},
+    },
     text::LOOKED_AT_MAX,
 };
 
@@ -307,10 +310,10 @@ impl Tables for KernelTables {
         let (ctx, word, index) = unseen::policy(self.ctx, self.slot.word, self.slot.index);
         let tables = Self { ctx, slot: Slot { word, index }, follows: self.follows };
         let ctx = XdpContext::new(ctx);
-        pipeline::look_closer(&LinearFrame::new(&ctx), likely, &tables)
+        plain::look_closer(&LinearFrame::new(&ctx), likely, &tables)
     }
 
-    /// [`pipeline::weigh`] as a global function.
+    /// [`plain::weigh`] as a global function.
     #[inline(always)]
     fn weigh<F: Frame + ?Sized>(&self, _frame: &F, unsettled: Unsettled) -> Settled {
         let Unsettled { is_ipv6, listeners, number } = unsettled;
