@@ -155,9 +155,9 @@ pub mod name {
 
 /// The time that was read last, in one word that all CPUs share, so that it is read once a tick at most.
 pub mod clock {
-    /// The bits of nanoseconds, a millisecond, in whose place stand those of the tick at which it was read. They come again
-    /// after a quarter of an hour at least: whoever is the first to ask for that long may be told that old time, for as long
-    /// as a tick lasts.
+    /// The bits of nanoseconds in whose place stand those of the tick at which it was read, so that it is a millisecond off at
+    /// most. They come again after a quarter of an hour at least: whoever is the first to ask for that long may be told that old
+    /// time, for as long as a tick lasts.
     const TICK: u64 = (1 << 20) - 1;
 
     /// A time in nanoseconds, read at this tick of the kernel's timer.
@@ -349,5 +349,27 @@ shared! {
         pub packets: u64,
         /// Bytes of these packets, from the Ethernet header on.
         pub bytes: u64,
+    }
+}
+
+// What Linux 5.10 takes as a value of an array: `KMALLOC_MAX_SIZE`.
+const _: () = assert!(POLICY_SLOTS as usize * size_of::<PolicyIndex>() <= 4 << 20);
+
+#[cfg(test)]
+mod tests {
+    use super::clock;
+
+    #[test]
+    fn a_clock_is_of_one_tick_and_tells_the_time_to_a_millisecond() {
+        for (now_ns, tick) in
+            [(0, 1), (5_000_000_000, 1 << 20), (u64::MAX >> 1, 0xf_ffff), (1 << 40, 4_294_667_296)]
+        {
+            let read = clock::at(now_ns, tick);
+            assert!(read.abs_diff(now_ns) < 1 << 20, "{read} for {now_ns}");
+            assert!(clock::is_of(read, tick));
+            for other in [tick + 1, tick.wrapping_sub(1), tick + 250, tick + (1 << 20) - 1] {
+                assert!(!clock::is_of(read, other), "tick {other} for {tick}");
+            }
+        }
     }
 }
