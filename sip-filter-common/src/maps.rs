@@ -208,7 +208,7 @@ shared! {
     /// What a class number stands for.
     pub struct ClassEntry: 48 {
         /// The listeners at which it is not let in, or not whatever else is said but for a ban: a list may refuse it, or a
-        /// missing registration, a VLAN, a local address.
+        /// missing registration, a VLAN.
         pub unsettled: u64,
         /// The listeners at which it is always denied, whatever else is said.
         pub denied: u64,
@@ -222,7 +222,7 @@ shared! {
         /// The listeners where a stranger's packet is more than that: strangers may prove themselves, or it may be for nobody or
         /// come by a wrong VLAN.
         pub unsettled: u64,
-        /// The same for a registered peer's packet: a flow may be registered, not an address.
+        /// The same for a registered peer's packet to a listener's own address: a flow may be registered, not an address.
         pub unsettled_registered: u64,
         /// Listeners that are tied to local addresses.
         pub at_addresses: u64,

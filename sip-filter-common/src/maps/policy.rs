@@ -48,12 +48,12 @@ impl Class {
 }
 
 impl ClassEntry {
-    /// The entry of a class, given the listeners that are tied to VLANs or local addresses.
-    pub const fn of(class: Class, tied: u64) -> Self {
-        let unsettled = !class.allow | class.registering | class.deny | tied;
+    /// The entry of a class, given the listeners that are tied to VLANs.
+    pub const fn of(class: Class, at_vlans: u64) -> Self {
+        let unsettled = !class.allow | class.registering | class.deny | at_vlans;
         match class.flags {
             0 => Self { unsettled, denied: 0, class },
-            Class::DENIED => Self { unsettled: u64::MAX, denied: !tied, class },
+            Class::DENIED => Self { unsettled: u64::MAX, denied: !at_vlans, class },
             _ => Self { unsettled: u64::MAX, denied: 0, class },
         }
     }

@@ -68,6 +68,10 @@ pub fn look_closer<F: Frame + ?Sized, T: Tables>(frame: &F, likely: Likely, tabl
     let Likely { is_ipv6, listeners, may_know, is_near } = likely;
     // It was there before.
     let Some(packet) = &parse::again(frame, is_ipv6) else { return Reason::Truncated };
+    let listeners = at_its_address(packet, listeners, tables);
+    if listeners == 0 {
+        return Reason::NotProtected;
+    }
     let number = if is_near { class_near(packet, tables) } else { class_far(packet, tables) };
     let settled = if number == NOBODY {
         of_nobody(packet, listeners, may_know, tables)
@@ -98,7 +102,7 @@ fn of_nobody<T: Tables>(packet: &Packet, listeners: u64, may_know: bool, tables:
             return Break(Settled::By(Reason::Registered));
         }
     }
-    if listeners & (index.at_addresses | index.at_vlans) != 0 {
+    if listeners & index.at_vlans != 0 {
         return Continue(());
     }
     Break(unlisted(packet, &Known::NOTHING, listeners, tables))
@@ -124,7 +128,7 @@ fn of_class<T: Tables>(
 pub struct Unsettled {
     /// Of which of the two shapes the frame is.
     pub is_ipv6: bool,
-    /// The listeners at its port.
+    /// The listeners at its port and address.
     pub listeners: u64,
     /// The number of its source's class.
     pub number: u32,
@@ -135,7 +139,6 @@ pub struct Unsettled {
 pub fn weigh<F: Frame + ?Sized, T: Tables>(frame: &F, unsettled: Unsettled, tables: &T) -> Settled {
     // It was there before.
     let Some(packet) = &parse::again(frame, unsettled.is_ipv6) else { return Settled::By(Reason::Truncated) };
-    let listeners = at_its_address(packet, unsettled.listeners, tables);
     let class = entry_of(unsettled.number, tables).class;
-    settle(packet, listeners, class, &known(packet, tables), tables)
+    settle(packet, unsettled.listeners, class, &known(packet, tables), tables)
 }

@@ -73,9 +73,8 @@ impl Tables {
         lane::write(policy, &mut index);
         write_ports(&policy.listeners, &mut index)?;
         let local_addresses = tie_listeners(&policy.listeners, &mut index)?;
-        let tied = index.at_vlans | index.at_addresses;
-        index.unsettled = index.prove | tied;
-        index.unsettled_registered = !index.by_address | tied;
+        index.unsettled = index.prove | index.at_vlans | index.at_addresses;
+        index.unsettled_registered = !index.by_address | index.at_vlans;
         let mut classes = Classes::default();
         let (mut sources4, mut sources6) = (Vec::new(), Vec::new());
         for said in rights(policy, registered) {
@@ -98,7 +97,7 @@ impl Tables {
             "let trunks share their sets of listeners",
         )?;
         for (entry, class) in index.classes.iter_mut().zip(&classes.all) {
-            *entry = ClassEntry::of(*class, tied);
+            *entry = ClassEntry::of(*class, index.at_vlans);
         }
         let mut filter6: Box<Filter6> = bytemuck::zeroed_box();
         let mut blocks4: Box<Blocks4> = bytemuck::zeroed_box();
