@@ -281,7 +281,7 @@ impl Tables for KernelTables {
     fn read_text<F: Frame + ?Sized>(&self, _frame: &F, payload: Payload) -> TextMarks {
         // Nobody looks at more.
         let len = if payload.len < LOOKED_AT_MAX { payload.len } else { LOOKED_AT_MAX };
-        sightings::read(&self.ctx, Payload { len, ..payload }, self.place())
+        sightings::read_frame(self.ctx, Payload { len, ..payload }, self.place())
     }
 
     #[inline(always)]

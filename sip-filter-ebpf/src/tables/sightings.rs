@@ -227,6 +227,27 @@ pub(crate) fn clear(place: Place) {
 pub(crate) fn read<S: Source>(source: &S, payload: Payload, place: Place) -> TextMarks {
     let len = copy(source, payload, place);
     sip_look(place as u32, len);
+    marks(place)
+}
+
+/// [`read`] as a global function: verified once, for any place of a message in its frame.
+#[inline(always)]
+pub(crate) fn read_frame(ctx: *mut xdp_md, payload: Payload, place: Place) -> TextMarks {
+    sip_read(ctx, payload.at as u32, payload.len as u32, place as u32);
+    marks(place)
+}
+
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn sip_read(ctx: *mut xdp_md, at: u32, len: u32, place: u32) -> u32 {
+    let payload = Payload { at: at as usize, len: len as usize };
+    read(&ctx, payload, Place::from_number(place));
+    0
+}
+
+/// What was found in the message that was looked at last.
+#[inline(always)]
+fn marks(place: Place) -> TextMarks {
     match SCRATCH.get_ptr_mut(place as u32) {
         // SAFETY: this CPU's own, and nothing that uses the same place runs before this returns.
         Some(scratch) => unsafe { (*scratch).sighting.header.marks },
