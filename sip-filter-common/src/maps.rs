@@ -175,15 +175,12 @@ pub mod clock {
 
 /// The programs of the object.
 pub mod program {
-    /// Judges and counts; the one that is attached.
+    /// Judges and counts; the one that is attached, and pinned.
     pub const FILTER: &str = "sip_filter";
     /// Judges only and returns the reason's index: what `explain` asks.
     pub const EXPLAIN: &str = "sip_explain";
     /// Looks at what leaves: the SIP server's replies.
     pub const WATCH: &str = "sip_watch";
-
-    /// Those that outlive the controller by pins of their own.
-    pub const PINNED: [&str; 2] = [FILTER, EXPLAIN];
 }
 
 shared! {

@@ -181,7 +181,7 @@ impl Datapath {
         }
         let features = Features::of_kernel();
         let mut ebpf = object::load(&pins, kept.as_ref(), is_verbose, features)?;
-        for program in [program::FILTER, program::EXPLAIN, program::WATCH] {
+        for program in [program::FILTER, program::WATCH] {
             object::load_program(&mut ebpf, program)?;
         }
         let mut datapath = Self {
@@ -234,14 +234,18 @@ impl Datapath {
         Ok(counters)
     }
 
-    /// Asks the loaded program what it would do with a frame that begins with an Ethernet header.
+    /// Asks the kernel program what it would do with a frame that begins with an Ethernet header.
     ///
-    /// Counts nothing and remembers nothing.
+    /// Counts nothing and remembers nothing. The first time takes as long as a program takes to be verified: so a start,
+    /// which peers may wait for, takes less.
     ///
     /// # Errors
     ///
-    /// The kernel cannot run it, or it is another version's.
-    pub fn explain(&self, frame: &[u8]) -> Result<Reason, DatapathError> {
+    /// The kernel refuses the program or cannot run it.
+    pub fn explain(&mut self, frame: &[u8]) -> Result<Reason, DatapathError> {
+        if self.xdp(program::EXPLAIN)?.fd().is_err() {
+            object::load_program(&mut self.ebpf, program::EXPLAIN)?;
+        }
         let options = TestRunOptions { data_in: Some(frame), ..TestRunOptions::new() };
         let answer = self.xdp(program::EXPLAIN)?.test_run(options)?.return_value;
         Reason::from_index(answer).ok_or(DatapathError::NoReason(answer))

@@ -291,7 +291,7 @@ impl Daemon {
         Some(format!("trunk \"{name}\" has a media list of its own, which stays as it is"))
     }
 
-    fn explain(&self, mut question: Question) -> anyhow::Result<Explanation> {
+    fn explain(&mut self, mut question: Question) -> anyhow::Result<Explanation> {
         let transport = match question.transport {
             TransportName::Udp => Transport::Udp,
             TransportName::Tcp => Transport::Tcp,

@@ -104,7 +104,7 @@ impl Datapath {
         result
     }
 
-    /// Pins the maps and programs, over those of another object.
+    /// Pins the maps and the filter, over those of another object.
     ///
     /// # Errors
     ///
@@ -124,13 +124,11 @@ impl Datapath {
             pinned.map_err(|source| DatapathError::Pin { name: name.to_owned(), source })?;
         }
         self.maps_are_pinned = true;
-        for name in program::PINNED {
-            self.remove_pin(name)?;
-            let path = self.pins.path(name);
-            let program = self.ebpf.program_mut(name).ok_or(DatapathError::Missing(name))?;
-            program.pin(path).map_err(|source| DatapathError::Pin { name: name.to_owned(), source })?;
-        }
-        Ok(())
+        let name = program::FILTER;
+        self.remove_pin(name)?;
+        let path = self.pins.path(name);
+        let program = self.ebpf.program_mut(name).ok_or(DatapathError::Missing(name))?;
+        program.pin(path).map_err(|source| DatapathError::Pin { name: name.to_owned(), source })
     }
 
     /// Lets an interface go; false if it was not attached.

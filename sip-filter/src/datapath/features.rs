@@ -15,7 +15,7 @@ use aya::{
 const SECTION: &[u8] = b"xdp.frags\0";
 /// The same names, ended before the dot.
 const SECTION_WITHOUT: &[u8] = b"xdp\0frags\0";
-/// The constant in the program, in `sip-filter-ebpf/src/features.rs`.
+/// The constant in the program, in `sip-filter-ebpf/src/frame.rs`.
 const MULTI_BUFFER: &str = "MULTI_BUFFER";
 
 /// What the program cannot do without, and the version of Linux that has it.
