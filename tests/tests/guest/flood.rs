@@ -14,8 +14,8 @@ use crate::wire::traffic::{WITHIN, flow};
 /// pktgen's files belong to a network namespace, and that to a thread.
 const PKTGEN: &str = "/proc/thread-self/net/pktgen";
 const PACKETS: u64 = 30_000;
-/// Between two packets; an emulated processor needs that long for one.
-const PAUSE_NS: u64 = 100_000;
+/// Between two packets; an emulated processor needs half of that for one, and shares its own with another guest's.
+const PAUSE_NS: u64 = 200_000;
 
 /// Gives pktgen's file in `host` its lines.
 fn tell(host: &Host, file: &str, lines: &[String]) -> Result<()> {
