@@ -36,6 +36,34 @@ pub trait Frame {
     }
 }
 
+/// A frame as it would be without the tag that stands behind its addresses, which are not read.
+pub(crate) struct BehindTag<'a, F: ?Sized>(pub(crate) &'a F);
+
+/// How much longer a tag makes a frame.
+pub(crate) const TAG_LEN: usize = 4;
+
+impl<F: Frame + ?Sized> Frame for BehindTag<'_, F> {
+    #[inline(always)]
+    fn linear_len(&self) -> usize {
+        self.0.linear_len().saturating_sub(TAG_LEN)
+    }
+
+    #[inline(always)]
+    fn read<const N: usize>(&self, offset: usize) -> Option<[u8; N]> {
+        self.0.read(TAG_LEN + offset)
+    }
+
+    #[inline(always)]
+    fn read_words<const N: usize>(&self, offset: usize) -> Option<[u32; N]> {
+        self.0.read_words(TAG_LEN + offset)
+    }
+
+    #[inline(always)]
+    fn read_long_words<const N: usize>(&self, offset: usize) -> Option<[u64; N]> {
+        self.0.read_long_words(TAG_LEN + offset)
+    }
+}
+
 impl Frame for [u8] {
     #[inline(always)]
     fn linear_len(&self) -> usize {

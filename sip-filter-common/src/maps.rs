@@ -203,24 +203,25 @@ shared! {
     }
 
     /// What a class number stands for.
-    pub struct ClassEntry: 48 {
+    pub struct ClassEntry: 40 {
         /// The listeners at which it is not let in, or not whatever else is said but for a ban: a list may refuse it, or a
-        /// missing registration, a VLAN.
+        /// missing registration.
         pub unsettled: u64,
-        /// The listeners at which it is always denied, whatever else is said.
-        pub denied: u64,
         /// All that the policy says.
         pub class: Class,
     }
 
     /// The part of a policy that is looked up by number. What is read for most packets stands first: an offset in an
     /// instruction of the kernel program has 15 bits.
-    pub struct PolicyIndex: 1_677_616 {
+    pub struct PolicyIndex: 1_644_856 {
         /// The listeners where a stranger's packet is more than that: strangers may prove themselves, or it may be for nobody or
         /// come by a wrong VLAN.
         pub unsettled: u64,
-        /// The same for a registered peer's packet to a listener's own address: a flow may be registered, not an address.
+        /// The same for a registered peer's packet by the right VLAN to the right address: a flow may be registered, not an
+        /// address.
         pub unsettled_registered: u64,
+        /// Listeners that are tied to local addresses or VLANs.
+        pub tied: u64,
         /// Listeners that are tied to local addresses.
         pub at_addresses: u64,
         /// Listeners that are tied to VLANs.

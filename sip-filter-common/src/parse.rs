@@ -6,6 +6,7 @@
 #![expect(clippy::cast_possible_truncation, reason = "all headers end below 2^15")]
 
 pub mod extension;
+mod plain;
 pub mod protocol;
 pub mod tag;
 
@@ -16,6 +17,9 @@ use crate::{
     maps::{Address, FragmentKey},
     reason::Reason,
 };
+
+pub use self::plain::{Shape, is_tagged};
+pub(crate) use self::plain::{again, plain_tagged, plain4, plain6};
 
 use self::{
     extension::Step,
@@ -106,108 +110,6 @@ pub fn ethernet<F: Frame + ?Sized>(frame: &F) -> ControlFlow<Reason, Packet> {
 #[inline(always)]
 pub fn tagged<F: Frame + ?Sized>(frame: &F, kind: u16, offset: usize) -> ControlFlow<Reason, Packet> {
     packet(frame, tags(frame, kind, offset)?)
-}
-
-/// Reads what almost every packet is: a whole datagram of UDP or TCP over IPv4 without options, behind no tag and in
-/// one piece.
-///
-/// `None` says nothing about a frame: [`ethernet`] reads it from its start.
-#[inline(always)]
-pub(crate) fn plain4<F: Frame + ?Sized>(frame: &F) -> Option<Packet> {
-    let packet = again4(frame)?;
-    // As words of which some bits count: fewer comparisons than fields.
-    let [kind] = frame.read_words(ETHERNET_TYPE_OFFSET)?;
-    if kind & u32::from_ne_bytes([0xff, 0xff, 0xff, 0]) != u32::from_ne_bytes([0x08, 0x00, 0x45, 0]) {
-        return None;
-    }
-    let [rest] = frame.read_words(ETHERNET_HEADER_LEN + 6)?;
-    // No fragment: neither an offset nor MF, while DF does not count. The time to live does not either.
-    let rest = rest & u32::from_ne_bytes([0x3f, 0xff, 0, 0xff]);
-    let len = u16::from_be_bytes(frame.read(ETHERNET_HEADER_LEN + 2)?) as usize;
-    if !has_ports(rest.to_ne_bytes()) || ETHERNET_HEADER_LEN + len > frame.linear_len() {
-        return None;
-    }
-    Some(packet)
-}
-
-#[inline(always)]
-fn again4<F: Frame + ?Sized>(frame: &F) -> Option<Packet> {
-    let ports = plain_ports(frame, 20)?;
-    let [protocol] = frame.read(ETHERNET_HEADER_LEN + 9)?;
-    // One by one: whoever asks for the source alone has it in one load.
-    let addresses = [frame.read(ETHERNET_HEADER_LEN + 12)?, frame.read(ETHERNET_HEADER_LEN + 16)?];
-    Some(plain(protocol, ports, addresses.map(Address::from_ipv4), 20))
-}
-
-/// What [`plain4`] or [`plain6`] made of a frame.
-#[inline(always)]
-pub(crate) fn again<F: Frame + ?Sized>(frame: &F, is_ipv6: bool) -> Option<Packet> {
-    if is_ipv6 { again6(frame) } else { again4(frame) }
-}
-
-/// The same over IPv6 without extension headers.
-#[inline(always)]
-pub(crate) fn plain6<F: Frame + ?Sized>(frame: &F) -> Option<Packet> {
-    let packet = again6(frame)?;
-    let [kind] = frame.read_words(ETHERNET_TYPE_OFFSET)?;
-    if kind & u32::from_ne_bytes([0xff, 0xff, 0xf0, 0]) != u32::from_ne_bytes([0x86, 0xdd, 0x60, 0]) {
-        return None;
-    }
-    // As is every IPv4-mapped address, which would pass for the IPv4 peer.
-    if !has_ports([0, 0, 0, packet.protocol]) || packet.source.halves[0] == 0 {
-        return None;
-    }
-    let len = 40 + u16::from_be_bytes(frame.read(ETHERNET_HEADER_LEN + 4)?) as usize;
-    if ETHERNET_HEADER_LEN + len > frame.linear_len() {
-        return None;
-    }
-    Some(packet)
-}
-
-#[inline(always)]
-fn again6<F: Frame + ?Sized>(frame: &F) -> Option<Packet> {
-    let ports = plain_ports(frame, 40)?;
-    let [protocol] = frame.read(ETHERNET_HEADER_LEN + 6)?;
-    let [a, b, c, d] = frame.read_long_words(ETHERNET_HEADER_LEN + 8)?;
-    let addresses = [[a, b], [c, d]].map(|halves| Address { halves });
-    Some(Packet { is_ipv6: true, ..plain(protocol, ports, addresses, 40) })
-}
-
-/// The ports behind an IP header of this length. Read first, since the compiler knows then that what stands before them
-/// is there.
-#[inline(always)]
-fn plain_ports<F: Frame + ?Sized>(frame: &F, header_len: usize) -> Option<[u16; 2]> {
-    let at = ETHERNET_HEADER_LEN + header_len;
-    let destination = u16::from_be_bytes(frame.read(at + 2)?);
-    Some([u16::from_be_bytes(frame.read(at)?), destination])
-}
-
-/// Whether the last byte is a protocol with ports and the others are none.
-#[inline(always)]
-fn has_ports(bytes: [u8; 4]) -> bool {
-    const UDP: u32 = u32::from_ne_bytes([0, 0, 0, protocol::UDP]);
-    const TCP: u32 = u32::from_ne_bytes([0, 0, 0, protocol::TCP]);
-    let word = u32::from_ne_bytes(bytes);
-    word == UDP || word == TCP
-}
-
-#[inline(always)]
-fn plain(protocol: u8, ports: [u16; 2], addresses: [Address; 2], header_len: u32) -> Packet {
-    let [source_port, port] = ports;
-    let [source, destination] = addresses;
-    Packet {
-        source,
-        destination,
-        vlan: 0,
-        protocol,
-        port,
-        part: Part::Whole,
-        identification: 0,
-        is_ipv6: false,
-        source_port,
-        network_at: ETHERNET_HEADER_LEN as u32,
-        transport_at: ETHERNET_HEADER_LEN as u32 + header_len,
-    }
 }
 
 /// Reads an Ethernet header and the tags behind it.

@@ -10,7 +10,7 @@ use core::ops::ControlFlow::{self, Break, Continue};
 use crate::{
     frame::Frame,
     lane::Bounds,
-    maps::{Class, Known, PORTS, Transport},
+    maps::{Class, Known, PORTS, Transport, VLAN_IDS},
     parse::{Packet, Part, protocol},
     reason::{Reason, Verdict},
     sources::class_of,
@@ -29,19 +29,14 @@ pub fn judge<F: Frame + ?Sized, T: Tables>(frame: &F, tables: &T) -> Reason {
 /// Judges a packet of `frame` whose headers were already read.
 #[inline(always)]
 pub fn decide<F: Frame + ?Sized, T: Tables>(frame: &F, packet: &Packet, tables: &T) -> Reason {
-    conclude(frame, packet, settled(packet, tables), tables)
+    conclude(frame, settled(packet, tables), tables)
 }
 
 #[inline(always)]
-fn conclude<F: Frame + ?Sized, T: Tables>(
-    frame: &F,
-    packet: &Packet,
-    settled: Settled,
-    tables: &T,
-) -> Reason {
+fn conclude<F: Frame + ?Sized, T: Tables>(frame: &F, settled: Settled, tables: &T) -> Reason {
     match settled {
         Settled::By(reason) => reason,
-        Settled::Unless(bounds) => bounds.conclude(tables.prove(frame, packet, bounds)),
+        Settled::Unless(bounds) => bounds.conclude(tables.prove(frame, bounds)),
     }
 }
 
@@ -78,7 +73,8 @@ pub enum Settled {
 }
 
 impl Settled {
-    const UNLESS: u32 = 1 << 8;
+    /// Set for what is dropped unless, clear for reasons, which have lower numbers.
+    pub const UNLESS: u32 = 1 << 8;
 
     /// For a function of the kernel program, which returns numbers only.
     #[inline(always)]
@@ -231,7 +227,8 @@ fn on_its_vlan<T: Tables>(packet: &Packet, listeners: u64, tables: &T) -> u64 {
     if listeners & index.at_vlans == 0 {
         return listeners;
     }
-    listeners & (!index.at_vlans | index.vlans[(packet.vlan & 0x0fff) as usize])
+    let vlan = tables.lower_16(packet.vlan as usize) % VLAN_IDS;
+    listeners & (!index.at_vlans | index.vlans[vlan])
 }
 
 /// The README's precedence from VLAN on, for a packet whose listeners are known.

@@ -9,7 +9,7 @@ use crate::{
         Address, Blocks4, Class, Filter6, FlowKey, FragmentKey, Known, LINE_WORDS, Lane, PolicyIndex,
         Regions4, SightingKind, SourceIndex, TextMarks,
     },
-    parse::{self, Packet},
+    parse,
     pipeline::{
         self, Settled,
         plain::{self, Likely, Unsettled},
@@ -114,6 +114,12 @@ pub trait Tables: Lines + Sized {
         plain::look_closer(frame, likely, self)
     }
 
+    /// See [`plain::tagged`]; the kernel calls it as a function that the verifier checks once.
+    #[inline(always)]
+    fn tagged<F: Frame + ?Sized>(&self, frame: &F) -> Option<Settled> {
+        plain::tagged(frame, self)
+    }
+
     /// See [`plain::weigh`]; the kernel calls it as a function that the verifier checks once.
     #[inline(always)]
     fn weigh<F: Frame + ?Sized>(&self, frame: &F, unsettled: Unsettled) -> Settled {
@@ -122,8 +128,10 @@ pub trait Tables: Lines + Sized {
 
     /// See [`lane::judge`]; the kernel calls it as a function that the verifier checks once.
     #[inline(always)]
-    fn prove<F: Frame + ?Sized>(&self, frame: &F, packet: &Packet, bounds: Bounds) -> Reason {
-        lane::judge(frame, &Datagram::of(packet), &packet.source, bounds, self)
+    fn prove<F: Frame + ?Sized>(&self, frame: &F, bounds: Bounds) -> Reason {
+        // It was read before.
+        let Continue(packet) = parse::ethernet(frame) else { return Reason::Stranger };
+        lane::judge(frame, &Datagram::of(&packet), &packet.source, bounds, self)
     }
 
     /// Judges a frame of any shape; the kernel calls it as a function that the verifier checks once.

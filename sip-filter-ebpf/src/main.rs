@@ -24,8 +24,9 @@ use aya_ebpf::{
 };
 use sip_filter_common::{
     Reason, Tables as _, judge,
-    parse::{self, Packet, Part},
+    parse::{self, Packet, Part, Shape},
     pipeline::{
+        Settled,
         plain::{self, Unsettled},
         settled,
     },
@@ -130,13 +131,29 @@ pub(crate) extern "C" fn sip_decide(flags: u32) -> u32 {
     settled(packet, &tables).to_bits()
 }
 
+/// What [`sip_tagged`] returns for frames that it does not judge: no [`Settled`].
+const OTHER_SHAPE: u32 = Settled::UNLESS - 1;
+
+/// Judges a whole datagram behind one tag, as a [`Settled`], or [`OTHER_SHAPE`].
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn sip_tagged(ctx: *mut xdp_md, flags: u32) -> u32 {
+    let tables = KernelTables::from_flags(ctx, flags);
+    match plain::tagged(&LinearFrame::new(&XdpContext::new(ctx)), &tables) {
+        Some(settled) => settled.to_bits(),
+        None => OTHER_SHAPE,
+    }
+}
+
 /// Judges a whole datagram that no word settles, as a [`Settled`]. `shape` is the number of its source's class and, in the
-/// lowest bit, whether it is IPv6.
+/// lowest bits, whether it is tagged and IPv6.
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub(crate) extern "C" fn sip_weigh(ctx: *mut xdp_md, listeners: u64, shape: u32, flags: u32) -> u32 {
     let tables = KernelTables::from_flags(ctx, flags);
-    let unsettled = Unsettled { is_ipv6: shape & 1 != 0, listeners, number: shape >> 1 };
+    let number = shape >> 2;
+    let shape = Shape { is_ipv6: shape & 1 != 0, is_tagged: shape & 2 != 0 };
+    let unsettled = Unsettled { shape, listeners, number };
     plain::weigh(&LinearFrame::new(&XdpContext::new(ctx)), unsettled, &tables).to_bits()
 }
 

@@ -26,7 +26,7 @@ use sip_filter_common::{
         BANS_MAX, Blocks4, CHANGES_MAX, COUNTERS_MAX, ChangeKey, ChangedClass, Filter6, FlowKey, Known,
         LINE_WORDS, LOCAL_ADDRESSES_MAX, Lane, Live, Regions4, SightingKind, SourceIndex, TextMarks, clock,
     },
-    parse::{Packet, protocol},
+    parse::protocol,
     pipeline::{
         Settled,
         plain::{self, Likely, Unsettled},
@@ -313,18 +313,24 @@ impl Tables for KernelTables {
         plain::look_closer(&LinearFrame::new(&ctx), likely, &tables)
     }
 
+    /// [`plain::tagged`] as a global function.
+    #[inline(always)]
+    fn tagged<F: Frame + ?Sized>(&self, _frame: &F) -> Option<Settled> {
+        Settled::from_bits(crate::sip_tagged(self.ctx, self.flags()))
+    }
+
     /// [`plain::weigh`] as a global function.
     #[inline(always)]
     fn weigh<F: Frame + ?Sized>(&self, _frame: &F, unsettled: Unsettled) -> Settled {
-        let Unsettled { is_ipv6, listeners, number } = unsettled;
-        let shape = number << 1 | is_ipv6 as u32;
-        let settled = Settled::from_bits(crate::sip_weigh(self.ctx, listeners, shape, self.flags()));
+        let Unsettled { shape, listeners, number } = unsettled;
+        let bits = number << 2 | (shape.is_tagged as u32) << 1 | shape.is_ipv6 as u32;
+        let settled = Settled::from_bits(crate::sip_weigh(self.ctx, listeners, bits, self.flags()));
         settled.unwrap_or(Settled::By(Reason::NotProtected))
     }
 
     /// [`lane::judge`](sip_filter_common::lane::judge) as a global function.
     #[inline(always)]
-    fn prove<F: Frame + ?Sized>(&self, _frame: &F, _packet: &Packet, bounds: Bounds) -> Reason {
+    fn prove<F: Frame + ?Sized>(&self, _frame: &F, bounds: Bounds) -> Reason {
         self.prove_within(bounds)
     }
 

@@ -48,14 +48,11 @@ impl Class {
 }
 
 impl ClassEntry {
-    /// The entry of a class, given the listeners that are tied to VLANs.
-    pub const fn of(class: Class, at_vlans: u64) -> Self {
-        let unsettled = !class.allow | class.registering | class.deny | at_vlans;
-        match class.flags {
-            0 => Self { unsettled, denied: 0, class },
-            Class::DENIED => Self { unsettled: u64::MAX, denied: !at_vlans, class },
-            _ => Self { unsettled: u64::MAX, denied: 0, class },
-        }
+    /// The entry of a class.
+    pub const fn of(class: Class) -> Self {
+        let unsettled =
+            if class.flags == 0 { !class.allow | class.registering | class.deny } else { u64::MAX };
+        Self { unsettled, class }
     }
 }
 

@@ -3,6 +3,9 @@
 use super::{OFFSET_MASK, ethertype};
 use crate::frame::Frame;
 
+/// The VLAN's bits of a tag (TCI, IEEE 802.1Q).
+pub(super) const VID_MASK: u16 = 0x0fff;
+
 /// Where the network header is, and what comes there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Network {
@@ -33,7 +36,7 @@ pub fn untag<F: Frame + ?Sized>(frame: &F, mut kind: u16, mut offset: usize) -> 
             let Some([tci_high, tci_low, kind_high, kind_low]) = frame.read(offset) else {
                 return Untagged::Cut;
             };
-            let vid = u16::from_be_bytes([tci_high, tci_low]) & 0x0fff;
+            let vid = u16::from_be_bytes([tci_high, tci_low]) & VID_MASK;
             if vid != 0 {
                 vlan = vid;
             }

@@ -1,5 +1,5 @@
-//! Datagrams as almost every one is: whole, without tags and options, over IPv4 or IPv6; either has a copy of all that
-//! is asked, in which much is known beforehand.
+//! Datagrams as almost every one is: whole, without options, over IPv4 or IPv6, behind one tag or none; each of these
+//! shapes has a copy of all that is asked, in which much is known beforehand.
 //!
 //! Most are settled by a word or two.
 
@@ -8,14 +8,14 @@ use core::ops::ControlFlow::{self, Break, Continue};
 use super::{Settled, at_its_address, at_port, conclude, known, settle, unlisted};
 use crate::{
     frame::Frame,
-    maps::{ClassEntry, Known},
-    parse::{self, Packet},
+    maps::{Class, ClassEntry, Known},
+    parse::{self, Packet, Shape},
     reason::Reason,
     sources::{NOBODY, class_far, class_near, entry_of, is_near},
     tables::Tables,
 };
 
-/// Judges a frame that is of one of the two shapes and in one piece.
+/// Judges a frame that is of one of these shapes and in one piece.
 ///
 /// `None` says nothing about a frame: [`Tables::rest`] judges it.
 #[inline(always)]
@@ -27,33 +27,64 @@ pub fn judge<F: Frame + ?Sized, T: Tables>(frame: &F, tables: &T) -> Option<Reas
     if let Some(packet) = parse::plain4(frame) {
         return Some(decide(frame, &packet, tables));
     }
-    Some(decide(frame, &parse::plain6(frame)?, tables))
+    if let Some(packet) = parse::plain6(frame) {
+        return Some(decide(frame, &packet, tables));
+    }
+    if !parse::is_tagged(frame) {
+        return None;
+    }
+    Some(conclude(frame, tables.tagged(frame)?, tables))
 }
 
-/// What [`decide`](super::decide) comes to for a whole datagram without a tag while there are no live changes.
-///
-/// What is commonest is asked first: whether anybody knows it, and whether one word settles it whatever else is said.
+/// What [`decide`](super::decide) comes to for a whole datagram while there are no live changes.
 #[inline(always)]
 fn decide<F: Frame + ?Sized, T: Tables>(frame: &F, packet: &Packet, tables: &T) -> Reason {
+    match glance(packet, false, tables) {
+        Break(reason) => reason,
+        Continue(likely) => tables.look_closer(frame, likely),
+    }
+}
+
+/// What is known of a frame with a tag; `None` where no datagram of this shape is behind it.
+#[inline(always)]
+pub fn tagged<F: Frame + ?Sized, T: Tables>(frame: &F, tables: &T) -> Option<Settled> {
+    if let Some(packet) = parse::plain_tagged(frame, false) {
+        return Some(settle_tagged(frame, &packet, tables));
+    }
+    Some(settle_tagged(frame, &parse::plain_tagged(frame, true)?, tables))
+}
+
+#[inline(always)]
+fn settle_tagged<F: Frame + ?Sized, T: Tables>(frame: &F, packet: &Packet, tables: &T) -> Settled {
+    match glance(packet, true, tables) {
+        Break(reason) => Settled::By(reason),
+        Continue(likely) => look(frame, likely, tables),
+    }
+}
+
+/// What is commonest is asked first: whether anybody knows it, and whether one word settles it whatever else is said.
+#[inline(always)]
+fn glance<T: Tables>(packet: &Packet, is_tagged: bool, tables: &T) -> ControlFlow<Reason, Likely> {
     let index = tables.index();
     // Of either, or it is not plain.
     let listeners = at_port(packet.port.to_be() as usize, packet.protocol, tables);
     if listeners == 0 {
-        return Reason::NotProtected;
+        return Break(Reason::NotProtected);
     }
     let may_know = tables.may_know(&packet.source);
     let is_near = is_near(packet, tables);
     if !is_near && !may_know && listeners & index.unsettled == 0 && class_far(packet, tables) == NOBODY {
-        return Reason::Stranger;
+        return Break(Reason::Stranger);
     }
-    tables.look_closer(frame, Likely { is_ipv6: packet.is_ipv6, listeners, may_know, is_near })
+    let shape = Shape { is_ipv6: packet.is_ipv6, is_tagged };
+    Continue(Likely { shape, listeners, may_know, is_near })
 }
 
 /// Whom it takes more than a word or two to settle, as far as that has come.
 #[derive(Clone, Copy, Debug)]
 pub struct Likely {
-    /// Of which of the two shapes the frame is.
-    is_ipv6: bool,
+    /// What the frame is like.
+    shape: Shape,
     /// The listeners at its port.
     listeners: u64,
     /// Whether anything may be known about its source beside the policy.
@@ -65,24 +96,34 @@ pub struct Likely {
 /// What becomes of a whole datagram whose source somebody may know.
 #[inline(always)]
 pub fn look_closer<F: Frame + ?Sized, T: Tables>(frame: &F, likely: Likely, tables: &T) -> Reason {
-    let Likely { is_ipv6, listeners, may_know, is_near } = likely;
+    conclude(frame, look(frame, likely, tables), tables)
+}
+
+#[inline(always)]
+fn look<F: Frame + ?Sized, T: Tables>(frame: &F, likely: Likely, tables: &T) -> Settled {
+    let Likely { shape, mut listeners, may_know, is_near } = likely;
     // It was there before.
-    let Some(packet) = &parse::again(frame, is_ipv6) else { return Reason::Truncated };
-    let listeners = at_its_address(packet, listeners, tables);
-    if listeners == 0 {
-        return Reason::NotProtected;
+    let Some(packet) = &parse::again(frame, shape) else { return Settled::By(Reason::Truncated) };
+    let mut on_its_vlan = listeners;
+    if listeners & tables.index().tied != 0 {
+        listeners = at_its_address(packet, listeners, tables);
+        if listeners == 0 {
+            return Settled::By(Reason::NotProtected);
+        }
+        on_its_vlan = super::on_its_vlan(packet, listeners, tables);
     }
     let number = if is_near { class_near(packet, tables) } else { class_far(packet, tables) };
-    let settled = if number == NOBODY {
-        of_nobody(packet, listeners, may_know, tables)
+    let settled = if on_its_vlan == 0 {
+        Continue(())
+    } else if number == NOBODY {
+        of_nobody(packet, on_its_vlan, may_know, tables)
     } else {
-        of_class(packet, entry_of(number, tables), listeners, may_know, tables)
+        of_class(packet, entry_of(number, tables), on_its_vlan, may_know, tables)
     };
-    let settled = match settled {
+    match settled {
         Break(settled) => settled,
-        Continue(()) => tables.weigh(frame, Unsettled { is_ipv6, listeners, number }),
-    };
-    conclude(frame, packet, settled, tables)
+        Continue(()) => tables.weigh(frame, Unsettled { shape, listeners, number }),
+    }
 }
 
 /// What a word or two settle for a packet whose source no list names.
@@ -102,9 +143,6 @@ fn of_nobody<T: Tables>(packet: &Packet, listeners: u64, may_know: bool, tables:
             return Break(Settled::By(Reason::Registered));
         }
     }
-    if listeners & index.at_vlans != 0 {
-        return Continue(());
-    }
     Break(unlisted(packet, &Known::NOTHING, listeners, tables))
 }
 
@@ -120,14 +158,14 @@ fn of_class<T: Tables>(
     if listeners & entry.unsettled == 0 && !(may_know && tables.peer(&packet.source).banned_until_ns != 0) {
         return Break(Settled::By(Reason::Trunk));
     }
-    if listeners & !entry.denied == 0 { Break(Settled::By(Reason::Denied)) } else { Continue(()) }
+    if entry.class.flags == Class::DENIED { Break(Settled::By(Reason::Denied)) } else { Continue(()) }
 }
 
 /// Whom no word settles, as far as that has come.
 #[derive(Clone, Copy, Debug)]
 pub struct Unsettled {
-    /// Of which of the two shapes the frame is.
-    pub is_ipv6: bool,
+    /// What the frame is like.
+    pub shape: Shape,
     /// The listeners at its port and address.
     pub listeners: u64,
     /// The number of its source's class.
@@ -138,7 +176,7 @@ pub struct Unsettled {
 #[inline(always)]
 pub fn weigh<F: Frame + ?Sized, T: Tables>(frame: &F, unsettled: Unsettled, tables: &T) -> Settled {
     // It was there before.
-    let Some(packet) = &parse::again(frame, unsettled.is_ipv6) else { return Settled::By(Reason::Truncated) };
+    let Some(packet) = &parse::again(frame, unsettled.shape) else { return Settled::By(Reason::Truncated) };
     let class = entry_of(unsettled.number, tables).class;
     settle(packet, unsettled.listeners, class, &known(packet, tables), tables)
 }

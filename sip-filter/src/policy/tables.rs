@@ -73,8 +73,9 @@ impl Tables {
         lane::write(policy, &mut index);
         write_ports(&policy.listeners, &mut index)?;
         let local_addresses = tie_listeners(&policy.listeners, &mut index)?;
-        index.unsettled = index.prove | index.at_vlans | index.at_addresses;
-        index.unsettled_registered = !index.by_address | index.at_vlans;
+        index.tied = index.at_vlans | index.at_addresses;
+        index.unsettled = index.prove | index.tied;
+        index.unsettled_registered = !index.by_address;
         let mut classes = Classes::default();
         let (mut sources4, mut sources6) = (Vec::new(), Vec::new());
         for said in rights(policy, registered) {
@@ -97,7 +98,7 @@ impl Tables {
             "let trunks share their sets of listeners",
         )?;
         for (entry, class) in index.classes.iter_mut().zip(&classes.all) {
-            *entry = ClassEntry::of(*class, index.at_vlans);
+            *entry = ClassEntry::of(*class);
         }
         let mut filter6: Box<Filter6> = bytemuck::zeroed_box();
         let mut blocks4: Box<Blocks4> = bytemuck::zeroed_box();
