@@ -12,7 +12,7 @@ use anyhow::{Context, Result};
 
 use super::archive::Kernel;
 
-/// For all of a guest's life; emulated it takes three to six minutes.
+/// For all of a guest's life; emulated it takes five to six minutes.
 const LIFETIME_MAX: Duration = Duration::from_secs(900);
 const POLL: Duration = Duration::from_millis(100);
 const MEMORY_MIB: &str = "1536";
