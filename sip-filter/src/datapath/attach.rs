@@ -124,6 +124,8 @@ impl Datapath {
             pinned.map_err(|source| DatapathError::Pin { name: name.to_owned(), source })?;
         }
         self.maps_are_pinned = true;
+        // Earlier builds pinned it, and with it the maps that it uses.
+        self.remove_pin(program::EXPLAIN)?;
         let name = program::FILTER;
         self.remove_pin(name)?;
         let path = self.pins.path(name);

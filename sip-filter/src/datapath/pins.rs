@@ -186,7 +186,7 @@ impl Pins {
         for interface in self.watches() {
             self.remove_link(&interface)?;
         }
-        for name in name::ALL.iter().chain(&[program::FILTER]) {
+        for name in name::ALL.iter().chain(&[program::FILTER, program::EXPLAIN]) {
             self.remove(&self.path(name))?;
         }
         self.remove_directory();
