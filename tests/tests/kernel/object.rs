@@ -31,31 +31,28 @@ fn the_loaded_object_is_the_one_that_the_shared_names_describe() {
         return;
     }
     let mut kernel = Loaded::with(&parsed(""));
-    // Verified when it is first asked.
-    kernel.datapath.explain(&udp().build()).unwrap();
     let id = kernel.datapath.program_id().unwrap();
-    let programs: Vec<ProgramInfo> = loaded_programs().flatten().collect();
-    let filter = programs.iter().find(|program| program.id() == id).unwrap();
-    assert_eq!(filter.name_as_str(), Some(program::FILTER));
     let ids = map_ids(&kernel.datapath);
-    let beside = |name: &str| {
-        let named = programs.iter().filter(|other| other.name_as_str() == Some(kept(name)));
-        // Other tests load programs of the same names: this one's shares its maps.
+    // Other tests load programs of the same names: this one's share its maps.
+    let own = |name: &str| -> Vec<ProgramInfo> {
+        let named = loaded_programs().flatten().filter(|other| other.name_as_str() == Some(kept(name)));
         let own = named.filter(|other| {
             other
                 .map_ids()
                 .is_ok_and(|others| others.is_some_and(|others| others.iter().any(|id| ids.contains(id))))
         });
-        let [program] = own.collect::<Vec<_>>()[..] else { panic!("not one {name}") };
-        program
+        own.collect()
     };
-    for (program, verified_max) in [
-        (filter, VERIFIED_INSTRUCTIONS_MAX),
-        (beside(program::EXPLAIN), VERIFIED_INSTRUCTIONS_MAX),
-        (beside(program::WATCH), WATCH_VERIFIED_INSTRUCTIONS_MAX),
+    assert_eq!(own(program::FILTER).iter().map(ProgramInfo::id).collect::<Vec<_>>(), [id]);
+    assert!(own(program::EXPLAIN).is_empty(), "verified before it is asked");
+    kernel.datapath.explain(&udp().build()).unwrap();
+    for (name, verified_max) in [
+        (program::FILTER, VERIFIED_INSTRUCTIONS_MAX),
+        (program::EXPLAIN, VERIFIED_INSTRUCTIONS_MAX),
+        (program::WATCH, WATCH_VERIFIED_INSTRUCTIONS_MAX),
     ] {
+        let [program] = &own(name)[..] else { panic!("not one {name}") };
         let verified = program.verified_instruction_count();
-        let name = program.name_as_str().unwrap_or_default();
         eprintln!("{name}: {verified:?} instructions verified, at most {verified_max} are wanted");
         // Kernels before 5.16 do not tell.
         assert!(verified.is_none_or(|verified| verified < verified_max), "{name}: {verified:?}");
