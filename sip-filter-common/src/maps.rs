@@ -213,13 +213,10 @@ shared! {
 
     /// The part of a policy that is looked up by number. What is read for most packets stands first: an offset in an
     /// instruction of the kernel program has 15 bits.
-    pub struct PolicyIndex: 1_644_856 {
+    pub struct PolicyIndex: 1_644_848 {
         /// The listeners where a stranger's packet is more than that: strangers may prove themselves, or it may be for nobody or
         /// come by a wrong VLAN.
         pub unsettled: u64,
-        /// The same for a registered peer's packet by the right VLAN to the right address: a flow may be registered, not an
-        /// address.
-        pub unsettled_registered: u64,
         /// Listeners that are tied to local addresses or VLANs.
         pub tied: u64,
         /// Listeners that are tied to local addresses.

@@ -102,7 +102,7 @@ pub trait Tables: Lines + Sized {
 
     /// The lower 16 bits.
     ///
-    /// Linux 5.10 does not know that what it swapped has no more, and the compiler leaves out what says so.
+    /// Up to Linux 6.12 at least it does not know that what it swapped has no more, and the compiler leaves out what says so.
     #[inline(always)]
     fn lower_16(&self, number: usize) -> usize {
         number & 0xffff

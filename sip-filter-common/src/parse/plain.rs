@@ -50,6 +50,34 @@ fn again4<F: Frame + ?Sized>(frame: &F) -> Option<Packet> {
     Some(plain(protocol, ports, addresses.map(Address::from_ipv4), 20))
 }
 
+/// The same over IPv6 without extension headers.
+#[inline(always)]
+pub(crate) fn plain6<F: Frame + ?Sized>(frame: &F) -> Option<Packet> {
+    let packet = again6(frame)?;
+    let [kind] = frame.read_words(ETHERNET_TYPE_OFFSET)?;
+    if kind & u32::from_ne_bytes([0xff, 0xff, 0xf0, 0]) != u32::from_ne_bytes([0x86, 0xdd, 0x60, 0]) {
+        return None;
+    }
+    // As is every IPv4-mapped address, which would pass for the IPv4 peer.
+    if !has_ports([0, 0, 0, packet.protocol]) || packet.source.halves[0] == 0 {
+        return None;
+    }
+    let len = 40 + u16::from_be_bytes(frame.read(ETHERNET_HEADER_LEN + 4)?) as usize;
+    if ETHERNET_HEADER_LEN + len > frame.linear_len() {
+        return None;
+    }
+    Some(packet)
+}
+
+#[inline(always)]
+fn again6<F: Frame + ?Sized>(frame: &F) -> Option<Packet> {
+    let ports = plain_ports(frame, 40)?;
+    let [protocol] = frame.read(ETHERNET_HEADER_LEN + 6)?;
+    let [a, b, c, d] = frame.read_long_words(ETHERNET_HEADER_LEN + 8)?;
+    let addresses = [[a, b], [c, d]].map(|halves| Address { halves });
+    Some(Packet { is_ipv6: true, ..plain(protocol, ports, addresses, 40) })
+}
+
 /// What [`plain4`] or [`plain6`] made of a frame, behind a tag or not.
 #[inline(always)]
 pub(crate) fn again<F: Frame + ?Sized>(frame: &F, shape: Shape) -> Option<Packet> {
@@ -90,34 +118,6 @@ fn behind_tag(packet: Packet, vlan: u16) -> Packet {
 #[inline(always)]
 pub fn is_tagged<F: Frame + ?Sized>(frame: &F) -> bool {
     frame.read(ETHERNET_TYPE_OFFSET).is_some_and(|kind| is_tag(u16::from_be_bytes(kind)))
-}
-
-/// The same over IPv6 without extension headers.
-#[inline(always)]
-pub(crate) fn plain6<F: Frame + ?Sized>(frame: &F) -> Option<Packet> {
-    let packet = again6(frame)?;
-    let [kind] = frame.read_words(ETHERNET_TYPE_OFFSET)?;
-    if kind & u32::from_ne_bytes([0xff, 0xff, 0xf0, 0]) != u32::from_ne_bytes([0x86, 0xdd, 0x60, 0]) {
-        return None;
-    }
-    // As is every IPv4-mapped address, which would pass for the IPv4 peer.
-    if !has_ports([0, 0, 0, packet.protocol]) || packet.source.halves[0] == 0 {
-        return None;
-    }
-    let len = 40 + u16::from_be_bytes(frame.read(ETHERNET_HEADER_LEN + 4)?) as usize;
-    if ETHERNET_HEADER_LEN + len > frame.linear_len() {
-        return None;
-    }
-    Some(packet)
-}
-
-#[inline(always)]
-fn again6<F: Frame + ?Sized>(frame: &F) -> Option<Packet> {
-    let ports = plain_ports(frame, 40)?;
-    let [protocol] = frame.read(ETHERNET_HEADER_LEN + 6)?;
-    let [a, b, c, d] = frame.read_long_words(ETHERNET_HEADER_LEN + 8)?;
-    let addresses = [[a, b], [c, d]].map(|halves| Address { halves });
-    Some(Packet { is_ipv6: true, ..plain(protocol, ports, addresses, 40) })
 }
 
 /// The ports behind an IP header of this length. Read first, since the compiler knows then that what stands before them

@@ -131,7 +131,8 @@ fn look<F: Frame + ?Sized, T: Tables>(frame: &F, likely: Likely, tables: &T) -> 
 fn of_nobody<T: Tables>(packet: &Packet, listeners: u64, may_know: bool, tables: &T) -> ControlFlow<Settled> {
     let index = tables.index();
     if may_know {
-        if listeners & index.unsettled_registered != 0 {
+        // A flow may be registered, not an address.
+        if listeners & !index.by_address != 0 {
             return Continue(());
         }
         let peer = tables.peer(&packet.source);

@@ -75,7 +75,6 @@ impl Tables {
         let local_addresses = tie_listeners(&policy.listeners, &mut index)?;
         index.tied = index.at_vlans | index.at_addresses;
         index.unsettled = index.prove | index.tied;
-        index.unsettled_registered = !index.by_address;
         let mut classes = Classes::default();
         let (mut sources4, mut sources6) = (Vec::new(), Vec::new());
         for said in rights(policy, registered) {
