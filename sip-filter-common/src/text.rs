@@ -61,13 +61,13 @@ pub struct Found {
     pub user_agent: u16,
     /// Where a value begins.
     pub value: u16,
-    /// Nothing: fills up the word.
-    pub unused: u16,
+    /// How many Call-IDs there are.
+    pub call_ids: u16,
 }
 
 impl Found {
     /// Nothing.
-    pub const NOTHING: Self = Self { cseq: 0, user_agent: 0, value: 0, unused: 0 };
+    pub const NOTHING: Self = Self { cseq: 0, user_agent: 0, value: 0, call_ids: 0 };
 }
 
 /// Looks at the first `len` bytes; `part` stands for [`part`], which the kernel calls as a function of its own.
@@ -168,11 +168,25 @@ fn header(text: &[u8; SIGHTING_TEXT_LEN], at: usize, marks: &mut TextMarks, foun
     if begins_with!(name, b"cseq") {
         marks.cseqs += 1;
         found.cseq = at as u16 + 4;
+    } else if begins_with!(name, b"call-id") || is_compact_call_id(name) {
+        found.call_ids += 1;
+        // The reply to it names one of them, and servers differ in which.
+        if found.call_ids > 1 {
+            marks.is_ambiguous = 1;
+        }
     } else if begins_with!(name, b"user-age") {
         found.user_agent = at as u16 + 8;
     } else if begins_with!(name, b"authoriz") || begins_with!(name, b"proxy-au") {
         marks.has_credentials = 1;
     }
+}
+
+/// Whether a line in lower case begins with the compact form of Call-ID (RFC 3261 section 7.3.3).
+#[inline(always)]
+fn is_compact_call_id(line: u64) -> bool {
+    const TAB: u64 = b'\t' as u64 | 0x20;
+    let [name, next] = [line >> 56, line >> 48 & 0xff];
+    name == b'i' as u64 && (next == b':' as u64 || next == b' ' as u64 || next == TAB)
 }
 
 /// What SIPVicious writes into From, To and Contact.
@@ -329,11 +343,14 @@ mod tests {
             "sip/2.0 200 OK",
             "INVITE sip:x SIP/2.0",
             "X: y SIP/2.0\t",
+            "Call-ID: a\r\ni: b",
+            "i : a\r\ncall-id\t: b",
+            "I\t: a\r\nCALL-ID: a",
         ] {
             assert_eq!(marks(&std::format!("{REGISTER}{line}\r\n\r\n")).is_ambiguous, 1, "{line:?}");
         }
         for line in
-            ["Via: SIP/2.0/TCP x", "v: sip/2.0/udp x", "Reason: SIP;cause=200", "X: <sip:2.0>", "Y: SIP/2.0"]
+            ["Via: SIP/2.0/TCP x", "v: sip/2.0/udp x", "Reason: SIP;cause=200", "X: <sip:2.0>", "Identity: x\r\ni: y", "Y: SIP/2.0"]
         {
             let rest = if line == "Y: SIP/2.0" { "/" } else { "\r\n\r\n" };
             assert_eq!(marks(&std::format!("{REGISTER}{line}{rest}")).is_ambiguous, 0, "{line:?}");

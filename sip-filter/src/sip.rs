@@ -12,8 +12,10 @@ mod value;
 #[cfg(test)]
 mod tests;
 
+use std::borrow::Cow;
+
 pub use self::aor::{aor, canonical_aor, could_be_one, user};
-pub use self::value::{Challenge, Contact, Credentials};
+pub use self::value::{Challenge, Contact};
 
 /// How many bytes of a message are looked at: what the largest datagram holds.
 pub const LENGTH_MAX: usize = 65_535;
@@ -21,8 +23,8 @@ pub const LENGTH_MAX: usize = 65_535;
 /// How many contacts of one message are kept.
 pub const CONTACTS_MAX: usize = 256;
 
-/// How many challenges, and how many credentials, of one message are kept.
-pub const CREDENTIALS_MAX: usize = 16;
+/// How many challenges of one message are kept.
+pub const CHALLENGES_MAX: usize = 16;
 
 /// A request or a response, or as much of it as was copied.
 ///
@@ -145,16 +147,21 @@ impl<'a> Message<'a> {
         value::number(self.first("Expires")?)
     }
 
-    /// The Digest challenges of WWW-Authenticate and Proxy-Authenticate, up to [`CREDENTIALS_MAX`].
+    /// The Digest challenges of WWW-Authenticate and Proxy-Authenticate, up to [`CHALLENGES_MAX`].
     pub fn challenges(&self) -> Vec<Challenge<'a>> {
         let values = self.all("WWW-Authenticate").chain(self.all("Proxy-Authenticate"));
-        values.flat_map(value::challenges).take(CREDENTIALS_MAX).collect()
+        values.flat_map(value::challenges).take(CHALLENGES_MAX).collect()
     }
 
-    /// The Digest answers of Authorization and Proxy-Authorization, up to [`CREDENTIALS_MAX`].
-    pub fn credentials(&self) -> Vec<Credentials<'a>> {
-        let values = self.all("Authorization").chain(self.all("Proxy-Authorization"));
-        values.flat_map(value::credentials).take(CREDENTIALS_MAX).collect()
+    /// What Authorization and Proxy-Authorization say, as it stands.
+    pub fn credentials(&self) -> impl Iterator<Item = &'a [u8]> {
+        self.all("Authorization").chain(self.all("Proxy-Authorization"))
+    }
+
+    /// Whatever a server may take for the nonce of one of these, without quotes, and where there are escapes also without them;
+    /// none is empty.
+    pub fn nonces(&self) -> impl Iterator<Item = Cow<'a, [u8]>> {
+        self.credentials().flat_map(value::nonces)
     }
 
     /// Content-Length in bytes; what does not fit is [`u32::MAX`].

@@ -25,7 +25,7 @@ use serde::{Deserialize, Serialize};
 
 pub use self::{
     keeper::{Entry, LIFETIME_MAX, Trust},
-    replies::{Answer, Challenge, Contact, Reply, Request},
+    replies::{Challenge, Contact, Reply, Request},
 };
 
 /// A transport as SIP names it (RFC 3261 section 20.42, RFC 7118).

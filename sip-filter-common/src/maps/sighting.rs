@@ -49,7 +49,8 @@ shared! {
         pub has_credentials: u8,
         /// 1 where a header names a scanner.
         pub is_scanner: u8,
-        /// 1 where servers differ in where a line ends (a lone CR), or where what could be another start line follows.
+        /// 1 where servers differ in where a line ends (a lone CR) or in which Call-ID counts, or where what could be another
+        /// start line follows.
         pub is_ambiguous: u16,
         /// How many bytes were looked at; no more than `text::LOOKED_AT_MAX`.
         pub looked_at: u16,

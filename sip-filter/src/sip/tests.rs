@@ -39,9 +39,7 @@ fn headers(message: &Message<'_>) -> String {
         let stale = if challenge.stale { " stale" } else { "" };
         Some(format!("challenge {}{stale}", challenge.nonce.escape_ascii()))
     }));
-    all.extend(message.credentials().iter().map(|credentials| {
-        Some(format!("answer {}/{}", credentials.nonce.escape_ascii(), credentials.response.escape_ascii()))
-    }));
+    all.extend(message.nonces().map(|nonce| Some(format!("nonce {}", nonce.escape_ascii()))));
     if !message.is_complete() {
         all.push(Some("cut".to_owned()));
     }
@@ -234,24 +232,25 @@ const HEADERS: &[(&str, &[u8], &str)] = &[
         "an answer",
         b"Authorization: Digest username=\"bob\", realm=\"r\", nonce=\"n\", uri=\"sip:x\", \
         response=\"0\"\r\n",
-        "answer n/0",
+        "nonce n",
     ),
     (
         "answers to both",
         b"Proxy-Authorization: Digest nonce=\"p\",response=\"a,b\"\r\nAuthorization: Digest nonce=\"n\"\r\n",
-        "answer n/ | answer p/a,b",
+        "nonce n | nonce p",
     ),
+    // Kamailio takes the last one.
+    ("two nonces", b"Authorization: Digest nonce=a, nonce=\"b\", response=c\r\n", "nonce a | nonce b"),
+    ("a nonce of the client's", b"Authorization: Digest cnonce=a, NONCE = b\r\n", "nonce a | nonce b"),
+    ("an answer with empty parameters", b"Authorization: Digest nonce=\"\", response=, nonce=n\r\n", "nonce n"),
+    // Kamailio takes the second quote for the end of opaque.
     (
-        "the first parameter of a name",
-        b"Authorization: Digest nonce=a, nonce=b, response=c\r\n",
-        "answer a/c",
+        "what to some is quoted",
+        b"Authorization: Digest opaque=\"\\\", nonce=\"a\\\"b\", x=\"\"\r\n",
+        "nonce a\\\\ | nonce a\\\"b",
     ),
-    ("an answer with empty parameters", b"Authorization: Digest stale=, response=, nonce=n\r\n", "answer n/"),
-    (
-        "a quote in an answer that does not close",
-        b"Authorization: Digest nonce=n, response=\"bob\r\n",
-        "answer n/bob",
-    ),
+    ("a quote that does not close", b"Authorization: Digest response=\"0, nonce=\"n\r\n", "nonce n"),
+    ("another scheme that some take for Digest", b"Authorization: X nonce\r\n\t=\r\n n\r\n", "nonce n"),
 ];
 
 #[test]
@@ -296,10 +295,10 @@ fn the_body_is_no_header() {
 #[test]
 fn what_is_kept_is_bounded() {
     let mut text = "SIP/2.0 200 OK\r\n".to_owned();
-    text += &"WWW-Authenticate: Digest nonce=n\r\n".repeat(super::CREDENTIALS_MAX + 1);
+    text += &"WWW-Authenticate: Digest nonce=n\r\n".repeat(super::CHALLENGES_MAX + 1);
     text += &format!("Contact: {}\r\n\r\n", vec!["<sip:a@x>"; super::CONTACTS_MAX + 1].join(","));
     let message = Message::parse(text.as_bytes()).unwrap();
-    assert_eq!(message.challenges().len(), super::CREDENTIALS_MAX);
+    assert_eq!(message.challenges().len(), super::CHALLENGES_MAX);
     assert!(matches!(message.contacts(), Contacts::List(list) if list.len() == super::CONTACTS_MAX));
 
     let long = format!("SIP/2.0 200 OK\r\nX: {}\r\n\r\n", "x".repeat(super::LENGTH_MAX));

@@ -23,14 +23,8 @@ pub struct Challenge<'a> {
     pub stale: bool,
 }
 
-/// An answer to a Digest challenge.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Credentials<'a> {
-    /// That of the challenge; without quotes and escapes, never empty.
-    pub nonce: Cow<'a, [u8]>,
-    /// What proves the password, or does not; without quotes and escapes, may be empty.
-    pub response: Cow<'a, [u8]>,
-}
+/// How long a nonce is at most that answers are looked through for: several times what servers make.
+const NONCE_MAX: usize = 256;
 
 /// True for spaces, tabs and the line ends of folds.
 pub(super) fn is_space(byte: u8) -> bool {
@@ -185,13 +179,29 @@ pub(super) fn challenges(value: &[u8]) -> impl Iterator<Item = Challenge<'_>> {
     })
 }
 
-/// The Digest answers of one header.
-pub(super) fn credentials(value: &[u8]) -> impl Iterator<Item = Credentials<'_>> {
-    digests(value).filter_map(|found| {
-        let nonce = unquoted(found.nonce?);
-        let response = found.response.map(unquoted).unwrap_or_default();
-        (!nonce.is_empty()).then_some(Credentials { nonce, response })
+/// Whatever a server may take for the nonce of credentials in one header, at any place: of several of one name some take
+/// the first and some the last, and to some a backslash before a quote means nothing.
+pub(super) fn nonces(value: &[u8]) -> impl Iterator<Item = Cow<'_, [u8]>> {
+    const NAME: &str = "nonce";
+    let behind_names = (0..value.len()).filter_map(|at| {
+        let (name, rest) = value[at..].split_at_checked(NAME.len())?;
+        is(name, NAME).then(|| trim(rest))
+    });
+    behind_names.filter_map(|rest| Some(trim(rest.strip_prefix(b"=")?))).flat_map(|text| {
+        let (plain, escaped) = match text.strip_prefix(b"\"") {
+            Some(inside) => (up_to(inside, |byte| byte == b'"'), end_of_quoted(text).map(|end| &text[..end])),
+            None => (up_to(text, |byte| byte == b',' || is_space(byte)), None),
+        };
+        let escaped = escaped.filter(|escaped| escaped.contains(&b'\\')).map(unquoted);
+        let known = |nonce: &Cow<'_, [u8]>| (1..=NONCE_MAX).contains(&nonce.len());
+        [Some(plain.into()), escaped].into_iter().flatten().filter(known)
     })
+}
+
+/// The first bytes, which do not end it.
+fn up_to(bytes: &[u8], ends: impl Fn(u8) -> bool) -> &[u8] {
+    let end = bytes.iter().take(NONCE_MAX + 1).position(|byte| ends(*byte));
+    &bytes[..end.unwrap_or(bytes.len())]
 }
 
 /// The parameters of one Digest that matter here, quotes included; of several of one name, the first.
@@ -199,7 +209,6 @@ pub(super) fn credentials(value: &[u8]) -> impl Iterator<Item = Credentials<'_>>
 struct Digest<'a> {
     nonce: Option<&'a [u8]>,
     stale: Option<&'a [u8]>,
-    response: Option<&'a [u8]>,
 }
 
 /// Each Digest of a header; what other schemes say is left out.
@@ -229,8 +238,7 @@ fn digests(value: &[u8]) -> impl Iterator<Item = Digest<'_>> {
 
 impl<'a> Digest<'a> {
     fn with(mut self, name: &[u8], value: &'a [u8]) -> Self {
-        let places =
-            [("nonce", &mut self.nonce), ("stale", &mut self.stale), ("response", &mut self.response)];
+        let places = [("nonce", &mut self.nonce), ("stale", &mut self.stale)];
         if let Some((_, place)) = places.into_iter().find(|(known, _)| is(name, known)) {
             place.get_or_insert(value);
         }

@@ -141,7 +141,7 @@ impl Failures {
                 challenge.address == from && !challenge.shared && is_recent(&challenge.sent_at_ns)
             })
         };
-        request.answers.iter().any(|answer| counts(&answer.nonce))
+        request.nonces.iter().any(|nonce| counts(nonce))
     }
 
     /// Somebody answered; remembered where that answers a challenge that was sent to them.
@@ -149,7 +149,7 @@ impl Failures {
         if !self.is_answer(from, request, now_ns) {
             return;
         }
-        let digest = self.hasher.hash_one(&request.answers);
+        let digest = self.hasher.hash_one(&request.credentials);
         let transaction = self.transaction(&request.call_id, &request.cseq);
         let none = || Answers { each: VecDeque::new(), register: true };
         let answers = self.answers.get_or_insert_mut((from, transaction), none);

@@ -66,17 +66,10 @@ pub struct Request {
     pub call_id: String,
     /// The number and the method of its CSeq.
     pub cseq: (u32, String),
-    /// Its credentials.
-    pub answers: Vec<Answer>,
-}
-
-/// An answer to a Digest challenge.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
-pub struct Answer {
-    /// That of the challenge.
-    pub nonce: String,
-    /// What proves the password, or does not.
-    pub response: String,
+    /// What may be the nonce of a challenge that it answers, by one server or another.
+    pub nonces: Vec<String>,
+    /// Its credentials as they stand: a request that is sent again has the same.
+    pub credentials: Vec<String>,
 }
 
 impl Trust {

@@ -2,7 +2,7 @@
 //!
 //! Says nothing about where it came from or went to: that is the packet's to say.
 
-use super::{Answer, Challenge, Contact, Reply, Request};
+use super::{Challenge, Contact, Reply, Request};
 use crate::sip::{Contacts, Message};
 
 impl Reply {
@@ -35,16 +35,18 @@ impl Request {
     /// What a request with credentials says; none where it has none, or nothing that a reply could be told by.
     pub fn of(message: &Message<'_>) -> Option<Self> {
         let method = text(message.method()?);
-        let answer = |credentials: crate::sip::Credentials<'_>| Answer {
-            nonce: text(&credentials.nonce),
-            response: text(&credentials.response),
-        };
-        let answers: Vec<Answer> = message.credentials().into_iter().map(answer).collect();
-        if answers.is_empty() {
+        let nonces: Vec<_> = message.nonces().map(|nonce| text(&nonce)).collect();
+        if nonces.is_empty() {
             return None;
         }
         let (number, of) = message.cseq()?;
-        Some(Request { method, call_id: text(message.call_id()?), cseq: (number, text(of)), answers })
+        Some(Request {
+            method,
+            call_id: text(message.call_id()?),
+            cseq: (number, text(of)),
+            nonces,
+            credentials: message.credentials().map(text).collect(),
+        })
     }
 }
 
@@ -97,10 +99,10 @@ mod tests {
             method: "REGISTER".to_owned(),
             call_id: "abc".to_owned(),
             cseq: (7, "REGISTER".to_owned()),
-            answers: vec![Answer { nonce: "n".to_owned(), response: "0a".to_owned() }],
+            nonces: vec!["n".to_owned()],
+            credentials: vec!["Digest username=\"alice\", nonce=\"n\", response=\"0a\"".to_owned()],
         };
-        let answer = "Authorization: Digest username=\"alice\", nonce=\"n\", response=\"0a\"";
-        assert_eq!(request(answer), Some(expected));
+        assert_eq!(request(&format!("Authorization: {}", expected.credentials[0])), Some(expected));
         assert_eq!(request("Max-Forwards: 70"), None);
     }
 }

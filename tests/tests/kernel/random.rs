@@ -195,7 +195,8 @@ fn message(random: &mut Random) -> Vec<u8> {
         5 => request::request_of_len(method, 1_535 + random.below(3)),
         6 | 7 => (0..random.below(40)).map(|_| random.next().to_be_bytes()[0]).collect(),
         8 => format!("{method}\r\n\r\n\r\n\r\n").into_bytes(),
-        9..14 => request::with_header(method, random.pick(SCANNERS)),
+        9..13 => request::with_header(method, random.pick(SCANNERS)),
+        13 => request::with_header(method, random.pick(&["i: x", "Call-ID : x", "Icons: x"])),
         _ => request::request(method),
     }
 }

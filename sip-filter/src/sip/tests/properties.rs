@@ -36,7 +36,7 @@ fn header() -> impl Strategy<Value = (String, String)> {
         }),
         ("[a-z ,;<>]{0,8}", "[a-z0-9/=]{1,8}").prop_map(|(response, nonce)| {
             let value = format!("Digest nonce=\"{nonce}\",response=\"{response}\",uri=\"sip:x\"");
-            (["Authorization", "AUTHORIZATION"], value, format!("answer {nonce}/{response}"))
+            (["Authorization", "AUTHORIZATION"], value, format!("nonce {nonce}"))
         }),
     ];
     let spaces = prop::sample::select(vec![":", ": ", " : ", ":\t", ":\r\n ", " \t:\n\t"]);

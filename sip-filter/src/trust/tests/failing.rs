@@ -48,9 +48,9 @@ impl World {
 }
 
 fn request(method: &str, cseq: u32, nonce: &str, response: &str) -> Request {
-    let answer = Answer { nonce: nonce.to_owned(), response: response.to_owned() };
     let (method, call_id) = (method.to_owned(), "try".to_owned());
-    Request { cseq: (cseq, method.clone()), method, call_id, answers: vec![answer] }
+    let credentials = vec![format!("Digest nonce={nonce}, response={response}")];
+    Request { cseq: (cseq, method.clone()), method, call_id, nonces: vec![nonce.to_owned()], credentials }
 }
 
 #[test]

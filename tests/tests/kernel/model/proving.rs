@@ -132,6 +132,9 @@ fn request(method: &str, text: &str, allowed: &Allowed) -> Reason {
     if head.match_indices('\r').any(is_lone) || starts_again {
         return Reason::Malformed;
     }
+    if headers.iter().filter(|(name, _)| ["call-id", "i"].contains(&name.as_str())).count() > 1 {
+        return Reason::Malformed;
+    }
     let cseqs: Vec<&String> =
         headers.iter().filter(|(name, _)| name == "cseq").map(|(_, value)| value).collect();
     let [cseq] = cseqs[..] else { return Reason::Malformed };

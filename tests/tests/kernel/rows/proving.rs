@@ -170,6 +170,7 @@ fn a_request_is_what_its_first_line_promises() {
             Reason::Malformed,
         ),
         ("no CSeq", register(&[]), Reason::Malformed),
+        ("two Call-IDs", register(&["CSeq: 1 REGISTER", "i: x"]), Reason::Malformed),
         (
             "CSeq behind the headers",
             [register(&[]), b"CSeq: 1 REGISTER\r\n".to_vec()].concat(),
