@@ -33,6 +33,8 @@ const _: () = assert!(OFFSET_MASK > 64 + 4 * 4 + 40 + 8 * 2_048);
 
 const ETHERNET_TYPE_OFFSET: usize = 12;
 const ETHERNET_HEADER_LEN: usize = 14;
+/// Of both ports.
+const PORTS_LEN: usize = 4;
 
 /// Values of the EtherType field.
 mod ethertype {
@@ -166,7 +168,8 @@ fn ipv4<F: Frame + ?Sized>(frame: &F, offset: usize, vlan: u16) -> ControlFlow<R
         network_at: offset as u32,
         transport_at: 0,
     };
-    transport(frame, offset + header_words * 4, packet)
+    let end = offset + u16::from_be_bytes([start[2], start[3]]) as usize;
+    transport(frame, offset + header_words * 4, end, packet)
 }
 
 /// RFC 8200 sections 3 and 4.
@@ -201,6 +204,7 @@ fn ipv6<F: Frame + ?Sized>(frame: &F, offset: usize, vlan: u16) -> ControlFlow<R
         return Break(Reason::Malformed);
     }
     let mut offset = offset + 40;
+    let end = offset + u16::from_be_bytes([start[4], start[5]]) as usize;
     let mut fragments = 0;
     // Eight headers may stand before the transport; RFC 8200 section 4.1 has seven.
     unrolled!(8, {
@@ -228,7 +232,7 @@ fn ipv6<F: Frame + ?Sized>(frame: &F, offset: usize, vlan: u16) -> ControlFlow<R
         packet.part = Part::Hidden;
         return Continue(packet);
     }
-    transport(frame, offset, packet)
+    transport(frame, offset, end, packet)
 }
 
 #[inline(always)]
@@ -240,10 +244,21 @@ fn part(fragment_offset: u16, more_fragments: bool) -> Part {
     }
 }
 
-/// Reads the destination port, which stands at the same place in UDP and TCP.
+/// Reads the destination port, which stands at the same place in UDP and TCP, of a datagram that ends at `end`.
+///
+/// What stands behind that in a frame is no part of a fragment, whose next ones bring what belongs there. Of a whole datagram
+/// the kernel cuts it off, and no socket takes what is left.
 #[inline(always)]
-fn transport<F: Frame + ?Sized>(frame: &F, offset: usize, mut packet: Packet) -> ControlFlow<Reason, Packet> {
+fn transport<F: Frame + ?Sized>(
+    frame: &F,
+    offset: usize,
+    end: usize,
+    mut packet: Packet,
+) -> ControlFlow<Reason, Packet> {
     let has_ports = packet.protocol == protocol::UDP || packet.protocol == protocol::TCP;
+    if packet.part == Part::First && offset + (if has_ports { PORTS_LEN } else { 0 }) > end {
+        return cut(packet);
+    }
     if !has_ports || packet.part == Part::Later {
         return Continue(packet);
     }
@@ -254,7 +269,7 @@ fn transport<F: Frame + ?Sized>(frame: &F, offset: usize, mut packet: Packet) ->
     Continue(packet)
 }
 
-/// The frame ends before the ports: no socket can take a whole datagram so short,
+/// The frame or the fragment ends before the ports: no socket can take a whole datagram so short,
 /// but a first fragment may get its ports from the next one.
 #[inline(always)]
 fn cut(mut packet: Packet) -> ControlFlow<Reason, Packet> {

@@ -215,7 +215,10 @@ fn at_any_port<T: Tables>(packet: &Packet, tables: &T) -> u64 {
         protocol::UDP if !packet.is_ipv6 => udp,
         protocol::TCP if !packet.is_ipv6 => tcp,
         protocol::UDP | protocol::TCP => udp | tcp,
-        other if packet.is_ipv6 && protocol::is_extension(other) => udp | tcp,
+        // What is hidden may be anything.
+        other if packet.is_ipv6 && (protocol::is_extension(other) || packet.part == Part::Hidden) => {
+            udp | tcp
+        }
         _ => 0,
     }
 }

@@ -349,9 +349,14 @@ mod tests {
         ] {
             assert_eq!(marks(&std::format!("{REGISTER}{line}\r\n\r\n")).is_ambiguous, 1, "{line:?}");
         }
-        for line in
-            ["Via: SIP/2.0/TCP x", "v: sip/2.0/udp x", "Reason: SIP;cause=200", "X: <sip:2.0>", "Identity: x\r\ni: y", "Y: SIP/2.0"]
-        {
+        for line in [
+            "Via: SIP/2.0/TCP x",
+            "v: sip/2.0/udp x",
+            "Reason: SIP;cause=200",
+            "X: <sip:2.0>",
+            "Identity: x\r\ni: y",
+            "Y: SIP/2.0",
+        ] {
             let rest = if line == "Y: SIP/2.0" { "/" } else { "\r\n\r\n" };
             assert_eq!(marks(&std::format!("{REGISTER}{line}{rest}")).is_ambiguous, 0, "{line:?}");
         }

@@ -242,7 +242,11 @@ const HEADERS: &[(&str, &[u8], &str)] = &[
     // Kamailio takes the last one.
     ("two nonces", b"Authorization: Digest nonce=a, nonce=\"b\", response=c\r\n", "nonce a | nonce b"),
     ("a nonce of the client's", b"Authorization: Digest cnonce=a, NONCE = b\r\n", "nonce a | nonce b"),
-    ("an answer with empty parameters", b"Authorization: Digest nonce=\"\", response=, nonce=n\r\n", "nonce n"),
+    (
+        "an answer with empty parameters",
+        b"Authorization: Digest nonce=\"\", response=, nonce=n\r\n",
+        "nonce n",
+    ),
     // Kamailio takes the second quote for the end of opaque.
     (
         "what to some is quoted",

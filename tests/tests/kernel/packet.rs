@@ -52,6 +52,7 @@ pub(crate) struct Packet {
     tcp_flags: u8,
     udp_len: Option<u16>,
     payload: Vec<u8>,
+    beyond: usize,
     len: Option<usize>,
 }
 
@@ -97,6 +98,7 @@ pub(crate) fn protocol(protocol: u8) -> Packet {
         tcp_flags: SYN,
         udp_len: None,
         payload: PAYLOAD.to_vec(),
+        beyond: 0,
         len: None,
     }
 }
@@ -204,6 +206,11 @@ impl Packet {
         Self { udp_len: Some(len), ..self }
     }
 
+    /// So many bytes stand behind what the IP header says is the end, where Ethernet has its padding.
+    pub(crate) fn beyond(self, len: usize) -> Self {
+        Self { beyond: len, ..self }
+    }
+
     /// Leaves only the first bytes of the frame.
     pub(crate) fn cut(self, len: usize) -> Self {
         Self { len: Some(len), ..self }
@@ -234,7 +241,7 @@ impl Packet {
         let flags = u16::from(fragment.more) << 13;
         frame.push(self.version.unwrap_or(4) << 4 | self.header_words.unwrap_or(words.try_into().unwrap()));
         frame.push(0);
-        frame.extend(length_field(words * 4 + transport.len()));
+        frame.extend(length_field((words * 4 + transport.len()).saturating_sub(self.beyond)));
         frame.extend(u16::try_from(fragment.identification).unwrap().to_be_bytes());
         frame.extend((flags | fragment.offset).to_be_bytes());
         frame.extend([64, self.protocol, 0, 0]);
@@ -257,7 +264,7 @@ impl Packet {
         }
         body.extend(self.transport());
         frame.extend([self.version.unwrap_or(6) << 4, 0, 0, 0]);
-        frame.extend(length_field(body.len()));
+        frame.extend(length_field(body.len().saturating_sub(self.beyond)));
         frame.extend([first, 64]);
         frame.extend(source.octets());
         frame.extend(destination.octets());

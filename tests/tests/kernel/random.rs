@@ -262,6 +262,9 @@ fn packet(random: &mut Random, policy: &Policy) -> Packet {
     if random.chance(3) {
         packet = packet.udp_len(random.pick(&[0, 7, 8, 9, 300, 2_000]));
     }
+    if random.chance(4) {
+        packet = packet.beyond(random.below(60));
+    }
     if random.chance(2) {
         packet = packet.ethertype(random.pick(&[0x0806, 0x9100, 46, 0x0800, 0x86dd]));
     }

@@ -70,6 +70,11 @@ fn transports_of(protocol: u8) -> Vec<Transport> {
 /// Whole or first, with what is there of a transport header.
 fn read_ports(mut seen: Seen, is_first: bool, transport: Option<&[u8]>) -> Result<Seen, Reason> {
     let port = match transport {
+        // What follows comes with the next fragment, whatever stands behind the end of this one.
+        _ if is_first && seen.said_len.is_none_or(|len| len < 4 && matches!(seen.protocol, 6 | 17)) => {
+            seen.piece = Piece::Hidden;
+            return Ok(seen);
+        }
         _ if !matches!(seen.protocol, 6 | 17) => None,
         Some([_, _, high, low, ..]) => Some(u16::from_be_bytes([*high, *low])),
         _ if is_first => {

@@ -86,6 +86,45 @@ fn a_later_fragment_alone_is_for_known_peers() {
 }
 
 #[test]
+fn what_stands_behind_the_end_of_a_first_fragment_is_no_part_of_it() {
+    let mut rows = Vec::new();
+    let mut add = |name: &str, first: &dyn Fn(Family) -> Packet, reason: Reason, later: Reason| {
+        rows.extend(sequence(name, |of| {
+            vec![(first(of), reason), (udp().between(of, STRANGER, 53).later(ID), later)]
+        }));
+    };
+    // Eight bytes of a header of UDP, of which so many are the datagram's.
+    let ends =
+        |len: usize| move |of| udp().between(of, STRANGER, 53).first(ID).payload(Vec::new()).beyond(8 - len);
+    add("both ports", &ends(4), Reason::NotProtected, Reason::NotProtected);
+    add("half a port", &ends(3), Reason::Malformed, Reason::Fragment);
+    add("no port", &ends(0), Reason::Malformed, Reason::Fragment);
+    // Headers that the next fragment would bring, and of which these bytes would be others.
+    let of = FAMILIES[1];
+    let headers = |protocol: Packet, len: usize, beyond: usize| {
+        let packet = protocol.between(of, STRANGER, 53).first(ID).extension_of(DESTINATION_OPTIONS, 1);
+        packet.extension(DESTINATION_OPTIONS).payload(vec![0; len]).beyond(beyond)
+    };
+    for (name, packet, reason) in [
+        ("all headers", headers(udp(), 0, 4), Reason::NotProtected),
+        ("ports in what would be options", headers(udp(), 0, 24), Reason::Malformed),
+        ("a protocol without ports", headers(protocol(ICMPV6), 8, 8), Reason::NotProtected),
+        (
+            "a protocol without ports in what would be options",
+            headers(protocol(ICMPV6), 8, 24),
+            Reason::Malformed,
+        ),
+        ("nothing at all", headers(udp(), 0, 200), Reason::Malformed),
+    ] {
+        let later = if reason == Reason::Malformed { Reason::Fragment } else { reason };
+        rows.push(
+            row(name.to_owned(), udp().between(of, STRANGER, 53).later(ID), later).after(packet, reason),
+        );
+    }
+    check("the rows of what stands behind a first fragment", &rows);
+}
+
+#[test]
 fn later_fragments_follow_the_first_of_their_datagram() {
     use Reason::{Fragment, NotProtected, Stranger, Trunk, WrongVlan};
     fn to(of: Family, peer: Peer, port: u16) -> Packet {
