@@ -73,6 +73,10 @@ pub fn judge<F: Frame + ?Sized, T: Tables>(
     if bounds.is_registered && is_registered_flow(frame, datagram, source, tables) {
         return Reason::Registered;
     }
+    // A trunk is known, whoever else is of its network.
+    if datagram.is_ipv6 && !bounds.is_trunk && is_network_banned(source, tables) {
+        return Reason::Banned;
+    }
     let wish = if datagram.is_tcp {
         segment(frame, datagram, bounds, tables)
     } else {
@@ -122,6 +126,13 @@ fn tell<F: Frame + ?Sized, T: Tables>(
         tables.read_text(frame, payload);
         tables.report(kind, frame, datagram, source);
     }
+}
+
+/// Whether the ban of an IPv6 network is in force: who has one address of it has all of them.
+#[inline(always)]
+fn is_network_banned<T: Tables>(source: &Address, tables: &T) -> bool {
+    let network = source.network();
+    tables.may_know(&network) && tables.peer(&network).banned_until_ns > tables.now_ns()
 }
 
 #[inline(always)]

@@ -14,7 +14,7 @@ mod sighting;
 mod sources;
 
 pub use lane::{
-    CHALLENGE_NS, FLOWS_MAX, FlowKey, LANE_BUCKETS, LANE_TOTALS, Lane, LaneLimits, LaneTotal, TOLD_MAX,
+    FLOWS_MAX, FlowKey, LANE_BUCKETS, LANE_OPEN_NS, LANE_TOTALS, Lane, LaneLimits, LaneTotal, TOLD_MAX,
     UNITS_PER_REQUEST,
 };
 pub use policy::{Mode, Transport};

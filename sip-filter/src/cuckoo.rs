@@ -69,6 +69,16 @@ impl Cuckoo {
         Some(moves)
     }
 
+    /// Undoes the last moves of an [`insert`](Self::insert): their items stand where they stood, the new one nowhere.
+    pub(crate) fn take_back(&mut self, moves: &[(usize, u32)]) {
+        if let Some((free, _)) = moves.first() {
+            self.items[*free] = None;
+        }
+        for pair in moves.windows(2) {
+            self.items[pair[1].0] = Some(pair[0].1);
+        }
+    }
+
     /// Places from one of the buckets to a free one, each the other choice of the item before.
     fn way_to_a_free_place(&self, from: [u32; 2], choices: impl Fn(u32) -> [u32; 2]) -> Option<Vec<usize>> {
         let start: Vec<usize> = from.into_iter().flat_map(|bucket| self.places(bucket)).collect();
@@ -113,6 +123,24 @@ mod tests {
     fn choices(item: u32, buckets: u32) -> [u32; 2] {
         let hash = u64::from(item).wrapping_mul(0x9e37_79b9_7f4a_7c15);
         [hash >> 40, hash >> 16].map(|hash| u32::try_from(hash % u64::from(buckets)).unwrap())
+    }
+
+    #[test]
+    fn what_is_taken_back_stands_as_before() {
+        const BUCKETS: u32 = 64;
+        let mut table = Cuckoo::new(BUCKETS as usize, 2);
+        let mut taken_back = 0;
+        for item in 0..100 {
+            let before = table.items.clone();
+            let Some(moves) = table.insert(item, |item| choices(item, BUCKETS)) else { break };
+            if moves.len() > 1 {
+                taken_back += 1;
+                table.take_back(&moves);
+                assert_eq!(table.items, before, "{moves:?}");
+                table.insert(item, |item| choices(item, BUCKETS));
+            }
+        }
+        assert!(taken_back > 0);
     }
 
     #[test]

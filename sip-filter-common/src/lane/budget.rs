@@ -5,6 +5,9 @@ use crate::{
     tables::Tables,
 };
 
+/// How far apart the times are, at most, by which two CPUs judge what comes at once.
+const SLACK_NS: u64 = 1_000_000_000;
+
 /// Spends from the source's own budget and from that of all strangers, if both have as much.
 #[inline(always)]
 pub fn charge<T: Tables>(source: &Address, units: u64, tables: &T) -> bool {
@@ -15,7 +18,9 @@ pub fn charge<T: Tables>(source: &Address, units: u64, tables: &T) -> bool {
     if lane.open_until_ns > now_ns && tables.spend_total(true, units) {
         return true;
     }
-    let from_ns = if lane.spent_until_ns > now_ns { lane.spent_until_ns } else { now_ns };
+    // More than may be spent at once was spent under other limits, and counts no more.
+    let is_spent = lane.spent_until_ns > now_ns && lane.spent_until_ns - now_ns <= burst_ns + SLACK_NS;
+    let from_ns = if is_spent { lane.spent_until_ns } else { now_ns };
     let spent_until_ns = from_ns + units * unit_ns;
     if spent_until_ns - now_ns > burst_ns || !tables.spend_total(false, units) {
         return false;

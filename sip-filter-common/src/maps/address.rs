@@ -49,6 +49,13 @@ impl Address {
         }
     }
 
+    /// Where an IPv6 address is one of a subscriber's, that network's first address (a /64, RFC 4291 section 2.5.1); an IPv4
+    /// address itself.
+    #[inline(always)]
+    pub const fn network(&self) -> Self {
+        if self.ipv4().is_some() { *self } else { Self { halves: [self.halves[0], 0] } }
+    }
+
     /// Two words' hash, of which all bits can be used; `salt` is any number.
     #[inline(always)]
     pub const fn hash(&self, salt: u64) -> u64 {

@@ -13,7 +13,7 @@ pub const TOLD_MAX: u64 = 5;
 pub const FLOWS_MAX: u32 = 131_072;
 /// How long a challenge lets its receiver spend more than its own budget, in nanoseconds: until a thousand phones
 /// behind one address had their turn, and no longer than a client tries (RFC 3261 section 17.1.2.2, timer F).
-pub const CHALLENGE_NS: u64 = 8_000_000_000;
+pub const LANE_OPEN_NS: u64 = 8_000_000_000;
 /// What a request costs; a segment without one costs a unit.
 pub const UNITS_PER_REQUEST: u64 = 16;
 
@@ -67,9 +67,7 @@ impl Lane {
     #[inline(always)]
     #[expect(clippy::cast_possible_truncation, reason = "a few bits of a hash are wanted")]
     pub const fn place(source: &Address, salt: u64) -> u32 {
-        let of_network =
-            if source.ipv4().is_some() { *source } else { Address { halves: [source.halves[0], 0] } };
-        (of_network.hash(salt) >> 20) as u32 % LANE_BUCKETS
+        (source.network().hash(salt) >> 20) as u32 % LANE_BUCKETS
     }
 }
 

@@ -15,7 +15,7 @@ use sip_filter_common::{
     Address, Frame,
     lane::{Datagram, TotalChange, charge, total_after},
     maps::{
-        CHALLENGE_NS, FLOWS_MAX, FlowKey, LANE_BUCKETS, LANE_TOTALS as TOTALS, Lane, LaneLimits, LaneTotal,
+        LANE_OPEN_NS, FLOWS_MAX, FlowKey, LANE_BUCKETS, LANE_TOTALS as TOTALS, Lane, LaneLimits, LaneTotal,
         SightingKind, TOLD_MAX,
     },
     parse,
@@ -86,7 +86,7 @@ pub(super) fn spend(source: &Address, salt: u64, spent_until_ns: u64) {
 pub(crate) fn open(peer: &Address, salt: u64, now_ns: u64) {
     let Some(lane) = LANES.get_ptr_mut(Lane::place(peer, salt)) else { return };
     // SAFETY: the pointer is to an element of the map; a word is written whole.
-    unsafe { (*lane).open_until_ns = now_ns + CHALLENGE_NS };
+    unsafe { (*lane).open_until_ns = now_ns + LANE_OPEN_NS };
 }
 
 /// Spends from what all strangers may.

@@ -23,19 +23,31 @@ pub(super) fn may_know(live: &Live, source: &Address) -> bool {
 pub(super) fn find(live: &Live, source: &Address) -> Known {
     let [first, second] = live.peer_buckets(source, live.peers_mask);
     match in_bucket(first, source).or_else(|| in_bucket(second, source)) {
-        Some(known) => *known,
+        Some(known) => known,
         None => Known::NOTHING,
     }
 }
 
 #[inline(always)]
-fn in_bucket(number: u32, source: &Address) -> Option<&'static Known> {
+fn in_bucket(number: u32, source: &Address) -> Option<Known> {
     let places = &PEERS.get(number)?.places;
     let [high, low] = places[0].address.halves;
     let difference = high ^ source.halves[0] | low ^ source.halves[1];
     // Which of the two it is the processor could not foresee.
     let is_other = search::sign_mask(difference | difference.wrapping_neg()) as usize;
     let peer = &places[is_other % PEER_BUCKET_WIDTH];
-    // Where somebody is moved to stands nothing yet, while it still stands where that one comes from.
-    (peer.address == *source && !peer.known.is_nothing()).then_some(&peer.known)
+    if read(&peer.address) != *source {
+        return None;
+    }
+    let known = read(&peer.known);
+    // Once more: the place may have become another peer's meanwhile. Where somebody is moved to stands nothing yet, while it
+    // still stands where that one comes from.
+    (read(&peer.address) == *source && !known.is_nothing()).then_some(known)
+}
+
+/// Reads what the controller may be writing, here and not earlier or later.
+#[inline(always)]
+fn read<T: Copy>(value: &T) -> T {
+    // SAFETY: the address of a value; whatever the controller writes is one.
+    unsafe { core::ptr::from_ref(value).read_volatile() }
 }

@@ -59,15 +59,14 @@ impl Daemon {
     /// Takes expired bans and registrations out of the maps; the kernel ignores them already.
     pub(super) fn sweep(&mut self) {
         let now_ns = boot_time_ns();
-        let bans = self.datapath.bans().unwrap_or_default().into_iter();
-        for (address, _) in bans.filter(|(_, ban)| ban.until_ns <= now_ns) {
+        let ended = |(_, until_ns): &(IpAddr, u64)| *until_ns <= now_ns;
+        for (address, _) in self.datapath.banned().filter(ended).collect::<Vec<_>>() {
             match self.datapath.unban(address) {
                 Ok(_) => self.tell(None, What::Unbanned { address }),
                 Err(error) => tracing::warn!("the expired ban of {address} stays in the map: {error}"),
             }
         }
         // Those that trust knows of it has dismissed; an earlier daemon may have left others.
-        let ended = |(_, until_ns): &(IpAddr, u64)| *until_ns <= now_ns;
         let ended: Vec<_> = self.datapath.registered().filter(ended).collect();
         for (address, _) in ended {
             if let Err(error) = self.datapath.dismiss(address) {

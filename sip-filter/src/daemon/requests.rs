@@ -9,7 +9,7 @@ use std::{
 
 use anyhow::{Context as _, bail};
 use serde::Serialize;
-use sip_filter_common::{Reason, Transport};
+use sip_filter_common::{Address, Reason, Transport};
 use tokio::sync::oneshot;
 
 use super::{
@@ -304,7 +304,9 @@ impl Daemon {
         let source = question.from.ip();
         let because = match reason {
             Reason::Banned => {
-                let ban = self.bans()?.into_iter().find(|ban| ban.address == source);
+                let network = IpAddr::from(Address::from(source).network());
+                let mut bans = self.bans()?.into_iter();
+                let ban = bans.find(|ban| ban.address == source || ban.address == network);
                 ban.map(|ban| Cause::Ban {
                     ban: ban.address,
                     cause: ban.cause,

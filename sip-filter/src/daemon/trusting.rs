@@ -256,7 +256,11 @@ impl Daemon {
                 let mut ban = Ban { until_ns: boot_time_ns().saturating_add(duration_ns), cause: [0; _] };
                 let end = cause.floor_char_boundary(ban.cause.len());
                 ban.cause[..end].copy_from_slice(&cause.as_bytes()[..end]);
-                self.datapath.ban(*address, ban)?;
+                // The operator's may be longer.
+                if self.datapath.banned_until_ns(*address) >= ban.until_ns {
+                    return Ok(());
+                }
+                self.datapath.ban_by_itself(*address, ban)?;
                 self.tell(None, What::Banned { address: *address, cause: cause.clone() });
             }
             Effect::TrunkAt { trunk, addresses } => self.trunk_is_at(trunk, addresses.clone())?,

@@ -1,16 +1,34 @@
 //! Bans in the kernel: a map for people, with causes, beside the table that the packet path looks into.
 //!
-//! Whatever fails between the two, the map has the ban and the table follows at the next start.
+//! A daemon that ends between the two leaves a ban in the map, and the table follows at the next start.
 
 use std::net::IpAddr;
 
 use aya::maps::{HashMap, Map, MapData, MapError};
 use nix::libc;
-use sip_filter_common::{Address, Ban, maps::name};
+use sip_filter_common::{
+    Address, Ban,
+    maps::{BANS_MAX, name},
+};
 
 use super::{Datapath, DatapathError};
 
+/// For how many bans that the operator asks for there is always room.
+const BANS_OF_OPERATOR: usize = 1_024;
+
 impl Datapath {
+    /// Bans an address as [`ban`](Self::ban) does, where nobody asked for it: some room is the operator's.
+    ///
+    /// # Errors
+    ///
+    /// [`DatapathError::BansFull`] where only that is left.
+    pub fn ban_by_itself(&mut self, address: IpAddr, ban: Ban) -> Result<(), DatapathError> {
+        if self.banned_until_ns(address) == 0 && self.peers.banned() >= BANS_MAX as usize - BANS_OF_OPERATOR {
+            return Err(DatapathError::BansFull);
+        }
+        self.ban(address, ban)
+    }
+
     /// Bans an address until a time of CLOCK_BOOTTIME, or changes its ban.
     ///
     /// # Errors
@@ -18,6 +36,7 @@ impl Datapath {
     /// [`DatapathError::BansFull`] at the limit.
     pub fn ban(&mut self, address: IpAddr, ban: Ban) -> Result<(), DatapathError> {
         let address = Address::from(address);
+        let before = self.bans_mut()?.get(&address, 0).ok();
         match self.bans_mut()?.insert(address, ban, 0) {
             Err(MapError::SyscallError(error)) if error.io_error.raw_os_error() == Some(libc::E2BIG) => {
                 return Err(DatapathError::BansFull);
@@ -26,8 +45,12 @@ impl Datapath {
         }
         let placed = self.set_ban(address, ban.until_ns);
         if placed.is_err() {
-            // Half a ban is none.
-            let _: Result<(), MapError> = self.bans_mut()?.remove(&address);
+            // Half a ban is none, and half a change neither.
+            let mut bans = self.bans_mut()?;
+            let _: Result<(), MapError> = match before {
+                Some(before) => bans.insert(address, before, 0),
+                None => bans.remove(&address),
+            };
         }
         placed
     }

@@ -4,7 +4,7 @@ use aya::maps::{Array, HashMap, MapData, MapError};
 use nix::libc;
 use sip_filter_common::{
     Address,
-    maps::{CHALLENGE_NS, FlowKey, Lane, name},
+    maps::{FlowKey, LANE_OPEN_NS, Lane, name},
     parse::protocol,
 };
 
@@ -50,7 +50,7 @@ impl Datapath {
         let place = Lane::place(&Address::from(address), self.tables.live.salt);
         let mut lanes: Array<_, Lane> = self.map_mut(name::LANES)?;
         let lane = lanes.get(&place, 0)?;
-        Ok(lanes.set(place, Lane { open_until_ns: now_ns + CHALLENGE_NS, ..lane }, 0)?)
+        Ok(lanes.set(place, Lane { open_until_ns: now_ns + LANE_OPEN_NS, ..lane }, 0)?)
     }
 
     /// Remembers the flows that an earlier daemon left, for [`tidy_flows`](Self::tidy_flows).

@@ -25,6 +25,7 @@ pub(super) struct Placed {
     numbers: HashMap<Address, u32>,
     free: Vec<u32>,
     registered: usize,
+    banned: usize,
 }
 
 impl Default for Placed {
@@ -35,15 +36,20 @@ impl Default for Placed {
             numbers: HashMap::new(),
             free: Vec::new(),
             registered: 0,
+            banned: 0,
         }
     }
 }
 
 impl Placed {
-    /// How many are banned.
+    /// How many are banned, those whose bans have ended included.
     pub(super) fn banned(&self) -> usize {
-        let peers = self.numbers.values().map(|number| self.peers[*number as usize]);
-        peers.filter(|peer| peer.known.banned_until_ns != 0).count()
+        self.banned
+    }
+
+    /// Everybody.
+    fn iter(&self) -> impl Iterator<Item = Peer> {
+        self.numbers.values().map(|number| self.peers[*number as usize])
     }
 
     /// Who stands in a bucket.
@@ -88,9 +94,19 @@ impl Datapath {
 
     /// Until when the kernel lets in whom, by registrations; those that have ended included.
     pub fn registered(&self) -> impl Iterator<Item = (IpAddr, u64)> {
-        let peers = self.peers.numbers.values().map(|number| self.peers.peers[*number as usize]);
-        let registered = peers.filter(|peer| peer.known.registered_until_ns != 0);
+        let registered = self.peers.iter().filter(|peer| peer.known.registered_until_ns != 0);
         registered.map(|peer| (peer.address.into(), peer.known.registered_until_ns))
+    }
+
+    /// Until when who is banned; bans that have ended included.
+    pub fn banned(&self) -> impl Iterator<Item = (IpAddr, u64)> {
+        let banned = self.peers.iter().filter(|peer| peer.known.banned_until_ns != 0);
+        banned.map(|peer| (peer.address.into(), peer.known.banned_until_ns))
+    }
+
+    /// Until when an address is banned; 0 where it is not.
+    pub fn banned_until_ns(&self, address: IpAddr) -> u64 {
+        self.peers.peer(&address.into()).known.banned_until_ns
     }
 
     /// When an address's ban ends; 0 for none.
@@ -168,7 +184,7 @@ impl Datapath {
             if written.is_err() {
                 self.peers.peers[number as usize] = before;
             } else {
-                self.count_registered(&before, &peer);
+                self.count(&before, &peer);
             }
             return written;
         }
@@ -181,8 +197,12 @@ impl Datapath {
             return Err(DatapathError::PeersFull);
         };
         let is_moved = moves.len() > 1;
-        for (at, _) in moves {
-            self.write_bucket(at)?;
+        for (index, (at, _)) in moves.iter().enumerate() {
+            if let Err(error) = self.write_bucket(*at) {
+                self.peers.cuckoo.take_back(&moves[index..]);
+                self.forget(&peer.address);
+                return Err(error);
+            }
             if is_moved {
                 // A packet that found neither the old place nor the new one would pass: it has both for a while. Where the
                 // kernel has no memory for that, those who are half-way still arrive.
@@ -284,24 +304,27 @@ impl Datapath {
             }
         };
         self.peers.numbers.insert(peer.address, number);
-        self.count_registered(&Peer::NOBODY, &peer);
+        self.count(&Peer::NOBODY, &peer);
         number
     }
 
     fn forget(&mut self, address: &Address) -> Option<u32> {
         let number = self.peers.numbers.remove(address)?;
         let peer = self.peers.peers[number as usize];
-        self.count_registered(&peer, &Peer::NOBODY);
+        self.count(&peer, &Peer::NOBODY);
         self.peers.free.push(number);
         Some(number)
     }
 
-    fn count_registered(&mut self, before: &Peer, after: &Peer) {
-        let is = |peer: &Peer| usize::from(peer.known.registered_until_ns != 0);
-        self.peers.registered = self.peers.registered + is(after) - is(before);
+    fn count(&mut self, before: &Peer, after: &Peer) {
+        let is_registered = |peer: &Peer| usize::from(peer.known.registered_until_ns != 0);
+        let is_banned = |peer: &Peer| usize::from(peer.known.banned_until_ns != 0);
+        self.peers.registered = self.peers.registered + is_registered(after) - is_registered(before);
+        self.peers.banned = self.peers.banned + is_banned(after) - is_banned(before);
     }
 
-    /// Writes the bucket of a place, empty where it changes first: no packet sees half of the one and half of the other.
+    /// Writes the bucket of a place, empty first where another peer comes to it: who read the address of the one finds it
+    /// changed after reading what is known about the other.
     fn write_bucket(&mut self, place: usize) -> Result<(), DatapathError> {
         let bucket = self.peers.cuckoo.bucket_of(place);
         let column = place % PEER_BUCKET_WIDTH;

@@ -17,11 +17,12 @@ use std::{
 };
 
 use lru::LruCache;
+use sip_filter_common::Address;
 
 use super::Request;
 
 /// How long a challenge can be answered for the answer to count: as long as servers take a nonce (Kamailio's default).
-const CHALLENGE_NS: u64 = 300 * NS_PER_S;
+const NONCE_LIFETIME_NS: u64 = 300 * NS_PER_S;
 /// How many challenges are remembered.
 pub(super) const CHALLENGES_MAX: NonZeroUsize = NonZeroUsize::new(65_536).unwrap();
 /// How many of them for one address.
@@ -32,7 +33,7 @@ const ANSWERS_MAX: NonZeroUsize = NonZeroUsize::new(16_384).unwrap();
 pub(super) const ANSWERS_EACH_MAX: usize = 16;
 /// The method whose 2xx is a proof.
 const REGISTER: &str = "REGISTER";
-/// For how many addresses failures are counted.
+/// For how many networks failures are counted.
 const FAILING_MAX: NonZeroUsize = NonZeroUsize::new(16_384).unwrap();
 /// So many failures of all addresses within [`SPIKE_WITHIN`] are told.
 pub(super) const SPIKE: u32 = 20;
@@ -50,10 +51,10 @@ pub(super) struct Failures {
     /// The same, by the address that each was sent to first, the oldest at the front.
     challenged: HashMap<IpAddr, VecDeque<u64>>,
     /// When a challenge was sent, by the digest of address, nonce and Call-ID.
-    dialogues: LruCache<u64, u64>,
+    by_call_id: LruCache<u64, u64>,
     /// Answers to challenges, by who answered and their transaction's digest.
     answers: LruCache<(IpAddr, u64), Answers>,
-    /// When an address failed, within the window that counts.
+    /// When somebody of a network failed, within the window that counts.
     failing: LruCache<IpAddr, VecDeque<u64>>,
     /// How many failed in a second of the clock, for the last minute.
     recent: VecDeque<(u64, u32)>,
@@ -98,7 +99,7 @@ impl Failures {
             hasher: RandomState::new(),
             challenges: LruCache::new(CHALLENGES_MAX),
             challenged: HashMap::new(),
-            dialogues: LruCache::new(CHALLENGES_MAX),
+            by_call_id: LruCache::new(CHALLENGES_MAX),
             answers: LruCache::new(ANSWERS_MAX),
             failing: LruCache::new(FAILING_MAX),
             recent: VecDeque::new(),
@@ -108,7 +109,7 @@ impl Failures {
 
     /// A challenge was sent there.
     pub(super) fn challenge(&mut self, to: IpAddr, nonce: &str, call_id: &str, now_ns: u64) {
-        self.dialogues.put(self.hasher.hash_one((to, nonce, call_id)), now_ns);
+        self.by_call_id.put(self.hasher.hash_one((to, nonce, call_id)), now_ns);
         let digest = self.hasher.hash_one(nonce);
         if let Some(before) = self.challenges.get_mut(&digest) {
             before.shared |= before.address != to;
@@ -132,8 +133,8 @@ impl Failures {
     pub(super) fn is_answer(&self, from: IpAddr, request: &Request, now_ns: u64) -> bool {
         let counts = |nonce: &str| {
             let call_id = request.call_id.as_str();
-            let is_recent = |sent_at_ns: &u64| now_ns.saturating_sub(*sent_at_ns) <= CHALLENGE_NS;
-            if self.dialogues.peek(&self.hasher.hash_one((from, nonce, call_id))).is_some_and(is_recent) {
+            let is_recent = |sent_at_ns: &u64| now_ns.saturating_sub(*sent_at_ns) <= NONCE_LIFETIME_NS;
+            if self.by_call_id.peek(&self.hasher.hash_one((from, nonce, call_id))).is_some_and(is_recent) {
                 return true;
             }
             let challenge = self.challenges.peek(&self.hasher.hash_one(nonce));
@@ -154,7 +155,7 @@ impl Failures {
         let none = || Answers { each: VecDeque::new(), register: true };
         let answers = self.answers.get_or_insert_mut((from, transaction), none);
         answers.register &= request.method == REGISTER && request.cseq.1 == REGISTER;
-        answers.each.retain(|pending| now_ns.saturating_sub(pending.seen_at_ns) <= CHALLENGE_NS);
+        answers.each.retain(|pending| now_ns.saturating_sub(pending.seen_at_ns) <= NONCE_LIFETIME_NS);
         // One that is sent again because its reply was lost is the same guess.
         if answers.each.iter().any(|pending| pending.digest == digest) {
             return;
@@ -171,7 +172,7 @@ impl Failures {
     pub(super) fn conclude(&mut self, to: IpAddr, transaction: u64, now_ns: u64) -> Option<Concluded> {
         let answers = self.answers.peek_mut(&(to, transaction))?;
         let is_open = |pending: &&mut Pending| {
-            !pending.concluded && now_ns.saturating_sub(pending.seen_at_ns) <= CHALLENGE_NS
+            !pending.concluded && now_ns.saturating_sub(pending.seen_at_ns) <= NONCE_LIFETIME_NS
         };
         answers.each.iter_mut().find(is_open)?.concluded = true;
         Some(Concluded { registers: answers.register })
@@ -207,9 +208,11 @@ impl Failures {
         Some(count)
     }
 
-    /// Counts a failure of an address: true where there were as many as allowed, whose count begins anew then.
+    /// Counts a failure of an address, together with those of its network: true where there were as many as allowed, whose count
+    /// begins anew then.
     pub(super) fn fail(&mut self, address: IpAddr, allowed: u32, within: Duration, now_ns: u64) -> bool {
-        let times = self.failing.get_or_insert_mut(address, VecDeque::new);
+        let network = network_of(address);
+        let times = self.failing.get_or_insert_mut(network, VecDeque::new);
         let since_ns = now_ns.saturating_sub(nanoseconds(within));
         times.push_back(now_ns);
         while times.front().is_some_and(|time| *time < since_ns) {
@@ -217,31 +220,32 @@ impl Failures {
         }
         let reached = u32::try_from(times.len()).unwrap_or(u32::MAX) >= allowed;
         if reached {
-            self.failing.pop(&address);
+            self.failing.pop(&network);
         }
         reached
     }
 
     /// An address authenticated itself.
     pub(super) fn forgive(&mut self, address: IpAddr) {
-        self.failing.pop(&address);
+        self.failing.pop(&network_of(address));
     }
 
     /// Forgets what is too old to count.
     pub(super) fn forget(&mut self, within: Duration, now_ns: u64) {
         let is_old = |time_ns: u64, age_ns: u64| now_ns.saturating_sub(time_ns) > age_ns;
         while let Some((_, challenge)) = self.challenges.peek_lru()
-            && is_old(challenge.sent_at_ns, CHALLENGE_NS)
+            && is_old(challenge.sent_at_ns, NONCE_LIFETIME_NS)
             && let Some((digest, challenge)) = self.challenges.pop_lru()
         {
             self.unlist(digest, challenge.address);
         }
-        while self.dialogues.peek_lru().is_some_and(|(_, time_ns)| is_old(*time_ns, CHALLENGE_NS)) {
-            self.dialogues.pop_lru();
+        while self.by_call_id.peek_lru().is_some_and(|(_, time_ns)| is_old(*time_ns, NONCE_LIFETIME_NS)) {
+            self.by_call_id.pop_lru();
         }
         let answered =
             |answers: &Answers| answers.each.back().map(|pending| pending.seen_at_ns).unwrap_or_default();
-        while self.answers.peek_lru().is_some_and(|(_, answers)| is_old(answered(answers), CHALLENGE_NS)) {
+        while self.answers.peek_lru().is_some_and(|(_, answers)| is_old(answered(answers), NONCE_LIFETIME_NS))
+        {
             self.answers.pop_lru();
         }
         let last = |times: &VecDeque<u64>| times.back().copied().unwrap_or_default();
@@ -271,9 +275,14 @@ impl Failures {
     #[cfg(test)]
     pub(super) fn sizes(&self) -> [usize; 5] {
         let listed = self.challenged.values().map(VecDeque::len).sum();
-        let (challenges, dialogues) = (self.challenges.len(), self.dialogues.len());
-        [challenges, listed, self.answers.len(), self.failing.len(), dialogues]
+        let (challenges, by_call_id) = (self.challenges.len(), self.by_call_id.len());
+        [challenges, listed, self.answers.len(), self.failing.len(), by_call_id]
     }
+}
+
+/// An IPv4 address itself; of an IPv6 address's /64, which whoever has one of its addresses has all of, the first.
+pub(super) fn network_of(address: IpAddr) -> IpAddr {
+    Address::from(address).network().into()
 }
 
 /// As the clocks count.

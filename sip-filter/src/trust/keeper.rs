@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     Binding, Effect, Flow, Notice, Now, SipTransport, What, Witness,
-    failures::{Failures, SPIKE_WITHIN, nanoseconds},
+    failures::{Failures, SPIKE_WITHIN, nanoseconds, network_of},
     kernel::Kernel,
     settings::{Settings, is_spared},
     state::Stored,
@@ -304,6 +304,9 @@ impl Trust {
         if self.failures.fail(address, prove.failures, prove.failures_within, now.boot_ns) {
             let within = humantime::format_duration(prove.failures_within);
             let cause = format!("{} wrong answers to challenges within {within}", prove.failures);
+            let network = network_of(address);
+            let is_home = |(_, known): (_, &Registration)| network_of(known.flow.address) == network;
+            let address = if self.table.iter().any(is_home) { address } else { network };
             effects.push(Effect::Ban { address, duration: prove.ban, cause });
         }
     }

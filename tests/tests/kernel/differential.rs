@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -88,7 +88,15 @@ impl Peers {
             let address = |random: &mut Random| (random::source(random).to_canonical(), random.pick(&ends));
             (0..count_min + random.below(5)).map(|_| address(random)).collect()
         };
-        let (bans, registered) = (some(2, random), some(4, random));
+        let (mut bans, registered) = (some(2, random), some(4, random));
+        // Of whole networks, too.
+        for (address, _) in &mut bans {
+            if let IpAddr::V6(host) = address
+                && random.chance(50)
+            {
+                *address = Ipv6Addr::from_bits(host.to_bits() >> 64 << 64).into();
+            }
+        }
         let flows = registered.iter().map(|(address, _)| {
             let (peer, protocol) = random::flow(random, *address);
             (peer, protocol, random.pick(&ends))

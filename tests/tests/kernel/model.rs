@@ -154,6 +154,12 @@ impl<'a> Model<'a> {
     /// A stranger may send what the policy says, within limits.
     fn prove(&mut self, seen: &Seen) -> Reason {
         let Some(prove) = &self.policy.strangers.prove else { return Reason::Stranger };
+        if let IpAddr::V6(source) = seen.source {
+            let network = source.to_bits() >> 64 << 64;
+            if self.is_banned(std::net::Ipv6Addr::from_bits(network).into()) {
+                return Reason::Banned;
+            }
+        }
         let allowed = Allowed { methods: prove.methods, drops_scanners: prove.drops_scanners };
         match wish_of(seen, &allowed) {
             Wish::Free(reason) => reason,

@@ -68,6 +68,31 @@ fn as_many_wrong_answers_as_allowed_ban() {
     }
 }
 
+#[test]
+fn who_has_one_address_of_an_ipv6_network_has_all_of_them() {
+    let guess_from_three = |world: &mut World| {
+        for (cseq, address) in
+            (1..).zip(["[2001:db8::1]:5060", "[2001:db8::2]:5060", "[2001:db8::2:0:0:3]:5060"])
+        {
+            world.guess(flow(address), cseq);
+        }
+    };
+    let mut world = World::new();
+    guess_from_three(&mut world);
+    assert_eq!(world.bans, ["2001:db8::".parse::<IpAddr>().unwrap()]);
+    // Beside somebody who is known, only the last one.
+    let mut world = World::new();
+    world.accept(flow("[2001:db8::9]:5060"), &[("sip:a@x", 60)]);
+    guess_from_three(&mut world);
+    assert_eq!(world.bans, ["2001:db8::2:0:0:3".parse::<IpAddr>().unwrap()]);
+    // Another network's count apart.
+    let mut world = World::new();
+    for (cseq, network) in (1..=6).zip(0..) {
+        world.guess(flow(&format!("[2001:db8:0:{}::1]:5060", network % 3)), cseq);
+    }
+    assert!(world.bans.is_empty());
+}
+
 /// Does something twenty times, after which nobody is banned.
 #[track_caller]
 fn check(what: &str, attempt: &dyn Fn(&mut World, u32)) {

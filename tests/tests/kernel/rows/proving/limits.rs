@@ -1,14 +1,17 @@
 //! How much a stranger, and all of them together, may try.
 
-use sip_filter_common::Reason;
+use sip_filter_common::{Mode, Reason};
 
 use super::{PROVING, STRANGER, registers};
+use crate::kernel::loaded::{Clean, may_use_the_kernel};
 use crate::kernel::packet::{Packet, tcp, udp};
 use crate::kernel::request::{request, with_headers};
-use crate::kernel::rows::{FAMILIES, Family, Peer, Row, check, row};
+use crate::kernel::rows::{End, FAMILIES, Family, Peer, Row, action, check, parsed, row};
 
 /// Three at once, and then none for an hour.
 const THREE: &str = "rate = \"1/h\"\nburst = 3\ntotal_rate = \"500000/s\"\n";
+/// Five in each second.
+const LOOSER: &str = "rate = \"5/s\"\nburst = 10\ntotal_rate = \"500000/s\"\n";
 /// One of all strangers in an hour.
 const ONE_OF_ALL: &str = "rate = \"1/h\"\nburst = 10\ntotal_rate = \"1/h\"\n";
 
@@ -81,6 +84,51 @@ fn a_network_of_ipv6_has_one_budget() {
         "the row of a network",
         &[last_of("the next /64 is another one's", &packets).under(limited(THREE))],
     );
+}
+
+#[test]
+fn the_ban_of_a_network_is_for_its_strangers() {
+    let of = FAMILIES[1];
+    let banned = |name: &str, packet: Packet, end: End, reason: Reason| {
+        row(name, packet, reason).banned("2001:db8:66::", end).under(PROVING)
+    };
+    let invites = |peer: Peer, port: u16| udp().between(of, peer, port).payload(request("INVITE"));
+    let neighbour = Peer("", "2001:db8:66:1::66");
+    check(
+        "the rows of a banned network",
+        &[
+            banned("REGISTER", registers(of, STRANGER, 5060), End::Ahead, Reason::Banned),
+            banned(
+                "a connection",
+                tcp().between(of, STRANGER, 5060).payload(vec![]),
+                End::Ahead,
+                Reason::Banned,
+            ),
+            banned("what is never let in", invites(STRANGER, 5060), End::Ahead, Reason::Banned),
+            banned("media", invites(STRANGER, 10_000), End::Ahead, Reason::Stranger),
+            banned("who is registered", invites(STRANGER, 5060), End::Ahead, Reason::Registered)
+                .registered(STRANGER.1, End::Ahead),
+            banned("the next network", registers(of, neighbour, 5060), End::Ahead, Reason::Probation),
+            banned("afterwards", registers(of, STRANGER, 5060), End::Past, Reason::Probation),
+        ],
+    );
+}
+
+#[test]
+fn what_was_spent_under_other_limits_counts_no_more() {
+    if !may_use_the_kernel("limits that are loosened") {
+        return;
+    }
+    let mut kernel = Clean::with(&parsed(limited(THREE)));
+    let frame = registers(FAMILIES[0], SPENDERS[0], 5060).build();
+    for reason in [Reason::Probation, Reason::Probation, Reason::Probation, Reason::RateExceeded] {
+        assert_eq!(kernel.judge(&frame), Ok((reason, action(Mode::Enforce, reason))));
+    }
+    // The same limits once more change nothing.
+    for (limits, reason) in [(THREE, Reason::RateExceeded), (LOOSER, Reason::Probation)] {
+        kernel.settle(&parsed(limited(limits)));
+        assert_eq!(kernel.judge(&frame), Ok((reason, action(Mode::Enforce, reason))), "{limits}");
+    }
 }
 
 #[test]
