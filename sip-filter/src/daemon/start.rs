@@ -19,9 +19,9 @@ use crate::{
     trust::Effect,
 };
 
-/// What loading, pinning and attaching need (capabilities(7)).
-const CAPABILITIES: [Capability; 3] =
-    [Capability::CAP_BPF, Capability::CAP_PERFMON, Capability::CAP_NET_ADMIN];
+/// What loading, pinning and attaching need. CAP_SYS_ADMIN stands for CAP_BPF and CAP_PERFMON, and to nobody else does the kernel
+/// open maps, programs and links by their numbers (capabilities(7)), as those in a map of maps.
+const CAPABILITIES: [Capability; 2] = [Capability::CAP_NET_ADMIN, Capability::CAP_SYS_ADMIN];
 const LOCAL_PORT_RANGE: &str = "/proc/sys/net/ipv4/ip_local_port_range";
 const RESERVED_PORTS: &str = "/proc/sys/net/ipv4/ip_local_reserved_ports";
 
@@ -267,14 +267,8 @@ pub(super) fn blind_vlans(policy: &Policy, interface: &Interface) -> Option<Stri
 
 fn check_capabilities() -> anyhow::Result<()> {
     let effective = caps::read(None, CapSet::Effective).context("cannot read this process's capabilities")?;
-    // CAP_SYS_ADMIN stands for CAP_BPF and CAP_PERFMON (capabilities(7)).
-    let has_admin = effective.contains(&Capability::CAP_SYS_ADMIN);
-    let missing: Vec<_> = CAPABILITIES
-        .iter()
-        .filter(|capability| !effective.contains(capability))
-        .filter(|capability| !has_admin || **capability == Capability::CAP_NET_ADMIN)
-        .map(ToString::to_string)
-        .collect();
+    let is_missing = |capability: &&Capability| !effective.contains(capability);
+    let missing: Vec<_> = CAPABILITIES.iter().filter(is_missing).map(ToString::to_string).collect();
     if !missing.is_empty() {
         bail!(
             "missing privileges: {}; run as root, or give the service AmbientCapabilities=",

@@ -77,10 +77,17 @@ impl Datapath {
             Some(link) => (link, AttachMode::TakenOver),
             None => self.attach_anew(interface, index)?,
         };
-        let link = self.keep(interface, link, hold)?;
+        let (link, result) = match self.keep(interface, link, hold) {
+            Ok(link) => (link, Ok(mode)),
+            // The link went with the attempt; what was judged before is to stay so.
+            Err(error) if matches!(mode, AttachMode::TakenOver) => {
+                (self.attach_anew(interface, index)?.0, Err(error.into()))
+            }
+            Err(error) => return Err(error.into()),
+        };
         self.links.retain(|held| held.interface != interface);
         self.links.push(Attachment { interface: interface.to_owned(), index, link });
-        Ok(mode)
+        result
     }
 
     /// Makes every link outlive this process, or end with it.

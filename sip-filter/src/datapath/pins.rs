@@ -47,15 +47,6 @@ pub enum PinsError {
          --socket"
     )]
     InUse(PathBuf),
-    /// A link cannot be pinned under its interface's new name.
-    #[error("cannot pin {path}")]
-    Pin {
-        /// Where.
-        path: PathBuf,
-        /// What the kernel said.
-        #[source]
-        source: aya::pin::PinError,
-    },
     /// The directory cannot be made or read.
     #[error("cannot use the pin directory {path}")]
     Io {
@@ -107,14 +98,18 @@ impl Pins {
         self.directory.join(format!("{LINK_PREFIX}{}", interface.replace('.', ":")))
     }
 
-    /// Gives the links of an earlier daemon the names that their interfaces have now.
+    /// Gives the links of an earlier daemon the names that their interfaces have now; at no time is one without a pin.
     ///
     /// The link of an interface that is gone goes too.
     ///
     /// # Errors
     ///
-    /// A pin cannot be removed, or made under its new name.
+    /// A pin cannot be removed or renamed.
     pub fn follow_renames(&self) -> Result<(), PinsError> {
+        let io = |path: &Path| {
+            let path = path.to_path_buf();
+            move |source| PinsError::Io { path, source }
+        };
         let mut moved = Vec::new();
         for name in self.links() {
             // What is no link is left to whoever wants to use it as one.
@@ -126,15 +121,19 @@ impl Pins {
             if current.as_ref() == Some(&name) {
                 continue;
             }
+            let Some(current) = current else {
+                tracing::warn!("interface {name}, which an earlier daemon filtered, is gone");
+                self.remove_link(&name)?;
+                continue;
+            };
+            // Two may have exchanged their names. What is left under this one is found by its number again.
+            let between = self.link(&format!(":{index}:"));
+            fs::rename(self.link(&name), &between).map_err(io(&between))?;
             self.remove_link(&name)?;
-            match current {
-                Some(current) => moved.push((current, link)),
-                None => tracing::warn!("interface {name}, which an earlier daemon filtered, is gone"),
-            }
+            moved.push((between, self.link(&current)));
         }
-        for (name, link) in moved {
-            let path = self.link(&name);
-            link.pin(&path).map_err(|source| PinsError::Pin { path, source })?;
+        for (between, path) in moved {
+            fs::rename(&between, &path).map_err(io(&path))?;
         }
         Ok(())
     }

@@ -1,10 +1,11 @@
-//! The tables of the policy: written where no packet looks, then switched with one pointer.
+//! The tables of the policy: written where no packet looks, then switched with one word.
 
 use std::{
     borrow::Borrow,
     collections::BTreeSet,
     hash::{BuildHasher as _, Hasher as _, RandomState},
     net::IpAddr,
+    os::fd::AsFd as _,
     thread,
     time::Instant,
 };
@@ -114,8 +115,8 @@ pub struct Written {
 impl Datapath {
     /// Puts a policy in force: all of it, or nothing.
     ///
-    /// The tables go into the slot that no packet uses; one pointer then switches every CPU,
-    /// and the kernel returns from that only when no packet is being judged by the policy before.
+    /// The tables go into the slot that no packet uses; one word then switches every CPU, and this returns when no packet is
+    /// being judged by the policy before.
     ///
     /// # Errors
     ///
@@ -185,8 +186,12 @@ impl Datapath {
     pub(super) fn take_over_tables(&mut self) -> Result<(), DatapathError> {
         for slot in 0..POLICY_SLOTS {
             let outer: ArrayOfMaps<_, ChunkTable> = self.map(name::TABLES)?;
-            let chunks = (0..CHUNKS_MAX).map_while(|chunk| outer.get(&(slot * CHUNKS_MAX + chunk), 0).ok());
-            self.tables.chunks[slot as usize] = chunks.collect();
+            let chunks =
+                (0..CHUNKS_MAX).map_while(|chunk| match outer.get(&(slot * CHUNKS_MAX + chunk), 0) {
+                    Err(MapError::KeyNotFound) => None,
+                    found => Some(found),
+                });
+            self.tables.chunks[slot as usize] = chunks.collect::<Result<_, _>>()?;
         }
         self.take_over_changes()
     }
@@ -238,7 +243,6 @@ impl Datapath {
         let Some(Map::ArrayOfMaps(outer)) = self.ebpf.map(name::TABLES) else {
             return Err(DatapathError::Missing(name::TABLES));
         };
-        let id = outer.info()?.id();
         let added = thread::scope(|scope| {
             let places = slot * CHUNKS_MAX + u32::try_from(have).unwrap_or(0)..;
             let threads: Vec<_> = new
@@ -246,7 +250,8 @@ impl Datapath {
                 .zip(places)
                 .map(|(chunk, place)| {
                     scope.spawn(move || -> Result<(), MapError> {
-                        let outer = Map::ArrayOfMaps(MapData::from_id(id)?);
+                        let outer = outer.fd().as_fd().try_clone_to_owned().map_err(MapError::IoError)?;
+                        let outer = Map::ArrayOfMaps(MapData::from_fd(outer)?);
                         ArrayOfMaps::<_, ChunkTable>::try_from(outer)?.set(place, chunk, 0)
                     })
                 })
@@ -291,9 +296,11 @@ impl Datapath {
         // The kernel waits whenever an inner map is replaced, be it by itself (`maybe_wait_bpf_programs` in
         // kernel/bpf/syscall.c).
         let slot = self.slot();
-        let mut outer: ArrayOfMaps<_, ChunkTable> = self.map_mut(name::TABLES)?;
-        let Ok(chunk) = outer.get(&(slot * CHUNKS_MAX), 0) else { return Ok(()) };
-        Ok(outer.set(slot * CHUNKS_MAX, &chunk, 0)?)
+        let outer = self.ebpf.map_mut(name::TABLES).ok_or(DatapathError::Missing(name::TABLES))?;
+        let mut outer: ArrayOfMaps<_, ChunkTable> = outer.try_into()?;
+        // Every policy has one.
+        let Some(chunk) = self.tables.chunks[slot as usize].first() else { return Ok(()) };
+        Ok(outer.set(slot * CHUNKS_MAX, chunk, 0)?)
     }
 
     /// Bytes of kernel memory that the maps take, the tables of the policy before included: they stay for the next.

@@ -125,7 +125,7 @@ fn one_socket_and_one_pin_directory_belong_to_one_daemon() {
 fn missing_privileges_are_named_and_only_those() {
     let Some(lab) = Lab::or_skip() else { return };
     let filter = Filter::prepare(&lab, POLICY).unwrap();
-    let all = ["CAP_BPF", "CAP_PERFMON", "CAP_NET_ADMIN"];
+    let all = ["CAP_NET_ADMIN", "CAP_SYS_ADMIN"];
     let check = |starter: &[&str], missing: &[&str]| {
         let mut command = filter.command_under(starter);
         command.args(["run", "--config"]).arg(filter.config());
@@ -141,8 +141,8 @@ fn missing_privileges_are_named_and_only_those() {
         }
     };
     check(&["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"], &all);
-    check(&["setpriv", "--inh-caps=-net_admin", "--bounding-set=-net_admin"], &all[2..]);
-    check(&["setpriv", "--inh-caps=-bpf,-sys_admin", "--bounding-set=-bpf,-sys_admin"], &all[..1]);
+    check(&["setpriv", "--inh-caps=-net_admin", "--bounding-set=-net_admin"], &all[..1]);
+    check(&["setpriv", "--inh-caps=-sys_admin", "--bounding-set=-sys_admin"], &all[1..]);
     assert!(!filter.pins().exists() && !filter.socket().exists());
 }
 
