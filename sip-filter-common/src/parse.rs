@@ -106,23 +106,11 @@ pub fn ethernet<F: Frame + ?Sized>(frame: &F) -> ControlFlow<Reason, Packet> {
     packet(frame, link(frame)?)
 }
 
-/// Reads a frame from behind its link header on: `kind` is the EtherType, `offset` where its payload begins.
-///
-/// Breaks as [`ethernet`] does.
-#[inline(always)]
-pub fn tagged<F: Frame + ?Sized>(frame: &F, kind: u16, offset: usize) -> ControlFlow<Reason, Packet> {
-    packet(frame, tags(frame, kind, offset)?)
-}
-
 /// Reads an Ethernet header and the tags behind it.
 #[inline(always)]
 pub(crate) fn link<F: Frame + ?Sized>(frame: &F) -> ControlFlow<Reason, Network> {
     let Some(kind) = frame.read(ETHERNET_TYPE_OFFSET) else { return Break(Reason::Truncated) };
-    tags(frame, u16::from_be_bytes(kind), ETHERNET_HEADER_LEN)
-}
-
-#[inline(always)]
-fn tags<F: Frame + ?Sized>(frame: &F, kind: u16, offset: usize) -> ControlFlow<Reason, Network> {
+    let (kind, offset) = (u16::from_be_bytes(kind), ETHERNET_HEADER_LEN);
     if !is_tag(kind) {
         return Continue(Network { kind, offset, vlan: 0 });
     }

@@ -21,7 +21,7 @@ use std::{path::PathBuf, time::Duration};
 use anyhow::Context as _;
 use futures_util::StreamExt as _;
 use tokio::{
-    signal::unix::{SignalKind, signal},
+    signal::unix::{Signal, SignalKind, signal},
     sync::{mpsc, oneshot},
 };
 
@@ -121,6 +121,8 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
             break;
         }
     }
+    // Who asks now is told so.
+    drop(events);
     clients.are_empty().await;
     daemon.stop()
 }
@@ -249,19 +251,34 @@ impl Daemon {
     }
 }
 
+/// What the daemon is told by signals.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hangup: Signal,
+}
+
+impl Signals {
+    fn new() -> std::io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hangup: signal(SignalKind::hangup())?,
+        })
+    }
+}
+
 /// Everything that sends events.
 fn start_sources(
     listener: tokio::net::UnixListener,
     clients: server::Places,
     mut interface_changes: futures_util::stream::BoxStream<'static, String>,
     mut reports: mpsc::Receiver<(String, Report)>,
+    mut signals: Signals,
     events: mpsc::Sender<Event>,
-) -> anyhow::Result<()> {
+) {
     let (calls, mut calls_receiver) = mpsc::channel(EVENTS_MAX);
     tokio::spawn(server::serve(listener, clients, calls));
-    let mut stop = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let mut reload = signal(SignalKind::hangup())?;
     let mut tick = tokio::time::interval(TICK_INTERVAL);
     tokio::spawn(async move {
         let mut ticks = 0..;
@@ -270,9 +287,9 @@ fn start_sources(
                 Some((request, reply)) = calls_receiver.recv() => Event::Request(request, reply),
                 Some((pbx, report)) = reports.recv() => Event::Report(pbx, report),
                 Some(name) = interface_changes.next() => Event::Interface(name),
-                _ = stop.recv() => Event::Stop,
-                _ = interrupt.recv() => Event::Stop,
-                _ = reload.recv() => Event::Reload,
+                _ = signals.terminate.recv() => Event::Stop,
+                _ = signals.interrupt.recv() => Event::Stop,
+                _ = signals.hangup.recv() => Event::Reload,
                 _ = tick.tick() => Event::Tick(ticks.next().unwrap_or(0)),
             };
             if events.send(event).await.is_err() {
@@ -280,5 +297,4 @@ fn start_sources(
             }
         }
     });
-    Ok(())
 }

@@ -12,7 +12,7 @@ use std::io::Read;
 use std::net::IpAddr;
 use std::ops::ControlFlow::{Break, Continue};
 
-use sip_filter_common::{Reason, pipeline};
+use sip_filter_common::{Reason, parse, pipeline};
 
 use self::capture::Capture;
 use self::link::Seen;
@@ -79,11 +79,13 @@ fn judge_all(capture: impl Read, tables: &mut HostTables, tally: &mut Tally) -> 
         }
         match record.link.read(record.bytes) {
             Seen::Outgoing => tally.outgoing(),
-            Seen::Incoming(Break(reason)) => tally.judged(None, reason),
-            Seen::Incoming(Continue(packet)) => {
-                let reason: Reason = pipeline::decide(record.bytes, &packet, tables);
-                tally.judged(Some(IpAddr::from(packet.source)), reason);
-            }
+            Seen::Incoming(frame) => match parse::ethernet(&*frame) {
+                Break(reason) => tally.judged(None, reason),
+                Continue(packet) => {
+                    let reason: Reason = pipeline::decide(&*frame, &packet, tables);
+                    tally.judged(Some(IpAddr::from(packet.source)), reason);
+                }
+            },
         }
     }
     Ok(())

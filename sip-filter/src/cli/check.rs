@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use serde::Serialize;
+use serde_json::json;
 
 use super::{AlreadyTold, DEFAULT_CONFIG, Global, output};
 use crate::{
@@ -28,7 +29,14 @@ struct Verdict<'a> {
 
 pub(super) fn run(global: &Global, arguments: &Arguments) -> anyhow::Result<()> {
     let path = &arguments.config;
-    let text = daemon::read(path)?;
+    let text = match daemon::read(path) {
+        Err(error) if global.json => {
+            let message = format!("{:#}", anyhow::Error::from(error));
+            output::json(&json!({"ok": false, "errors": [{"message": message}], "warnings": []}))?;
+            return Err(AlreadyTold.into());
+        }
+        text => text?,
+    };
     let none = Mistakes::default();
     match file::parse_with(path, &text, &OnDisk) {
         Ok(policy) => {

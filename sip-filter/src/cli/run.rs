@@ -4,6 +4,7 @@ use std::{io::IsTerminal as _, path::PathBuf};
 
 use sip_filter_common::Mode;
 use tracing::Level;
+use tracing_appender::non_blocking::NonBlockingBuilder;
 use tracing_subscriber::{
     Layer as _, filter::Targets, layer::SubscriberExt as _, util::SubscriberInitExt as _,
 };
@@ -13,6 +14,9 @@ use crate::{
     daemon::{self, Options},
     policy::file,
 };
+
+/// How many lines may wait for whoever reads the log.
+const WAITING_LINES_MAX: usize = 4_096;
 
 /// Options of `run`.
 #[derive(Debug, clap::Args)]
@@ -49,9 +53,13 @@ fn interface(name: &str) -> Result<String, String> {
 pub(super) fn run(global: &Global, arguments: Arguments) -> anyhow::Result<()> {
     let default = if global.verbose { Level::DEBUG } else { Level::INFO };
     let chosen = std::env::var("RUST_LOG").ok().and_then(|names| names.trim_matches(',').parse().ok());
+    // A reader that stands still, such as a terminal with Ctrl-S, is not to hold up the daemon: it misses lines. What is left
+    // is written when this goes.
+    let (writer, _rest) =
+        NonBlockingBuilder::default().buffered_lines_limit(WAITING_LINES_MAX).finish(std::io::stderr());
     // Journals and terminals both stamp lines themselves or do not need it.
     let lines = tracing_subscriber::fmt::layer()
-        .with_writer(std::io::stderr)
+        .with_writer(writer)
         .with_ansi(std::io::stderr().is_terminal())
         .without_time()
         .with_target(false);

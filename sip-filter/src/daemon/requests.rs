@@ -165,6 +165,11 @@ impl Daemon {
 
     async fn apply(&mut self, path: &Path, text: &str, dry_run: bool) -> anyhow::Result<Applied> {
         let started = Instant::now();
+        // What was saved since it was read is in force, and would not be any more.
+        if !dry_run && path == self.options.config && start::read(path).is_ok_and(|now| now != text) {
+            let path = path.display();
+            return Err(Misuse::new(format!("{path} changed since it was read: apply it once more")).into());
+        }
         let policy = self.options.parse(path, text)?;
         let read = started.elapsed();
         let difference = Difference::between(&self.policy, &policy);
@@ -178,11 +183,16 @@ impl Daemon {
         let mut timing_us = Timing { read: micros(read), compile: micros(started.elapsed()), kernel: 0 };
         let dropped_changes =
             self.unsaved.iter().filter(|change| !policy.agrees_with(change)).cloned().collect();
+        let mut warnings = Vec::new();
         if !dry_run {
             timing_us.kernel = self.put_in_force(policy, &mut tables, &interfaces)?.kernel_us;
             self.options.config = path.to_path_buf();
             self.unsaved.clear();
+            if let Err(error) = self.follow_policy() {
+                warnings.push(format!("the policy is in force, but {error:#}"));
+            }
         }
+        warnings.extend(self.warnings());
         drop(tables);
         memory::give_back();
         Ok(Applied {
@@ -191,7 +201,7 @@ impl Daemon {
             difference,
             dropped_changes,
             timing_us,
-            warnings: self.warnings(),
+            warnings,
         })
     }
 
@@ -217,15 +227,19 @@ impl Daemon {
             Err(error)
         })?;
         self.settling.settled();
-        let on_exit = policy.on_exit;
         self.policy = policy;
         self.trust_by_policy();
-        // The policy is in force whatever becomes of the pins.
-        self.datapath.hold(on_exit == OnExit::Hold).context("in force, but it ends with the daemon")?;
-        self.datapath.pin()?;
-        self.let_go_of_others()?;
-        self.watch_all();
         Ok(written)
+    }
+
+    /// Has pins and interfaces be as the policy in force wants them, which it is whatever becomes of them.
+    fn follow_policy(&mut self) -> anyhow::Result<()> {
+        let is_held = self.policy.on_exit == OnExit::Hold;
+        let held = self.datapath.hold(is_held).context("it ends with the daemon");
+        self.watch_all();
+        held?;
+        self.datapath.pin().context("the next daemon begins with none")?;
+        self.let_go_of_others().context("it judges more interfaces than it names")
     }
 
     fn change(&mut self, change: ListChange, save: bool) -> anyhow::Result<Changed> {
@@ -339,7 +353,10 @@ impl Daemon {
     pub(super) fn detach(&mut self, interface: Option<String>, reply: oneshot::Sender<Response>) -> Next {
         let before = self.datapath.attached();
         let (result, next) = match interface {
-            None => (self.datapath.detach_all().map(|()| before).map_err(anyhow::Error::from), Next::Stop),
+            None => match self.datapath.detach_all() {
+                Ok(()) => (Ok(before), Next::Stop),
+                Err(error) => (Err(error.into()), Next::Continue),
+            },
             Some(name) if !before.contains(&name) => {
                 let attached = before.join(", ");
                 (
@@ -348,9 +365,11 @@ impl Daemon {
                 )
             }
             Some(name) => {
-                self.policy.interfaces.retain(|wanted| *wanted != name);
-                let detached = self.datapath.detach(&name).map(|_| vec![name]).map_err(anyhow::Error::from);
-                (detached, Next::Continue)
+                let detached = self.datapath.detach(&name).map_err(anyhow::Error::from);
+                if detached.is_ok() {
+                    self.policy.interfaces.retain(|wanted| *wanted != name);
+                }
+                (detached.map(|_| vec![name]), Next::Continue)
             }
         };
         let _: Result<(), Response> = reply.send(response(result.and_then(value)));

@@ -58,13 +58,14 @@ pub(super) fn replace(path: &Path, text: &str) -> io::Result<()> {
     let path = path.canonicalize()?;
     let before = std::fs::metadata(&path)?;
     let directory = path.parent().map_or_else(PathBuf::new, Path::to_path_buf);
-    let mut file = tempfile::NamedTempFile::new_in(directory)?;
+    let mut file = tempfile::NamedTempFile::new_in(&directory)?;
     file.write_all(text.as_bytes())?;
     fchown(file.as_file(), Some(before.uid()), Some(before.gid()))?;
     file.as_file().set_permissions(before.permissions())?;
     file.as_file().sync_all()?;
     file.persist(&path)?;
-    Ok(())
+    // The name is on the disk once its directory is.
+    std::fs::File::open(directory)?.sync_all()
 }
 
 impl Daemon {

@@ -8,14 +8,15 @@ use sip_filter_common::Transport;
 use tokio::sync::mpsc;
 
 use super::{
-    Daemon, EVENTS_MAX, Event, Options, memory, settling::Settling, start_sources, trusting::Trusting,
+    Daemon, EVENTS_MAX, Event, Options, Signals, memory, settling::Settling, start_sources,
+    trusting::Trusting,
 };
 use crate::{
     control::server,
     datapath::{AttachError, Datapath, Pins, is_in_own_mount_namespace, program_name},
     interfaces::{Attached, Interface, InterfaceError, Interfaces},
     list_files::OnDisk,
-    policy::{OnExit, Policy, file, registered::RegisteredTrunks, tables::Tables},
+    policy::{Listener, OnExit, Policy, file, registered::RegisteredTrunks, tables::Tables},
     trust::Effect,
 };
 
@@ -47,6 +48,8 @@ impl Daemon {
         let text = read(&options.config)?;
         let policy = options.parse(&options.config, &text)?;
         check_capabilities()?;
+        // From here on a signal waits until the start is over.
+        let signals = Signals::new()?;
         let (interfaces, changes) = Interfaces::connect()?;
         let pins = Pins::open(&options.pins)?;
         pins.follow_renames()?;
@@ -55,7 +58,7 @@ impl Daemon {
             describe_all(&interfaces, &policy, &[], |interface| pins.has_link(&interface.name)).await?;
         let (sender, events) = mpsc::channel(EVENTS_MAX);
         let (report_sender, reports) = mpsc::channel(EVENTS_MAX);
-        let mut trusting = Trusting::new(&policy, &options.state, report_sender, sender.clone());
+        let mut trusting = Trusting::new(&policy, &options.state, report_sender, sender.clone())?;
         // The first tables know already which trunks are registered: none loses its media by a restart.
         let restored = trusting.restore();
         let registered = registered_trunks(&restored);
@@ -98,7 +101,7 @@ impl Daemon {
         for ring in daemon.datapath.rings()? {
             super::watching::follow(ring, sender.clone());
         }
-        start_sources(listener, clients, changes, reports, sender)?;
+        start_sources(listener, clients, changes, reports, signals, sender);
         Ok((daemon, events))
     }
 
@@ -165,6 +168,12 @@ impl Daemon {
                 format!("{}:{}: {}", file.display(), warning.line, warning.message)
             })
             .collect();
+        if let Some(mode) = self.options.mode {
+            let mode = mode.name();
+            warnings.push(format!(
+                "--mode {mode}, with which this daemon was started, replaces every file's `mode`"
+            ));
+        }
         warnings.extend(local_ports_warning(&self.policy));
         if self.policy.on_exit == OnExit::Hold && is_in_own_mount_namespace() {
             warnings.push(
@@ -216,7 +225,13 @@ pub struct Unreadable {
 ///
 /// [`Unreadable`] names it.
 pub fn read(path: &Path) -> Result<String, Unreadable> {
-    std::fs::read_to_string(path).map_err(|source| Unreadable { path: path.to_path_buf(), source })
+    std::fs::read_to_string(path).map_err(|source| {
+        let source = match source.kind() {
+            std::io::ErrorKind::InvalidData => std::io::Error::other("it is no UTF-8: save it as UTF-8"),
+            _ => source,
+        };
+        Unreadable { path: path.to_path_buf(), source }
+    })
 }
 
 /// Looks up every interface of a policy and refuses what would not work there.
@@ -283,31 +298,24 @@ fn local_ports_warning(policy: &Policy) -> Option<String> {
     let range = std::fs::read_to_string(LOCAL_PORT_RANGE).ok()?;
     let mut bounds = range.split_whitespace().map_while(|bound| bound.parse::<u16>().ok());
     let (first, last) = (bounds.next()?, bounds.next()?);
-    let reserved = std::fs::read_to_string(RESERVED_PORTS).unwrap_or_default();
-    let is_reserved = |port: u16| {
-        reserved.trim().split(',').any(|range| {
-            let (from, to) = range.split_once('-').unwrap_or((range, range));
-            matches!((from.parse::<u16>(), to.parse::<u16>()), (Ok(from), Ok(to)) if (from..=to).contains(&port))
-        })
-    };
-    let caught = policy.listeners.iter().filter(|listener| listener.transport == Transport::Udp).find_map(
-        |listener| {
-            let port = listener
-                .ports
-                .iter()
-                .cloned()
-                .flatten()
-                .find(|port| (first..=last).contains(port) && !is_reserved(*port))?;
-            Some((listener, port))
-        },
-    );
-    let (listener, port) = caught?;
-    let ports: Vec<_> =
-        listener.ports.iter().map(|range| format!("{}-{}", range.start(), range.end())).collect();
+    let text = std::fs::read_to_string(RESERVED_PORTS).unwrap_or_default();
+    let reserved = text.trim().split(',').filter_map(|range| {
+        let (from, to) = range.split_once('-').unwrap_or((range, range));
+        Some(from.parse::<u16>().ok()?..=to.parse::<u16>().ok()?)
+    });
+    let reserved: Vec<_> = reserved.collect();
+    let is_caught =
+        |port: &u16| (first..=last).contains(port) && !reserved.iter().any(|range| range.contains(port));
+    let udp = || policy.listeners.iter().filter(|listener| listener.transport == Transport::Udp);
+    let caught = |listener: &'_ Listener| listener.ports.iter().cloned().flatten().find(is_caught);
+    let (listener, port) = udp().find_map(|listener| Some((listener, caught(listener)?)))?;
+    // With what is reserved already: the list is replaced.
+    let all = reserved.iter().cloned().chain(udp().flat_map(|listener| listener.ports.iter().cloned()));
+    let ports: Vec<_> = all.map(|range| format!("{}-{}", range.start(), range.end())).collect();
     Some(format!(
         "listener \"{}\" covers UDP port {port}, from which this host sends its own queries (ip_local_port_range \
          {first}-{last}): answers of strangers, DNS among them, are dropped there; run `sysctl -w \
-         net.ipv4.ip_local_reserved_ports={}`",
+         net.ipv4.ip_local_reserved_ports={}`, and write that into /etc/sysctl.d as well",
         listener.name,
         ports.join(",")
     ))

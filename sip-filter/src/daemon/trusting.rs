@@ -17,7 +17,7 @@ use crate::{
     trust::{
         Effect, Entry, Flow, Notice, Now, Reply, Report, Request, Trust, What, Witness,
         settings::Settings,
-        state::{Loaded, Pace, Store},
+        state::{Loaded, Pace, StateError, Store},
     },
 };
 
@@ -55,16 +55,23 @@ pub(super) fn when(seen_ns: u64) -> Now {
 
 impl Trusting {
     /// Trusts nobody yet; `reports` is what PBXs are to send to.
+    ///
+    /// # Errors
+    ///
+    /// [`StateError::InUse`]; whatever else is wrong with the state file is said, and done without it.
     pub(super) fn new(
         policy: &Policy,
         state: &std::path::Path,
         reports: mpsc::Sender<(String, Report)>,
         events: mpsc::Sender<Event>,
-    ) -> Self {
-        let store = Store::open(state)
-            .inspect_err(|error| tracing::warn!("registrations do not outlive this daemon: {error}"))
-            .ok();
-        Self {
+    ) -> Result<Self, StateError> {
+        let store = match Store::open(state) {
+            Err(error @ StateError::InUse(_)) => return Err(error),
+            store => store
+                .inspect_err(|error| tracing::warn!("registrations do not outlive this daemon: {error}"))
+                .ok(),
+        };
+        Ok(Self {
             trust: Trust::new(Settings::of(policy)),
             store,
             pace: Pace::default(),
@@ -72,7 +79,7 @@ impl Trusting {
             links: Vec::new(),
             reports,
             events,
-        }
+        })
     }
 
     /// What an earlier daemon left in its state file, to be carried out before anything else.

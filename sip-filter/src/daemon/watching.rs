@@ -47,13 +47,17 @@ pub(super) fn follow(mut ring: Ring, events: mpsc::Sender<Event>) {
 const FOREIGN_LEN: usize = 64;
 /// What stands in the first line of a request of a web client.
 const HTTP: &[u8] = b" HTTP/1.";
+/// What a phone asks for by such a request (RFC 7118).
+const WEBSOCKET: &[u8] = b"websocket";
 
 /// Whether no SIP message goes on like that: a segment may begin anywhere in one, and an honest phone's does where its
 /// request is too long for one segment.
 fn is_foreign(text: &[u8]) -> bool {
     let is_binary = |byte: &u8| byte.is_ascii_control() && !b"\t\r\n".contains(byte);
     let line = text.split(|byte| *byte == b'\n').next().unwrap_or_default();
-    text.iter().take(FOREIGN_LEN).any(is_binary) || line.windows(HTTP.len()).any(|part| part == HTTP)
+    let is_web = line.windows(HTTP.len()).any(|part| part == HTTP);
+    let is_phone = || text.windows(WEBSOCKET.len()).any(|part| part.eq_ignore_ascii_case(WEBSOCKET));
+    text.iter().take(FOREIGN_LEN).any(is_binary) || is_web && !is_phone()
 }
 
 impl Daemon {

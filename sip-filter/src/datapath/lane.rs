@@ -70,18 +70,24 @@ impl Datapath {
     /// The map cannot be read or written.
     pub fn tidy_flows(&mut self, now_ns: u64) -> Result<(), DatapathError> {
         let mut left = std::mem::take(&mut self.flows_left);
-        let over: Vec<_> = left.extract_if(.., |(_, until_ns)| *until_ns <= now_ns).collect();
-        self.flows_left = left;
         let mut flows = self.flows_mut()?;
-        for (key, _) in over {
-            // It may have been let in once more since.
-            match flows.get(&key, 0) {
-                Ok(until_ns) if until_ns <= now_ns => flows.remove(&key)?,
-                Ok(_) | Err(MapError::KeyNotFound) => {}
-                Err(error) => return Err(error.into()),
+        let mut result = Ok(());
+        left.retain(|(key, until_ns)| {
+            if *until_ns > now_ns {
+                return true;
             }
-        }
-        Ok(())
+            // It may have been let in once more since.
+            let removed = match flows.get(key, 0) {
+                Ok(until_ns) if until_ns <= now_ns => flows.remove(key),
+                Ok(_) | Err(MapError::KeyNotFound) => Ok(()),
+                Err(error) => Err(error),
+            };
+            let is_left = removed.is_err();
+            result = std::mem::replace(&mut result, Ok(())).and(removed);
+            is_left
+        });
+        self.flows_left = left;
+        Ok(result?)
     }
 
     fn flows_mut(&mut self) -> Result<HashMap<&mut MapData, FlowKey, u64>, DatapathError> {

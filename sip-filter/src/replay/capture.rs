@@ -206,13 +206,15 @@ fn packet_in(block: &RawBlock<'_>, parser: &PcapNgParser) -> Result<Option<Found
     let Some(interface) = usize::try_from(interface).ok().and_then(|id| interfaces.get(id)) else {
         return Err(CaptureError::Interface { id: interface, known: interfaces.len() });
     };
+    let rest =
+        block.body.len().checked_sub(header_len).ok_or_else(|| damaged("a block ends before its packet"))?;
     let mut length = length as usize;
     if block.type_ == SIMPLE_PACKET_BLOCK {
         // It has only the original length; what was captured ends at the interface's limit, or with the block.
         let limit = if interface.snaplen == 0 { usize::MAX } else { interface.snaplen as usize };
-        length = length.min(limit).min(block.body.len() - header_len);
+        length = length.min(limit).min(rest);
     }
-    if length > block.body.len() - header_len {
+    if length > rest {
         return Err(damaged("a packet is longer than its block"));
     }
     let at_ns = if time {

@@ -1,14 +1,16 @@
-//! The link headers that a capture may show: from a record to what the pipeline judges.
+//! The link headers that a capture may show: from a record to a frame for the pipeline.
 //!
 //! Knows the link layers of captures, not their files; what is behind the link header is the pipeline's.
 
-use std::ops::ControlFlow::{self, Break};
+use std::borrow::Cow;
 
-use sip_filter_common::parse::{self, Packet};
-use sip_filter_common::{Frame as _, Reason};
+use sip_filter_common::Frame as _;
 
-const IPV4: u16 = 0x0800;
-const IPV6: u16 = 0x86dd;
+/// EtherTypes, as they stand in a frame.
+const IPV4: [u8; 2] = [0x08, 0x00];
+const IPV6: [u8; 2] = [0x86, 0xdd];
+/// No EtherType: a length.
+const NO_PROTOCOL: [u8; 2] = [0; 2];
 
 const COOKED_HEADER_LEN: usize = 16;
 const COOKED2_HEADER_LEN: usize = 20;
@@ -29,11 +31,11 @@ pub(super) enum Link {
 
 /// What a record is to a filter that sees only what comes in.
 #[derive(Debug)]
-pub(super) enum Seen {
+pub(super) enum Seen<'a> {
     /// The host sent it.
     Outgoing,
-    /// It came in.
-    Incoming(ControlFlow<Reason, Packet>),
+    /// It came in: as a frame of Ethernet, of which what the record does not have is missing.
+    Incoming(Cow<'a, [u8]>),
 }
 
 impl Link {
@@ -49,10 +51,10 @@ impl Link {
         }
     }
 
-    /// Reads the link header and all behind it that decides.
-    pub(super) fn read(self, record: &[u8]) -> Seen {
+    /// Reads the link header.
+    pub(super) fn read(self, record: &[u8]) -> Seen<'_> {
         match self {
-            Self::Ethernet => Seen::Incoming(parse::ethernet(record)),
+            Self::Ethernet => Seen::Incoming(record.into()),
             Self::Cooked => cooked(record),
             Self::Cooked2 => cooked2(record),
             Self::Raw => Seen::Incoming(raw(record)),
@@ -62,42 +64,49 @@ impl Link {
 }
 
 /// LINKTYPE_LINUX_SLL: packet type, hardware type, address length, address, protocol.
-fn cooked(record: &[u8]) -> Seen {
+fn cooked(record: &[u8]) -> Seen<'_> {
     match (record.read::<2>(0), record.read::<2>(14)) {
         (Some([0, OUTGOING]), _) => Seen::Outgoing,
-        (_, Some(kind)) => Seen::Incoming(parse::tagged(record, u16::from_be_bytes(kind), COOKED_HEADER_LEN)),
-        _ => Seen::Incoming(Break(Reason::Truncated)),
+        (_, kind) => Seen::Incoming(ethernet(kind, record, COOKED_HEADER_LEN)),
     }
 }
 
 /// LINKTYPE_LINUX_SLL2: protocol, two reserved bytes, interface, hardware type, packet type, address length, address.
-fn cooked2(record: &[u8]) -> Seen {
+fn cooked2(record: &[u8]) -> Seen<'_> {
     match (record.read::<2>(0), record.read::<1>(10)) {
         (_, Some([OUTGOING])) => Seen::Outgoing,
-        (Some(kind), _) => {
-            Seen::Incoming(parse::tagged(record, u16::from_be_bytes(kind), COOKED2_HEADER_LEN))
+        (kind, packet_type) => {
+            Seen::Incoming(ethernet(kind.filter(|_| packet_type.is_some()), record, COOKED2_HEADER_LEN))
         }
-        _ => Seen::Incoming(Break(Reason::Truncated)),
     }
 }
 
 /// LINKTYPE_RAW, LINKTYPE_IPV4 and LINKTYPE_IPV6: the packet itself says which it is.
-fn raw(record: &[u8]) -> ControlFlow<Reason, Packet> {
-    match record.first().map(|byte| byte >> 4) {
-        Some(4) => parse::tagged(record, IPV4, 0),
-        Some(6) => parse::tagged(record, IPV6, 0),
-        Some(_) => Break(Reason::NotIp),
-        None => Break(Reason::Truncated),
-    }
+fn raw(record: &[u8]) -> Cow<'_, [u8]> {
+    let kind = record.first().map(|byte| match byte >> 4 {
+        4 => IPV4,
+        6 => IPV6,
+        _ => NO_PROTOCOL,
+    });
+    ethernet(kind, record, 0)
 }
 
 /// LINKTYPE_NULL and LINKTYPE_LOOP: the address family, in the byte order and by the numbers of the capturing host.
-fn loopback(record: &[u8]) -> ControlFlow<Reason, Packet> {
-    let Some(family) = record.read::<4>(0) else { return Break(Reason::Truncated) };
-    match u32::from_be_bytes(family).min(u32::from_le_bytes(family)) {
-        2 => parse::tagged(record, IPV4, LOOPBACK_HEADER_LEN),
-        // Linux, NetBSD and OpenBSD, FreeBSD, Darwin.
-        10 | 24 | 28 | 30 => parse::tagged(record, IPV6, LOOPBACK_HEADER_LEN),
-        _ => Break(Reason::NotIp),
-    }
+fn loopback(record: &[u8]) -> Cow<'_, [u8]> {
+    let kind =
+        record.read::<4>(0).map(|family| match u32::from_be_bytes(family).min(u32::from_le_bytes(family)) {
+            2 => IPV4,
+            // Linux, NetBSD and OpenBSD, FreeBSD, Darwin.
+            10 | 24 | 28 | 30 => IPV6,
+            _ => NO_PROTOCOL,
+        });
+    ethernet(kind, record, LOOPBACK_HEADER_LEN)
+}
+
+/// What stands behind a link header of `len` bytes, behind one of Ethernet instead; nothing where the record does not show
+/// what it is.
+fn ethernet(kind: Option<[u8; 2]>, record: &[u8], len: usize) -> Cow<'static, [u8]> {
+    let Some(kind) = kind else { return Cow::default() };
+    let nobody = [0; 12];
+    Cow::Owned([&nobody, &kind[..], record.get(len..).unwrap_or_default()].concat())
 }

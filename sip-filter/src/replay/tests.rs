@@ -1,6 +1,7 @@
 //! Captures built in memory, and the whole report about each.
 
 mod captures;
+mod links;
 
 use std::borrow::Cow;
 use std::cell::RefCell;
@@ -123,34 +124,6 @@ fn what_the_host_sent_itself_is_counted_apart() {
         |link: fn(u8, [u8; 2], &[u8]) -> Vec<u8>| [4, 0, 4].map(|kind| link(kind, IPV4, &packet)).to_vec();
     assert_eq!(whole(&pcap(header(113), &untimed(of(cooked)))), expected);
     assert_eq!(whole(&pcap(header(276), &untimed(of(cooked2)))), expected);
-}
-
-#[test]
-fn vlan_tags_are_seen_behind_every_link_header_that_has_them() {
-    let tagged = |vlan: u16| {
-        let mut frame = Vec::new();
-        let builder = PacketBuilder::ethernet2([0; 6], [0; 6]).single_vlan(VlanId::try_new(vlan).unwrap());
-        builder.ipv4(TRUNK, HOST, 64).udp(40_000, 5070).write(&mut frame, b"OPTIONS").unwrap();
-        frame
-    };
-    let expected = json!({
-        "packets": 3,
-        "outgoing": 0,
-        "reasons": {"wrong_vlan": 2, "trunk": 1},
-        "sources": [{"address": "203.0.113.14", "reasons": {"wrong_vlan": 2, "trunk": 1}}],
-    });
-    let vlan = [0x81, 0];
-    let frames = vec![tagged(7), tagged(8), ethernet(IPV4, &udp4(TRUNK, 5070))];
-    let cook = |link: fn(u8, [u8; 2], &[u8]) -> Vec<u8>| {
-        vec![
-            link(0, vlan, &tagged(7)[14..]),
-            link(0, vlan, &tagged(8)[14..]),
-            link(0, IPV4, &udp4(TRUNK, 5070)),
-        ]
-    };
-    assert_eq!(whole(&pcap(header(1), &untimed(frames))), expected);
-    assert_eq!(whole(&pcap(header(113), &untimed(cook(cooked)))), expected);
-    assert_eq!(whole(&pcap(header(276), &untimed(cook(cooked2)))), expected);
 }
 
 #[test]

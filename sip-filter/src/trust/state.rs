@@ -75,6 +75,8 @@ pub struct Store {
     boot_id: String,
     /// The newest revision that was written; held while one is, since all write under one name first.
     written: Arc<Mutex<u64>>,
+    /// Held, not read: the lock ends with the process. Of a file beside the state file, which is replaced.
+    _lock: Arc<fs::File>,
 }
 
 /// What was in the file.
@@ -97,6 +99,9 @@ pub enum StateError {
         /// Why.
         error: io::Error,
     },
+    /// Another daemon keeps its registrations there.
+    #[error("another sip-filter keeps its registrations in {}: stop it first, or give this instance its own --state", .0.display())]
+    InUse(PathBuf),
     /// The file is there and cannot be read, or not be moved aside although it is damaged.
     #[error("cannot read {}: {error}; registrations of before are not known", .path.display())]
     Read {
@@ -116,18 +121,32 @@ pub enum StateError {
 }
 
 impl Store {
-    /// Names the file, and makes its directory where it is missing.
+    /// Names the file and takes it for this process, and makes its directory where it is missing.
     ///
     /// # Errors
     ///
-    /// [`StateError::Directory`]; [`StateError::Read`] where the kernel does not say which boot this is.
+    /// [`StateError::Directory`]; [`StateError::InUse`]; [`StateError::Write`] where nothing can be written beside it; [`StateError::Read`] where the kernel does not say which boot this is.
     pub fn open(path: &Path) -> Result<Self, StateError> {
         let directory = directory(path);
         fs::create_dir_all(directory)
             .map_err(|error| StateError::Directory { path: directory.to_path_buf(), error })?;
         let boot_id = fs::read_to_string(BOOT_ID_PATH)
             .map_err(|error| StateError::Read { path: BOOT_ID_PATH.into(), error })?;
-        Ok(Self { path: path.to_path_buf(), boot_id: boot_id.trim().to_owned(), written: Arc::default() })
+        let failed = |error| StateError::Write { path: path.to_path_buf(), error };
+        let mut options = fs::OpenOptions::new();
+        options.write(true).create(true).truncate(false).mode(MODE);
+        let lock = options.open(path.with_added_extension("lock")).map_err(failed)?;
+        match lock.try_lock() {
+            Ok(()) => {}
+            Err(fs::TryLockError::WouldBlock) => return Err(StateError::InUse(path.to_path_buf())),
+            Err(fs::TryLockError::Error(error)) => return Err(failed(error)),
+        }
+        Ok(Self {
+            path: path.to_path_buf(),
+            boot_id: boot_id.trim().to_owned(),
+            written: Arc::default(),
+            _lock: Arc::new(lock),
+        })
     }
 
     /// What is in the file and still stands; nothing where there is no file.

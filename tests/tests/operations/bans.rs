@@ -1,15 +1,14 @@
 //! Bans: by hand, for a while, kept by the kernel.
 
-use std::io::{BufRead, BufReader, Write};
-use std::os::unix::net::UnixStream;
+use std::process::Stdio;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
-use serde_json::{Value, json};
-use tests::{Family, Filter, Lab, POLICY, PacedSender, Receiver};
+use serde_json::json;
+use tests::{Family, Filter, Lab, POLICY, PacedSender, Receiver, wait_until};
 
-use super::asking::{WITHIN, assert_told, done, explained, leaving_all_as_it_was, reason, told};
+use super::asking::{WITHIN, ask, assert_told, done, explained, leaving_all_as_it_was, reason, told};
 
 /// What the ban list holds; the kernel's map is that large.
 const BANS_MAX: usize = 65_536;
@@ -125,10 +124,22 @@ fn a_full_ban_list_says_so_and_goes_on_refusing_whom_it_holds() {
     assert_eq!(filter.json(&["ban", "list"]).unwrap().as_array().map(Vec::len), Some(BANS_MAX));
 }
 
-fn ask(filter: &Filter, request: &Value) -> Value {
-    let mut stream = UnixStream::connect(filter.socket()).unwrap();
-    stream.write_all(format!("{request}\n").as_bytes()).unwrap();
-    let mut line = String::new();
-    BufReader::new(stream).read_line(&mut line).unwrap();
-    serde_json::from_str(&line).unwrap_or_else(|error| panic!("{error}: {line}"))
+#[test]
+fn who_reads_the_log_and_stands_still_holds_nothing_up() {
+    let Some(lab) = Lab::or_skip() else { return };
+    let filter = Filter::prepare(&lab, POLICY).unwrap();
+    let mut command = filter.command();
+    command.args(["run", "--config"]).arg(filter.config()).arg("--state").arg(filter.state());
+    let mut daemon = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    wait_until(WITHIN, "the daemon", || Ok(filter.status().ok())).unwrap();
+    // More lines than a pipe holds.
+    for number in 0..1_000 {
+        let address = format!("10.0.{}.{}", number >> 8, number & 0xff);
+        let request =
+            json!({"command": "ban_add", "address": address, "for_ms": 60_000, "cause": "x".repeat(56)});
+        assert!(ask(&filter, &request)["ok"].is_object());
+    }
+    done(&filter, "detach");
+    let ended = wait_until(WITHIN, "the daemon's end", || Ok(daemon.try_wait()?)).unwrap();
+    assert!(ended.success());
 }

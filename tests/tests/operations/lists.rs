@@ -6,7 +6,7 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use serde_json::{Value, json};
 use tests::{Filter, Lab, POLICY};
 
-use super::asking::{assert_told, done, explained, generation, leaving_all_as_it_was, reason, told};
+use super::asking::{ask, assert_told, done, explained, generation, leaving_all_as_it_was, reason, told};
 
 fn two_trunks() -> String {
     format!(
@@ -173,6 +173,19 @@ fn save_keeps_a_link_and_the_permissions_of_the_file() {
     let names = fs::read_dir(lab.directory()).unwrap().map(|entry| entry.unwrap().file_name());
     let left: Vec<_> = names.filter(|name| name.to_string_lossy().starts_with(".tmp")).collect();
     assert!(left.is_empty(), "{left:?}");
+}
+
+#[test]
+fn apply_takes_no_file_that_has_changed_since_it_was_read() {
+    let Some(lab) = Lab::or_skip() else { return };
+    let filter = Filter::start(&lab, &two_trunks()).unwrap();
+    let text = fs::read_to_string(filter.config()).unwrap();
+    done(&filter, "allow add 192.0.2.64/26 --save");
+    let request = json!({"command": "apply", "path": filter.config(), "text": text, "dry_run": false});
+    leaving_all_as_it_was(&filter, || {
+        let answer = ask(&filter, &request);
+        assert!(answer["error"]["message"].as_str().unwrap().contains("apply it once more"), "{answer}");
+    });
 }
 
 #[test]

@@ -69,6 +69,19 @@ fn an_interface_named_twice_is_no_program_of_somebody_else() {
 }
 
 #[test]
+fn two_daemons_do_not_share_what_outlives_a_restart() {
+    let Some(lab) = Lab::or_skip() else { return };
+    let filter = Filter::start(&lab, POLICY).unwrap();
+    let other = Filter::beside(&lab, "-second", POLICY).unwrap();
+    let state = filter.state().display().to_string();
+    let mut command = other.command();
+    command.args(["run", "--interface", "lo", "--state", &state, "--config"]).arg(other.config());
+    let outcome = lab.pbx().run("run", command, WITHIN).unwrap();
+    assert_told("second", &outcome, 1, &[&state, "stop it first", "--state"]);
+    assert_eq!(filter.status().unwrap()["interfaces"].as_array().map(Vec::len), Some(1));
+}
+
+#[test]
 fn an_xdp_program_that_is_there_already_is_named_and_not_replaced() {
     let Some(lab) = Lab::or_skip() else { return };
     let filter = Filter::start(&lab, POLICY).unwrap();
