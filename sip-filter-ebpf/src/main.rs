@@ -42,7 +42,7 @@ use crate::{
     },
 };
 
-/// What other programs and filters on the interface say is what happens.
+/// Leaves the verdict to the other filters on the interface.
 const TC_ACT_UNSPEC: i32 = -1;
 
 const _: () = assert!(xdp_action::XDP_PASS == xdp_action::XDP_DROP + 1);

@@ -77,6 +77,10 @@ impl FromStr for Choice {
 /// Every kernel is tried, also after a failure. As many guests at once as there are processors: on two, two take six
 /// minutes together.
 pub(crate) fn run(choice: &Choice, filters: &[String], update_readme: bool) -> Result<()> {
+    ensure!(
+        !update_readme || choice.0.len() == ALL.len() && filters.is_empty(),
+        "the README's table is of all tests on all kernels: give --kernel all and no names of tests"
+    );
     let programs = Programs::find()?;
     let mut reports = Vec::new();
     let mut failures = Vec::new();

@@ -1,5 +1,7 @@
 //! `cargo xtask test`: every test of the workspace. What a test needs and when it skips itself is for the tests to say.
 
+use std::{num::NonZero, thread};
+
 use anyhow::Result;
 use nix::unistd::geteuid;
 
@@ -7,6 +9,12 @@ use crate::{
     cargo, kernels,
     setup::{self, Group},
 };
+
+const TEST: [&str; 3] = ["test", "--release", "--locked"];
+/// What measures time, and so is alone.
+const TIMED: [&str; 2] = ["registrations::latency", "budget::a_stranger"];
+/// For each processor so many tests at once, which mostly wait: for phones, servers, the end of a ban.
+const TESTS_OF_A_PROCESSOR: usize = 3;
 
 /// Run all tests, release builds; as root also those that need the kernel or a laboratory of network namespaces.
 ///
@@ -40,17 +48,26 @@ impl Test {
         setup::prepare(&[Some(Group::Build), laboratory].into_iter().flatten().collect::<Vec<_>>())?;
         // The tests start the binary that operators start.
         cargo::build_release()?;
-        let mut arguments = vec!["test".to_owned(), "--release".to_owned(), "--locked".to_owned()];
-        // cargo takes no single package beside the whole workspace.
-        if !self.names_package() {
-            arguments.push("--workspace".to_owned());
+        if self.arguments.is_empty() {
+            return all();
         }
-        arguments.extend(self.arguments);
-        cargo::run(arguments)
+        // cargo takes no single package beside the whole workspace.
+        let workspace = if self.names_package() { &[][..] } else { &["--workspace"] };
+        cargo::run(TEST.iter().chain(workspace).copied().chain(self.arguments.iter().map(String::as_str)))
     }
 
     fn names_package(&self) -> bool {
         let mut own = self.arguments.iter().take_while(|argument| *argument != "--");
         own.any(|argument| argument.starts_with("-p") || argument.starts_with("--package"))
     }
+}
+
+fn all() -> Result<()> {
+    let processors = thread::available_parallelism().map_or(1, NonZero::get);
+    let threads = (processors * TESTS_OF_A_PROCESSOR).to_string();
+    let others = ["--workspace", "--", "--test-threads", &threads];
+    let skipped = TIMED.iter().flat_map(|name| ["--skip", name]);
+    cargo::run(TEST.into_iter().chain(others).chain(skipped))?;
+    // Of the same packages, so that nothing is compiled anew.
+    cargo::run(TEST.into_iter().chain(["--workspace", "--", "--test-threads", "1"]).chain(TIMED))
 }

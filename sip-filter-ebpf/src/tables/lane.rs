@@ -15,7 +15,7 @@ use sip_filter_common::{
     Address, Frame,
     lane::{Datagram, TotalChange, charge, total_after},
     maps::{
-        LANE_OPEN_NS, FLOWS_MAX, FlowKey, LANE_BUCKETS, LANE_TOTALS as TOTALS, Lane, LaneLimits, LaneTotal,
+        FLOWS_MAX, FlowKey, LANE_BUCKETS, LANE_OPEN_NS, LANE_TOTALS as TOTALS, Lane, LaneLimits, LaneTotal,
         SightingKind, TOLD_MAX,
     },
     parse,

@@ -42,11 +42,14 @@ impl Report {
         let version = console.lines().find(|line| line.starts_with("Linux version "));
         let version = version.and_then(|line| line.rsplit_once(PACKAGE)?.1.split(' ').next());
         let lines: Vec<&str> = console.lines().filter(|line| !line.trim().is_empty()).collect();
+        let counts = counts(console);
+        // None at all are no proof of anything.
+        let has_some = counts.as_ref().is_some_and(|counts| counts.passed > 0);
         Self {
             name,
             release: version.map_or_else(|| release.to_owned(), |version| format!("{release} ({version})")),
-            counts: counts(console),
-            has_passed: code == Some(0) && !run.hung,
+            counts,
+            has_passed: code == Some(0) && has_some && !run.hung,
             attached: after(console, FACT).map(str::to_owned),
             verified,
             took: run.took,
@@ -119,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn a_guest_passes_by_the_exit_code_of_its_tests_alone() {
+    fn a_guest_passes_by_the_exit_code_of_its_tests_where_there_were_some() {
         let passed = report(CONSOLE, false);
         assert_eq!(passed.failure(), None);
         for word in [
@@ -132,7 +135,10 @@ mod tests {
             assert!(passed.line().contains(word), "{word}: {}", passed.line());
         }
         let panicked = CONSOLE.replace("ended with 0", "ended with 101");
-        for (console, hung) in [(&*panicked, false), ("Kernel panic", false), (CONSOLE, true), ("", false)] {
+        let none = CONSOLE.replace("21 passed", "0 passed");
+        for (console, hung) in
+            [(&*panicked, false), (&*none, false), ("Kernel panic", false), (CONSOLE, true), ("", false)]
+        {
             assert!(report(console, hung).failure().is_some(), "{console}");
         }
         assert!(report("Kernel panic", false).failure().unwrap().contains("Kernel panic"));
