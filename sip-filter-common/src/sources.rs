@@ -19,12 +19,12 @@ use crate::{
 /// The number of the class that no list names.
 pub const NOBODY: u32 = 0;
 
-/// Where a key stands in a filter of two bits in one word for each.
+/// Where a key stands in a blocked Bloom filter: two bits for each key, in one word.
 #[derive(Clone, Copy, Debug)]
 pub struct Place(u64);
 
 impl Place {
-    /// Cheaper than a hash that is any good: where keys meet, somebody is looked for in vain. Under a salt of 0 all do.
+    /// Cheaper than a hash that is any good; keys that meet are false positives. Under a salt of 0 all meet.
     ///
     /// Of the key, the lower bits count for more.
     #[inline(always)]

@@ -130,8 +130,9 @@ mod tests {
         const BUCKETS: u32 = 64;
         let mut table = Cuckoo::new(BUCKETS as usize, 2);
         let mut taken_back = 0;
-        for item in 0..100 {
-            let before = table.items.clone();
+        let mut items = 0..;
+        loop {
+            let (item, before) = (items.next().unwrap(), table.items.clone());
             let Some(moves) = table.insert(item, |item| choices(item, BUCKETS)) else { break };
             if moves.len() > 1 {
                 taken_back += 1;

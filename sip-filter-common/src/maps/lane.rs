@@ -45,7 +45,7 @@ shared! {
 
     /// What strangers together have spent: a cache line.
     pub struct LaneTotal: 64 {
-        /// The number of the window, and below its lowest 24 bits the units.
+        /// The number of the window, and in the lowest 24 bits the units.
         pub spent: u64,
         /// Nothing: keeps others off the line.
         pub unused: [u64; 7],

@@ -14,7 +14,7 @@ pub const STREAM_RING_BYTES: usize = 1 << 23;
 shared! {
     /// Where and when a message was seen.
     pub struct SightingHeader: 56 {
-        /// When, in nanoseconds of CLOCK_BOOTTIME, to some milliseconds.
+        /// When, in nanoseconds of CLOCK_BOOTTIME.
         pub seen_ns: u64,
         /// The peer's address: where a reply goes to, where a request comes from.
         pub peer: Address,

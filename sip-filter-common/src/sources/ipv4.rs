@@ -8,8 +8,8 @@
 //! | host | there too: two bits by hash for each /29 in which anybody is named, in blocks that are not whole | up to 1 MiB |
 //! | region | for a /16: the one class that all of it has, or where its buckets are, and how large | 256 KiB in all |
 //!
-//! A stranger's packet reads a block's bit and, where that says too little, a word of each of the next two levels; all
-//! else is for those whom the policy knows, and mostly takes two looks: one into what stays in the cache, and one line
+//! A stranger's packet reads a word of the first level and, where many blocks are named, a block's bit and a word of each of the
+//! next two; all else is for those whom the policy knows, and mostly takes two looks: one into what stays in the cache, and one line
 //! of [`borders`].
 
 use core::net::Ipv4Addr;

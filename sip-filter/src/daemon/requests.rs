@@ -328,7 +328,9 @@ impl Daemon {
                 })
             }
             Reason::Registered => self.registration_at(question.from),
-            _ => self.policy.because(source, question.to, transport, reason).map(Cause::Policy),
+            _ => {
+                self.policy.because(source, question.to, transport, question.vlan, reason).map(Cause::Policy)
+            }
         };
         Ok(Explanation {
             verdict: reason.verdict().name().to_owned(),

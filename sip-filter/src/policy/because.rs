@@ -60,22 +60,30 @@ pub enum Because {
 }
 
 impl Policy {
-    /// The entry that led to `reason` for a packet from `source` to `to`; `None` when no entry of the policy did.
+    /// The entry that led to `reason` for a packet from `source` to `to` on a VLAN, 0 for none; `None` when no entry of the
+    /// policy did.
     pub fn because(
         &self,
         source: IpAddr,
         to: SocketAddr,
         transport: Transport,
+        vlan: u16,
         reason: Reason,
     ) -> Option<Because> {
         let source = IpNet::from(source.to_canonical());
         let listeners = || self.listeners_at(to, transport);
+        let on_vlan = || {
+            listeners().filter(|index| {
+                let vlans = &self.listeners[*index].vlans;
+                vlans.is_empty() || vlans.contains(&vlan)
+            })
+        };
         match reason {
             Reason::Admin => on_list(ListName::Admin, &self.admin, &source),
             Reason::WrongVlan => listeners().map(|index| wrong_vlan(&self.listeners[index])).next(),
             Reason::Denied => on_list(ListName::Deny, &self.deny, &source)
-                .or_else(|| listeners().find_map(|index| self.trunk_deny(index, &source))),
-            Reason::Trunk => listeners().find_map(|index| self.allowed(index, &source)),
+                .or_else(|| on_vlan().find_map(|index| self.trunk_deny(index, &source))),
+            Reason::Trunk => on_vlan().find_map(|index| self.allowed(index, &source)),
             Reason::NotIp
             | Reason::Truncated
             | Reason::NotProtected

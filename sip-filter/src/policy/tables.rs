@@ -77,7 +77,8 @@ impl Tables {
         index.unsettled = index.prove | index.tied;
         let mut classes = Classes::default();
         let (mut sources4, mut sources6) = (Vec::new(), Vec::new());
-        for said in rights(policy, registered) {
+        // A list that names nobody needs no class.
+        for said in rights(policy, registered).into_iter().filter(|said| !said.prefixes.is_empty()) {
             let number = classes.number_of(said.class);
             for prefix in said.prefixes {
                 match prefix {

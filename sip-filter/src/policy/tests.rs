@@ -65,7 +65,8 @@ fn the_entry_that_decided_is_named() {
     let policy = parsed(POLICY);
     let check =
         |source: &str, to: &str, transport: Transport, reason: Reason, expected: serde_json::Value| {
-            let because = policy.because(source.parse().unwrap(), to.parse().unwrap(), transport, reason);
+            let (source, to) = (source.parse().unwrap(), to.parse().unwrap());
+            let because = policy.because(source, to, transport, 7, reason);
             let json = serde_json::to_value(&because).unwrap();
             assert_eq!(json, expected, "{source} to {to}");
             assert_eq!(serde_json::from_value::<Option<because::Because>>(json).unwrap(), because);
@@ -92,6 +93,21 @@ fn the_entry_that_decided_is_named() {
     check("10.1.0.1", "192.0.2.2:8088", tcp, Reason::Trunk, json!(null));
     check("203.0.113.15", rtp, udp, Reason::WrongVlan, json!({"listener": "rtp", "vlans": [5, 7]}));
     check("203.0.113.14", sip, udp, Reason::Stranger, json!(null));
+}
+
+#[test]
+fn the_entry_that_decided_is_one_of_the_packets_vlan() {
+    let listener = "kind = \"signalling\"\ntransport = \"udp\"\nports = [5060]\n";
+    let policy = parsed(&format!(
+        "[[listener]]\nname = \"a\"\n{listener}vlans = [10]\n[[listener]]\nname = \"b\"\n{listener}vlans = [20]\n\
+         [[trunk]]\nname = \"ta\"\nallow = [\"198.51.100.0/24\"]\nlisteners = [\"a\"]\n\
+         [[trunk]]\nname = \"tb\"\nallow = [\"198.51.0.0/16\"]\nlisteners = [\"b\"]\n"
+    ));
+    let (source, to) = ("198.51.100.5".parse().unwrap(), "192.0.2.1:5060".parse().unwrap());
+    for (vlan, trunk) in [(10, "ta"), (20, "tb")] {
+        let because = policy.because(source, to, Transport::Udp, vlan, Reason::Trunk);
+        assert_eq!(serde_json::to_value(because).unwrap()["trunk"], trunk);
+    }
 }
 
 #[test]

@@ -48,6 +48,13 @@ pub(super) fn strangers(
     let asked = signalling.filter(|_| may_prove == Some(true));
     if let Some(signalling) = asked {
         check_listeners(signalling, listeners, pbxs, report);
+    } else if let Some(given) = file.prove.as_ref().and_then(|file| file.trust.as_ref())
+        && prove.trust == TrustScope::Flow
+    {
+        // What PBXs and the operator report lets in whole addresses.
+        let message = "a registration lets in the whole address where strangers are dropped";
+        let remedy = "write signalling = \"prove\" under [strangers], or trust = \"address\"".to_owned();
+        report.warning(given.span(), message, remedy);
     }
     Strangers { prove: asked.map(|_| prove) }
 }

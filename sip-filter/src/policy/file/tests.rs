@@ -338,6 +338,10 @@ fn what_is_hardly_meant_is_a_warning() {
         "[deny]\nsources = [\"10.0.0.0/9\", \"10.128.0.0/9\"]\n[[trunk]]\nname = \"a\"\nallow = [\"10.0.0.0/8\"]\n",
         &["13:10 10.0.0.0/8 never matches, for a deny list covers it"],
     );
+    check(
+        "[strangers.prove]\ntrust = \"flow\"\n",
+        &["10:9 a registration lets in the whole address where strangers are dropped"],
+    );
     let found = parsed("").warnings;
     assert_eq!(found.len(), 2, "{found}");
 }

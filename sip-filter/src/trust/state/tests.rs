@@ -1,6 +1,6 @@
 //! Rows for what happens to the file and to the clocks.
 
-use std::{net::IpAddr, os::unix::fs::PermissionsExt as _};
+use std::{collections::BTreeSet, net::IpAddr, os::unix::fs::PermissionsExt as _};
 
 use super::*;
 use crate::trust::SipTransport;
@@ -43,7 +43,9 @@ fn what_was_saved_is_loaded() {
     store.save(1, &[], at(6, 6)).unwrap();
     assert_eq!(store.load(at(6, 6)).unwrap(), Loaded::default());
     let names = fs::read_dir(directory.path().join("below")).unwrap();
-    assert_eq!(names.map(|entry| entry.unwrap().file_name()).collect::<Vec<_>>(), ["state"]);
+    let names: BTreeSet<_> = names.map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(names, ["state", "state.lock"].map(Into::into).into());
+    assert!(matches!(Store::open(&store.path), Err(StateError::InUse(path)) if path == store.path));
     let mode = fs::metadata(&store.path).unwrap().permissions().mode();
     assert_eq!(mode & 0o777, MODE);
 }
