@@ -1,6 +1,6 @@
 //! What it takes to change what is in force: the whole policy, one address, one ban; and what memory it holds.
 
-use std::{fs, net::Ipv4Addr};
+use std::net::Ipv4Addr;
 
 use anyhow::{Context, Result};
 use serde_json::Value;
@@ -58,15 +58,9 @@ fn address(network: [u8; 3], host: u8) -> std::net::IpAddr {
     Ipv4Addr::new(network[0], network[1], network[2], host).into()
 }
 
-/// What the daemon says of kernel and itself; its own resident memory where it does not.
+/// What the daemon says of kernel and itself.
 fn memory_bytes(filter: &Running) -> Result<f64> {
-    let memory = filter.status()?["memory_bytes"].clone();
-    if let (Some(kernel), Some(daemon)) = (memory["kernel"].as_f64(), memory["daemon"].as_f64()) {
-        return Ok(kernel + daemon);
-    }
-    let path = format!("/proc/{}/status", filter.id()?);
-    let text = fs::read_to_string(&path).with_context(|| format!("read {path}"))?;
-    let resident = text.lines().find_map(|line| line.strip_prefix("VmRSS:")?.trim().strip_suffix(" kB"));
-    let kilobytes: f64 = resident.context("the kernel tells no resident memory")?.trim().parse()?;
-    Ok(kilobytes * 1024.0)
+    let memory = &filter.status()?["memory_bytes"];
+    let part = |name| memory[name].as_f64().with_context(|| format!("status tells no memory of {name}"));
+    Ok(part("kernel")? + part("daemon")?)
 }

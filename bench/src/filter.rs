@@ -2,14 +2,13 @@
 //! What it costs is measured elsewhere.
 
 use std::{
-    fmt::Write as _,
     fs,
     net::IpAddr,
     path::PathBuf,
     time::{Duration, Instant},
 };
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 use serde_json::{Value, json};
 use tests::Filter;
 
@@ -21,8 +20,6 @@ const TRUNK: &str = "bench";
 const APPLY: Duration = Duration::from_secs(60);
 /// How long bans and registrations last: longer than a run.
 const PEER_MS: u64 = 3_600_000;
-/// The longest list that is written into the policy file itself where list files are refused.
-const INLINE_MAX: usize = 100_000;
 
 const LISTENERS: &str = r#"
 [[listener]]
@@ -78,20 +75,8 @@ impl Running {
         let (ground, wire) = Ground::with_wire()?;
         let list = ground.lab().directory().join("list");
         fs::write(&list, lines(prefixes)).with_context(|| format!("write {}", list.display()))?;
-        let probe = policy(&wire, listed, strangers, &format!("\"file:{}\"", list.display()));
-        let mut filter = Filter::prepare(ground.lab(), &probe)?;
-        if !filter.cli(["check", "--config", &filter.config().display().to_string()])?.succeeded() {
-            ensure!(
-                prefixes.len() <= INLINE_MAX,
-                "this filter takes no list files, so no list of {}",
-                prefixes.len()
-            );
-            let inline = prefixes.iter().fold(String::new(), |mut text, prefix| {
-                let _ = writeln!(text, "\"{prefix}\",");
-                text
-            });
-            filter.write_config(&policy(&wire, listed, strangers, &inline))?;
-        }
+        let policy = policy(&wire, listed, strangers, &format!("\"file:{}\"", list.display()));
+        let mut filter = Filter::prepare(ground.lab(), &policy)?;
         let started = Instant::now();
         filter.run()?;
         Ok(Self { start: started.elapsed(), filter, wire, list, listed, strangers, ground })
@@ -115,11 +100,6 @@ impl Running {
     /// `status --json`.
     pub fn status(&self) -> Result<Value> {
         self.filter.status()
-    }
-
-    /// The daemon's process id.
-    pub fn id(&self) -> Result<u32> {
-        self.filter.id().context("the daemon runs as long as this")
     }
 
     /// Rewrites the list and applies the policy: what the command printed, and how long it took.

@@ -69,7 +69,7 @@ impl Untagged {
             return Self::Cut;
         }
         let offset = (bits >> 16 & OFFSET_MASK) as usize;
-        Self::To(Network { kind: bits as u16, offset, vlan: (bits >> 32) as u16 & 0x0fff })
+        Self::To(Network { kind: bits as u16, offset, vlan: (bits >> 32) as u16 & VID_MASK })
     }
 }
 

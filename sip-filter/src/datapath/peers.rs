@@ -145,7 +145,8 @@ impl Datapath {
         }
         let map: Array<_, PeerBucket> = self.map(name::PEERS)?;
         let mut found = Vec::new();
-        for bucket in 0..PEER_BUCKETS {
+        // Behind those in use stands nobody, but where that daemon was about to use twice as many.
+        for bucket in 0..(2 * self.buckets()).min(PEER_BUCKETS) {
             let places = map.get(&bucket, 0)?.places.into_iter().enumerate();
             let taken = places.filter(|(_, peer)| !peer.known.is_nothing());
             found.extend(taken.map(|(column, peer)| (bucket as usize * PEER_BUCKET_WIDTH + column, peer)));

@@ -5,7 +5,6 @@ use std::io::{self, BufRead as _, BufReader, Read as _};
 use std::path::Path;
 use std::time::SystemTime;
 
-use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
@@ -20,10 +19,9 @@ use crate::trust::Report;
 const SECRET_BYTES_MAX: u64 = 4096;
 
 /// How a link stands, for `status`.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct State {
     /// Since when the PBX has been answering; none while it does not.
-    #[serde(with = "humantime_serde")]
     pub connected_since: Option<SystemTime>,
     /// What ended it last, or keeps it from being of full use, with the remedy.
     pub last_error: Option<String>,

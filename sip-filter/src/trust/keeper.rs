@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use serde::{Deserialize, Serialize};
+use sip_filter_common::maps::REGISTERED_MAX;
 
 use super::{
     Binding, Effect, Flow, Notice, Now, SipTransport, What, Witness,
@@ -23,7 +23,9 @@ use super::{
 use crate::{policy::Policy, sip::canonical_aor};
 
 /// At how many addresses anybody can be registered; what the kernel's table holds.
-const REGISTRATIONS_MAX: usize = 65_536;
+const REGISTRATIONS_MAX: usize = REGISTERED_MAX as usize;
+/// How long what a PBX said stands at most once the policy names it no more.
+const UNKNOWN_PBX_LEFT: Duration = Duration::from_secs(120);
 /// How many registrations there can be in all.
 pub(super) const CONTACTS_MAX: usize = 2 * REGISTRATIONS_MAX;
 /// How many contacts an address of record can have, as one source sees it.
@@ -86,7 +88,7 @@ enum Refusal {
 }
 
 /// A registration, for people.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry {
     /// The address of record.
     pub aor: String,
@@ -101,10 +103,8 @@ pub struct Entry {
     /// Who says so.
     pub witness: Witness,
     /// How much longer it stands, grace not counted.
-    #[serde(with = "humantime_serde")]
     pub remaining: Duration,
     /// The trunk that it belongs to.
-    #[serde(skip_serializing_if = "Option::is_none", default)]
     pub trunk: Option<String>,
 }
 
@@ -137,8 +137,25 @@ impl Trust {
             self.touched.addresses.insert(registration.flow.address);
         }
         self.touched.trunks.extend(0..self.settings.trunks.len());
+        self.end_unknown(now);
         self.settle(now, &mut effects);
         effects
+    }
+
+    /// Of what a PBX said that is not asked any more nobody tells the end. One that has another name now has time to say it
+    /// once more.
+    fn end_unknown(&mut self, now: Now) {
+        let until_ns = now.boot_ns.saturating_add(nanoseconds(UNKNOWN_PBX_LEFT));
+        let is_late = |(_, registration): &(Place, &Registration)| {
+            let Witness::Pbx(name) = &registration.witness else { return false };
+            !self.settings.pbxs.contains(name) && registration.expires_ns > until_ns
+        };
+        let late: Vec<_> =
+            self.table.iter().filter(is_late).map(|(place, late)| (place, late.clone())).collect();
+        for (place, registration) in late {
+            self.touch(&registration);
+            self.table.renew(place, &Registration { expires_ns: until_ns, ..registration });
+        }
     }
 
     /// Ends what has ended, grace counted, and forgets failures that are too old; to be called about once a second.
@@ -216,6 +233,7 @@ impl Trust {
             let binding = Binding { aor, contact, flow, lifetime: remaining };
             self.registered(&witness, &binding, now, &mut effects);
         }
+        self.end_unknown(now);
         self.settle(now, &mut effects);
         effects
     }

@@ -15,6 +15,8 @@ pub struct Settings {
     /// Whether what the wire and PBXs say lets anybody in; the operator's registrations always do.
     pub(super) on: bool,
     pub(super) prove: Option<Prove>,
+    /// The names of PBXs that are asked.
+    pub(super) pbxs: Vec<String>,
     /// Those trunks that registrations can belong to.
     pub(super) trunks: Vec<TrunkSettings>,
     /// The trunks' addresses of record, canonical, by their users, with the trunks' places in `trunks`.
@@ -34,7 +36,8 @@ pub(super) struct TrunkSettings {
 impl Settings {
     /// Takes what matters here out of a policy.
     pub fn of(policy: &Policy) -> Self {
-        let mut settings = Settings { prove: policy.strangers.prove.clone(), ..Settings::default() };
+        let pbxs = policy.pbxs.iter().map(|pbx| pbx.name.clone()).collect();
+        let mut settings = Settings { prove: policy.strangers.prove.clone(), pbxs, ..Settings::default() };
         for trunk in policy.trunks.iter().filter(|trunk| !trunk.registrations.is_empty()) {
             let aors: Vec<String> = trunk.registrations.iter().map(|aor| canonical_aor(aor)).collect();
             for aor in &aors {

@@ -57,6 +57,24 @@ fn a_snapshot_replaces_what_the_same_pbx_said_and_nothing_else() {
 }
 
 #[test]
+fn what_a_pbx_said_ends_soon_where_the_policy_names_it_no_more() {
+    let mut world = World::new();
+    world.report(&pbx("a"), registered("100", "", x(), 3_600));
+    world.accept(y(), &[("sip:alice@h", 3_600)]);
+    let mut settings = Settings::of(&world.policy);
+    settings.pbxs.push("a".to_owned());
+    let effects = world.trust.configure(settings, world.now);
+    world.apply(effects);
+    world.check(&[(X, 3_600), (Y, 3_600)]);
+    let effects = world.trust.configure(Settings::of(&world.policy), world.now);
+    world.apply(effects);
+    world.check(&[(X, 120), (Y, 3_600)]);
+    // Under its new name it says the same.
+    world.report(&pbx("b"), registered("100", "", x(), 3_600));
+    world.check(&[(X, 3_600), (Y, 3_600)]);
+}
+
+#[test]
 fn what_a_pbx_said_stands_until_its_end_where_the_link_is_lost() {
     let mut world = World::new();
     world.report(&pbx("a"), registered("100", "", x(), 60));
