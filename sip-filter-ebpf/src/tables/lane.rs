@@ -5,7 +5,7 @@
 use core::ops::ControlFlow::{Break, Continue};
 
 use aya_ebpf::{
-    bindings::{BPF_F_CURRENT_NETNS, BPF_F_NO_PREALLOC, xdp_md},
+    bindings::{BPF_F_CURRENT_NETNS, BPF_F_NO_PREALLOC, bpf_sock, xdp_md},
     btf_maps::{Array, HashMap},
     helpers::generated,
     macros::btf_map,
@@ -164,7 +164,8 @@ pub(super) fn flow_until_ns(flow: &FlowKey) -> u64 {
     unsafe { FLOWS.get(flow) }.copied().unwrap_or(0)
 }
 
-/// Whether the segment is for a connection of this host, one that is being opened included.
+/// Whether the segment is for a connection of this host, one that is being opened included: also where a SYN cookie is all that
+/// there is of it, since the backlog is full.
 #[inline(always)]
 pub(super) fn has_connection<F: Frame + ?Sized>(ctx: *mut xdp_md, frame: &F, datagram: &Datagram) -> bool {
     // `struct bpf_sock_tuple`: source, destination, and the two ports as they stand in the header.
@@ -195,8 +196,36 @@ pub(super) fn has_connection<F: Frame + ?Sized>(ctx: *mut xdp_md, frame: &F, dat
         return false;
     }
     // SAFETY: the kernel gave a socket, which stays until it is released.
-    let state = unsafe { (*socket).state };
+    let listens = unsafe { (*socket).state } == LISTENS;
+    let belongs = !listens || has_cookie(socket, frame, datagram);
     // SAFETY: it is released once, and not used any more.
     unsafe { generated::bpf_sk_release(socket.cast()) };
-    state != LISTENS
+    belongs
+}
+
+/// Whether the segment acknowledges a SYN cookie that a listening socket sent lately, which nobody knows who has not seen it.
+#[inline(always)]
+fn has_cookie<F: Frame + ?Sized>(socket: *mut bpf_sock, frame: &F, datagram: &Datagram) -> bool {
+    let mut header = [0; 10];
+    let len = if datagram.is_ipv6 {
+        let Some(words) = frame.read_words::<10>(datagram.network_at) else { return false };
+        header = words;
+        40
+    } else {
+        let Some(words) = frame.read_words::<5>(datagram.network_at) else { return false };
+        header[..5].copy_from_slice(&words);
+        20
+    };
+    let Some(mut segment) = frame.read_words::<5>(datagram.transport_at) else { return false };
+    // SAFETY: the socket is held; both headers have as many bytes as are said.
+    let checked = unsafe {
+        generated::bpf_tcp_check_syncookie(
+            socket.cast(),
+            header.as_mut_ptr().cast(),
+            len,
+            segment.as_mut_ptr().cast(),
+            20,
+        )
+    };
+    checked == 0
 }

@@ -119,15 +119,15 @@ fn with_trust_in_flows_another_port_of_the_same_address_stays_a_stranger() {
 }
 
 #[test]
-fn where_cookies_stand_in_for_connections_known_peers_have_theirs_and_strangers_none() {
+fn where_cookies_stand_in_for_connections_they_come_about_all_the_same() {
     let Some(scene) = Scene::or_skip(&prove("")) else { return };
     let to = scene.lab.pbx().sip(Family::V4);
     // 1: only where the backlog overflows; 2: always.
-    for (cookies, of_stranger) in [("1", Some(200)), ("2", None)] {
+    for cookies in ["1", "2"] {
         let set = || std::fs::write("/proc/sys/net/ipv4/tcp_syncookies", cookies);
         scene.lab.pbx().in_namespace(set).unwrap().unwrap();
-        assert_eq!(options(scene.lab.trunk(), to, Transport::Tcp, WITHIN).unwrap(), Some(200), "{cookies}");
-        let answer = options(scene.lab.stranger(), to, Transport::Tcp, Duration::from_secs(2)).unwrap();
-        assert_eq!(answer, of_stranger, "{cookies}");
+        for host in [scene.lab.trunk(), scene.lab.stranger()] {
+            assert_eq!(options(host, to, Transport::Tcp, WITHIN).unwrap(), Some(200), "{cookies}");
+        }
     }
 }
