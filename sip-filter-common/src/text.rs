@@ -134,9 +134,7 @@ pub fn part(
                     marks.blank_line = end as u16;
                     return true;
                 }
-                if at + 1 + WORD_LEN <= len {
-                    header(text, at + 1, marks, found);
-                }
+                header(text, at + 1, len, marks, found);
             }
             b'\r' if at + 1 < len && text[at + 1] != b'\n' => marks.is_ambiguous = 1,
             b' ' if marks.start_line == 0 => marks.spaces += 1,
@@ -161,14 +159,18 @@ fn is_version(text: &[u8; SIGHTING_TEXT_LEN], at: usize) -> bool {
     begins_with!(word, b"sip/2.0") && word as u8 != b'/'
 }
 
-/// Looks at the header that begins at `at`.
+/// Looks at the header that begins at `at`; behind `len` stands what an earlier message left.
 #[inline(always)]
-fn header(text: &[u8; SIGHTING_TEXT_LEN], at: usize, marks: &mut TextMarks, found: &mut Found) {
+fn header(text: &[u8; SIGHTING_TEXT_LEN], at: usize, len: usize, marks: &mut TextMarks, found: &mut Found) {
     let name = lower_word(text, at);
+    let is_compact = is_compact_call_id(name);
+    if at + (if is_compact { 2 } else { WORD_LEN }) > len {
+        return;
+    }
     if begins_with!(name, b"cseq") {
         marks.cseqs += 1;
         found.cseq = at as u16 + 4;
-    } else if begins_with!(name, b"call-id") || is_compact_call_id(name) {
+    } else if begins_with!(name, b"call-id") || is_compact {
         found.call_ids += 1;
         // The reply to it names one of them, and servers differ in which.
         if found.call_ids > 1 {
@@ -360,6 +362,7 @@ mod tests {
             let rest = if line == "Y: SIP/2.0" { "/" } else { "\r\n\r\n" };
             assert_eq!(marks(&std::format!("{REGISTER}{line}{rest}")).is_ambiguous, 0, "{line:?}");
         }
+        assert_eq!(marks(&std::format!("{REGISTER}Call-ID: a\ni:x\n\n")).is_ambiguous, 1);
         // Behind the headers stands what a datagram carries.
         assert_eq!(marks(&std::format!("{REGISTER}\r\nSIP/2.0 200 OK\r\n")).is_ambiguous, 0);
     }

@@ -24,6 +24,7 @@ use tokio::{
     signal::unix::{Signal, SignalKind, signal},
     sync::{mpsc, oneshot},
 };
+use tracing_appender::non_blocking::ErrorCounter;
 
 use crate::{
     control::{Request, Response, server},
@@ -58,6 +59,8 @@ pub struct Options {
     pub state: PathBuf,
     /// Say more.
     pub is_verbose: bool,
+    /// How many lines nobody read in time.
+    pub lost_lines: ErrorCounter,
 }
 
 /// Everything that can happen.

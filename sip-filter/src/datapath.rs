@@ -91,6 +91,15 @@ pub enum DatapathError {
         #[source]
         source: Option<LinkError>,
     },
+    /// What is pinned cannot be opened, for want of descriptors for example.
+    #[error("cannot open the pin {path}")]
+    PinnedLink {
+        /// Its file.
+        path: PathBuf,
+        /// What the kernel said.
+        #[source]
+        source: LinkError,
+    },
     /// A map call failed.
     #[error("a kernel map cannot be used")]
     Map(#[from] MapError),

@@ -158,10 +158,17 @@ impl<'a> Message<'a> {
         self.all("Authorization").chain(self.all("Proxy-Authorization"))
     }
 
-    /// Whatever a server may take for the nonce of one of these, without quotes, and where there are escapes also without them;
-    /// none is empty.
-    pub fn nonces(&self) -> impl Iterator<Item = Cow<'a, [u8]>> {
-        self.credentials().flat_map(value::nonces)
+    /// Whatever a server may take for the nonce of one of these, without quotes, brackets and escapes and with them; none is
+    /// empty.
+    pub fn nonces(&self) -> Vec<Cow<'a, [u8]>> {
+        let mut nonces = Vec::new();
+        for value in self.credentials() {
+            nonces.extend(value::nonces(value));
+            if let Some(plain) = value::percent_decoded(value) {
+                nonces.extend(value::nonces(&plain).map(|nonce| nonce.into_owned().into()));
+            }
+        }
+        nonces
     }
 
     /// Content-Length in bytes; what does not fit is [`u32::MAX`].

@@ -18,6 +18,10 @@ pub fn charge<T: Tables>(source: &Address, units: u64, tables: &T) -> bool {
     if lane.open_until_ns > now_ns && tables.spend_total(true, units) {
         return true;
     }
+    // Where no budget is found.
+    if lane.spent_until_ns == u64::MAX {
+        return false;
+    }
     // More than may be spent at once was spent under other limits, and counts no more.
     let is_spent = lane.spent_until_ns > now_ns && lane.spent_until_ns - now_ns <= burst_ns + SLACK_NS;
     let from_ns = if is_spent { lane.spent_until_ns } else { now_ns };

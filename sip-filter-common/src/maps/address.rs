@@ -49,11 +49,16 @@ impl Address {
         }
     }
 
-    /// Where an IPv6 address is one of a subscriber's, that network's first address (a /64, RFC 4291 section 2.5.1); an IPv4
-    /// address itself.
+    /// The first address of the /64 that an IPv6 address is of, which is one subscriber's (RFC 4291 section 2.5.1); an IPv4
+    /// address itself, and one that was translated (RFC 6052).
     #[inline(always)]
     pub const fn network(&self) -> Self {
-        if self.ipv4().is_some() { *self } else { Self { halves: [self.halves[0], 0] } }
+        const TRANSLATED: u64 = 0x0064_ff9b_0000_0000_u64.to_be();
+        if self.ipv4().is_some() || self.halves[0] == TRANSLATED {
+            *self
+        } else {
+            Self { halves: [self.halves[0], 0] }
+        }
     }
 
     /// Two words' hash, of which all bits can be used; `salt` is any number.

@@ -2,7 +2,7 @@
 
 use std::{io::IsTerminal as _, path::PathBuf};
 
-use sip_filter_common::Mode;
+use sip_filter_common::{Mode, maps::BANS_MAX};
 use tracing::Level;
 use tracing_appender::non_blocking::NonBlockingBuilder;
 use tracing_subscriber::{
@@ -15,8 +15,8 @@ use crate::{
     policy::file,
 };
 
-/// How many lines may wait for whoever reads the log.
-const WAITING_LINES_MAX: usize = 4_096;
+/// How many lines may wait for whoever reads the log: as many bans as there can be may end at once.
+const WAITING_LINES_MAX: usize = 2 * BANS_MAX as usize;
 
 /// Options of `run`.
 #[derive(Debug, clap::Args)]
@@ -57,6 +57,7 @@ pub(super) fn run(global: &Global, arguments: Arguments) -> anyhow::Result<()> {
     // is written when this goes.
     let (writer, _rest) =
         NonBlockingBuilder::default().buffered_lines_limit(WAITING_LINES_MAX).finish(std::io::stderr());
+    let lost_lines = writer.error_counter();
     // Journals and terminals both stamp lines themselves or do not need it.
     let lines = tracing_subscriber::fmt::layer()
         .with_writer(writer)
@@ -77,6 +78,7 @@ pub(super) fn run(global: &Global, arguments: Arguments) -> anyhow::Result<()> {
         pins: global.pins.clone(),
         state: std::path::absolute(&arguments.state)?,
         is_verbose: global.verbose,
+        lost_lines,
     };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(daemon::run(options))

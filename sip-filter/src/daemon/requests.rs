@@ -166,7 +166,9 @@ impl Daemon {
     async fn apply(&mut self, path: &Path, text: &str, dry_run: bool) -> anyhow::Result<Applied> {
         let started = Instant::now();
         // What was saved since it was read is in force, and would not be any more.
-        if !dry_run && path == self.options.config && start::read(path).is_ok_and(|now| now != text) {
+        let is_file = || path.metadata().is_ok_and(|file| file.is_file());
+        let is_older = || is_file() && start::read(path).is_ok_and(|now| now != text);
+        if !dry_run && path == self.options.config && is_older() {
             let path = path.display();
             return Err(Misuse::new(format!("{path} changed since it was read: apply it once more")).into());
         }
@@ -188,9 +190,7 @@ impl Daemon {
             timing_us.kernel = self.put_in_force(policy, &mut tables, &interfaces)?.kernel_us;
             self.options.config = path.to_path_buf();
             self.unsaved.clear();
-            if let Err(error) = self.follow_policy() {
-                warnings.push(format!("the policy is in force, but {error:#}"));
-            }
+            warnings = self.follow_policy()?;
         }
         warnings.extend(self.warnings());
         drop(tables);
@@ -233,13 +233,22 @@ impl Daemon {
     }
 
     /// Has pins and interfaces be as the policy in force wants them, which it is whatever becomes of them.
-    fn follow_policy(&mut self) -> anyhow::Result<()> {
+    ///
+    /// Returns what the operator should know of pins.
+    ///
+    /// # Errors
+    ///
+    /// An interface that the policy does not name cannot be let go.
+    fn follow_policy(&mut self) -> anyhow::Result<Vec<String>> {
         let is_held = self.policy.on_exit == OnExit::Hold;
-        let held = self.datapath.hold(is_held).context("it ends with the daemon");
+        let held = self.datapath.hold(is_held).map_err(anyhow::Error::from);
+        let pinned = self.datapath.pin().map_err(anyhow::Error::from);
         self.watch_all();
-        held?;
-        self.datapath.pin().context("the next daemon begins with none")?;
-        self.let_go_of_others().context("it judges more interfaces than it names")
+        self.let_go_of_others().context("the policy is in force, but at more interfaces than it names")?;
+        let faults = [held, pinned].into_iter().filter_map(Result::err);
+        Ok(faults
+            .map(|error| format!("the policy is in force, but not all is pinned as it says: {error:#}"))
+            .collect())
     }
 
     fn change(&mut self, change: ListChange, save: bool) -> anyhow::Result<Changed> {
@@ -318,12 +327,13 @@ impl Daemon {
         let source = question.from.ip();
         let because = match reason {
             Reason::Banned => {
-                let network = IpAddr::from(Address::from(source).network());
-                let mut bans = self.bans()?.into_iter();
-                let ban = bans.find(|ban| ban.address == source || ban.address == network);
+                let bans = self.bans()?;
+                let at = |address: Address| bans.iter().find(|ban| ban.address == IpAddr::from(address));
+                let source = Address::from(source.to_canonical());
+                let ban = at(source).or_else(|| at(source.network()));
                 ban.map(|ban| Cause::Ban {
                     ban: ban.address,
-                    cause: ban.cause,
+                    cause: ban.cause.clone(),
                     remaining_ms: ban.remaining_ms,
                 })
             }

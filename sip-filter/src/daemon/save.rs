@@ -64,8 +64,11 @@ pub(super) fn replace(path: &Path, text: &str) -> io::Result<()> {
     file.as_file().set_permissions(before.permissions())?;
     file.as_file().sync_all()?;
     file.persist(&path)?;
-    // The name is on the disk once its directory is.
-    std::fs::File::open(directory)?.sync_all()
+    // The name is on the disk once its directory is, which not every file system can be told.
+    if let Err(error) = std::fs::File::open(directory).and_then(|directory| directory.sync_all()) {
+        tracing::warn!("{} is saved, but may be lost with the power: {error}", path.display());
+    }
+    Ok(())
 }
 
 impl Daemon {

@@ -22,6 +22,8 @@ pub(super) struct Watching {
     read: u64,
     /// What the last warning about lost messages said.
     lost_told: u64,
+    /// The same about lines of the log.
+    lost_lines_told: usize,
 }
 
 /// Waits for messages on a ring, for as long as anybody wants them.
@@ -173,13 +175,18 @@ impl Daemon {
         }
     }
 
-    /// Says where messages were lost: what they would have told is not known.
+    /// Says where messages were lost, whose news are not known, or lines of the log.
     pub(super) fn warn_of_lost(&mut self) {
         let EventsStatus { lost, .. } = self.events_status();
         if lost > self.watching.lost_told {
             let more = lost - self.watching.lost_told;
             tracing::warn!("{more} SIP messages that the kernel program saw were lost, {lost} in all");
             self.watching.lost_told = lost;
+        }
+        let lines = self.options.lost_lines.dropped_lines();
+        if lines > self.watching.lost_lines_told {
+            tracing::warn!("{lines} lines of this log were lost in all, for whoever reads it did not");
+            self.watching.lost_lines_told = lines;
         }
     }
 }

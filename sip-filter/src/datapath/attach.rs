@@ -80,9 +80,10 @@ impl Datapath {
         let (link, result) = match self.keep(interface, link, hold) {
             Ok(link) => (link, Ok(mode)),
             // The link went with the attempt; what was judged before is to stay so.
-            Err(error) if matches!(mode, AttachMode::TakenOver) => {
-                (self.attach_anew(interface, index)?.0, Err(error.into()))
-            }
+            Err(error) if matches!(mode, AttachMode::TakenOver) => match self.attach_anew(interface, index) {
+                Ok((link, _)) => (link, Err(error.into())),
+                Err(_) => return Err(error.into()),
+            },
             Err(error) => return Err(error.into()),
         };
         self.links.retain(|held| held.interface != interface);
@@ -198,7 +199,8 @@ impl Datapath {
         let path = self.pins.link(interface);
         let foreign = |source| DatapathError::ForeignPin { path: path.clone(), source };
         let open = |path| PinnedLink::from_pin(path).map(FdLink::from);
-        let pinned = path.exists().then(|| open(&path)).transpose().map_err(|error| foreign(Some(error)))?;
+        let pinned = path.exists().then(|| open(&path)).transpose();
+        let pinned = pinned.map_err(|source| DatapathError::PinnedLink { path: path.clone(), source })?;
         let pinned = match pinned {
             Some(link) => Some((super::pins::interface_index(&link).ok_or_else(|| foreign(None))?, link)),
             None => None,

@@ -126,10 +126,12 @@ impl Pins {
                 self.remove_link(&name)?;
                 continue;
             };
-            // Two may have exchanged their names. What is left under this one is found by its number again.
+            // Two may have exchanged their names. What an earlier start left half-way is found by its number again.
             let between = self.link(&format!(":{index}:"));
-            fs::rename(self.link(&name), &between).map_err(io(&between))?;
-            self.remove_link(&name)?;
+            if self.link(&name) != between {
+                fs::rename(self.link(&name), &between).map_err(io(&between))?;
+                self.remove_link(&name)?;
+            }
             moved.push((between, self.link(&current)));
         }
         for (between, path) in moved {

@@ -39,7 +39,7 @@ fn headers(message: &Message<'_>) -> String {
         let stale = if challenge.stale { " stale" } else { "" };
         Some(format!("challenge {}{stale}", challenge.nonce.escape_ascii()))
     }));
-    all.extend(message.nonces().map(|nonce| Some(format!("nonce {}", nonce.escape_ascii()))));
+    all.extend(message.nonces().iter().map(|nonce| Some(format!("nonce {}", nonce.escape_ascii()))));
     if !message.is_complete() {
         all.push(Some("cut".to_owned()));
     }
@@ -253,6 +253,10 @@ const HEADERS: &[(&str, &[u8], &str)] = &[
         b"Authorization: Digest opaque=\"\\\", nonce=\"a\\\"b\", x=\"\"\r\n",
         "nonce a\\\\ | nonce a\\\"b",
     ),
+    // pjsip decodes both and takes brackets off.
+    ("a name in digits", b"Authorization: Digest %6eonce=n%36\r\n", "nonce n6"),
+    ("digits and no digits", b"Authorization: Digest nonce=%4z%41\r\n", "nonce %4z%41 | nonce %4zA"),
+    ("brackets", b"Authorization: Digest nonce=[n]\r\n", "nonce [n] | nonce n"),
     ("a quote that does not close", b"Authorization: Digest response=\"0, nonce=\"n\r\n", "nonce n"),
     ("another scheme that some take for Digest", b"Authorization: X nonce\r\n\t=\r\n n\r\n", "nonce n"),
 ];

@@ -193,9 +193,28 @@ pub(super) fn nonces(value: &[u8]) -> impl Iterator<Item = Cow<'_, [u8]>> {
             None => (up_to(text, |byte| byte == b',' || is_space(byte)), None),
         };
         let escaped = escaped.filter(|escaped| escaped.contains(&b'\\')).map(unquoted);
+        // pjsip takes brackets for quotes.
+        let bracketed = text.strip_prefix(b"[").map(|inside| up_to(inside, |byte| byte == b']').into());
         let known = |nonce: &Cow<'_, [u8]>| (1..=NONCE_MAX).contains(&nonce.len());
-        [Some(plain.into()), escaped].into_iter().flatten().filter(known)
+        [Some(plain.into()), escaped, bracketed].into_iter().flatten().filter(known)
     })
+}
+
+/// With the bytes that stand behind each `%` as two digits, as pjsip reads names and values without quotes; none where there are
+/// none.
+pub(super) fn percent_decoded(value: &[u8]) -> Option<Vec<u8>> {
+    let decoded = |at: usize| {
+        let digits = std::str::from_utf8(value.get(at + 1..at + 3)?).ok()?;
+        u8::from_str_radix(digits, 16).ok().filter(|_| value[at] == b'%')
+    };
+    let mut plain = Vec::with_capacity(value.len());
+    let mut at = 0;
+    while let Some(byte) = value.get(at) {
+        let byte_decoded = decoded(at);
+        plain.push(byte_decoded.unwrap_or(*byte));
+        at += if byte_decoded.is_some() { 3 } else { 1 };
+    }
+    (plain.len() < value.len()).then_some(plain)
 }
 
 /// The first bytes, which do not end it.

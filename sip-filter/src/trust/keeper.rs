@@ -324,7 +324,9 @@ impl Trust {
             let cause = format!("{} wrong answers to challenges within {within}", prove.failures);
             let network = network_of(address);
             let is_home = |(_, known): (_, &Registration)| network_of(known.flow.address) == network;
-            let address = if self.table.iter().any(is_home) { address } else { network };
+            // Who stands at the network's first address would be banned with it.
+            let is_alone = is_spared(policy, network) || self.table.iter().any(is_home);
+            let address = if is_alone { address } else { network };
             effects.push(Effect::Ban { address, duration: prove.ban, cause });
         }
     }

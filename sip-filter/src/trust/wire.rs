@@ -35,7 +35,7 @@ impl Request {
     /// What a request with credentials says; none where it has none, or nothing that a reply could be told by.
     pub fn of(message: &Message<'_>) -> Option<Self> {
         let method = text(message.method()?);
-        let nonces: Vec<_> = message.nonces().map(|nonce| text(&nonce)).collect();
+        let nonces: Vec<_> = message.nonces().iter().map(|nonce| text(nonce)).collect();
         if nonces.is_empty() {
             return None;
         }

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::Context;
-use nix::sys::signal::Signal;
+use nix::{net::if_::if_nametoindex, sys::signal::Signal};
 use tests::{Family, Filter, Lab, Outcome, POLICY, PacedSender, Process, Receiver, wait_until};
 
 use super::asking::{WITHIN, assert_told, leaving_all_as_it_was, reason};
@@ -261,6 +261,19 @@ fn pins_of_a_killed_daemon_whose_interface_is_gone_do_not_stand_in_the_way() {
     filter.run().unwrap();
     assert_eq!(attached(&filter), [true, false]);
     assert!(!filter.pins().join("link-eth1").exists());
+}
+
+#[test]
+fn a_link_that_was_being_renamed_when_the_daemon_ended_is_found_by_the_next() {
+    let Some(lab) = Lab::or_skip() else { return };
+    let mut filter = Filter::start(&lab, &POLICY.replace("\"open\"", "\"hold\"")).unwrap();
+    filter.kill(Signal::SIGKILL).unwrap();
+    let index = lab.pbx().in_namespace(|| if_nametoindex("eth0")).unwrap().unwrap();
+    let between = filter.pins().join(format!("link-:{index}:"));
+    fs::rename(filter.pins().join("link-eth0"), &between).unwrap();
+    filter.run().unwrap();
+    assert!(filter.log().contains("took over the program of an earlier daemon"), "{}", filter.log());
+    assert!(filter.pins().join("link-eth0").exists() && !between.exists());
 }
 
 #[test]

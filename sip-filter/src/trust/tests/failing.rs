@@ -85,6 +85,16 @@ fn who_has_one_address_of_an_ipv6_network_has_all_of_them() {
     world.accept(flow("[2001:db8::9]:5060"), &[("sip:a@x", 60)]);
     guess_from_three(&mut world);
     assert_eq!(world.bans, ["2001:db8::2:0:0:3".parse::<IpAddr>().unwrap()]);
+    let mut world = World::new();
+    world.policy.allow.push("2001:db8::/128".parse().unwrap());
+    guess_from_three(&mut world);
+    assert_eq!(world.bans, ["2001:db8::2:0:0:3".parse::<IpAddr>().unwrap()]);
+    // Behind a translator are many networks of IPv4.
+    let mut world = World::new();
+    for (cseq, host) in (1..=6).zip(0..) {
+        world.guess(flow(&format!("[64:ff9b::198.51.100.{}]:5060", host % 3)), cseq);
+    }
+    assert!(world.bans.is_empty());
     // Another network's count apart.
     let mut world = World::new();
     for (cseq, network) in (1..=6).zip(0..) {

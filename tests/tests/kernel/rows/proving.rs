@@ -172,6 +172,11 @@ fn a_request_is_what_its_first_line_promises() {
         ("no CSeq", register(&[]), Reason::Malformed),
         ("two Call-IDs", register(&["CSeq: 1 REGISTER", "i: x"]), Reason::Malformed),
         (
+            "a second Call-ID at the very end",
+            b"REGISTER sip:x SIP/2.0\r\nCall-ID: 1\r\nCSeq: 1 REGISTER\r\ni:x\r\n\r\n".to_vec(),
+            Reason::Malformed,
+        ),
+        (
             "CSeq behind the headers",
             [register(&[]), b"CSeq: 1 REGISTER\r\n".to_vec()].concat(),
             Reason::Malformed,
