@@ -85,17 +85,7 @@ impl Daemon {
         drop(tables);
         memory::give_back();
         daemon.let_go_of_others()?;
-        for warning in daemon.warnings() {
-            tracing::warn!("{warning}");
-        }
-        let names: Vec<_> = daemon.policy.interfaces.iter().map(String::as_str).collect();
-        tracing::info!(
-            "{} on {}: {} listeners, {} trunks",
-            daemon.policy.mode.name(),
-            names.join(", "),
-            daemon.policy.listeners.len(),
-            daemon.policy.trunks.len()
-        );
+        daemon.tell_of_start();
         daemon.trusting.follow(&daemon.policy);
         daemon.watch_all();
         for ring in daemon.datapath.rings()? {
@@ -103,6 +93,15 @@ impl Daemon {
         }
         start_sources(listener, clients, changes, reports, signals, sender);
         Ok((daemon, events))
+    }
+
+    fn tell_of_start(&self) {
+        for warning in self.warnings() {
+            tracing::warn!("{warning}");
+        }
+        let Policy { mode, interfaces, listeners, trunks, .. } = &self.policy;
+        let (mode, interfaces) = (mode.name(), interfaces.join(", "));
+        tracing::info!("{mode} on {interfaces}: {} listeners, {} trunks", listeners.len(), trunks.len());
     }
 
     /// Writes the policy and who is trusted, has packets judged by them, and pins all of it.
