@@ -83,11 +83,13 @@ impl Datapath {
                 Err(error) => Err(error),
             };
             let is_left = removed.is_err();
-            result = std::mem::replace(&mut result, Ok(())).and(removed);
+            if let Err(error) = removed {
+                result = Err(error.into());
+            }
             is_left
         });
         self.flows_left = left;
-        Ok(result?)
+        result
     }
 
     fn flows_mut(&mut self) -> Result<HashMap<&mut MapData, FlowKey, u64>, DatapathError> {

@@ -75,8 +75,9 @@ pub struct Store {
     boot_id: String,
     /// The newest revision that was written; held while one is, since all write under one name first.
     written: Arc<Mutex<u64>>,
-    /// Held, not read: the lock ends with the process. Of a file beside the state file, which is replaced.
-    _lock: Arc<fs::File>,
+    /// Held, not read: the lock ends with the process. Of a file beside the state file, which is replaced; none where nothing can
+    /// be written there, and so by nobody.
+    _lock: Option<Arc<fs::File>>,
 }
 
 /// What was in the file.
@@ -125,27 +126,24 @@ impl Store {
     ///
     /// # Errors
     ///
-    /// [`StateError::Directory`]; [`StateError::InUse`]; [`StateError::Write`] where nothing can be written beside it; [`StateError::Read`] where the kernel does not say which boot this is.
+    /// [`StateError::Directory`]; [`StateError::InUse`]; [`StateError::Read`] where the kernel does not say which boot this is.
     pub fn open(path: &Path) -> Result<Self, StateError> {
         let directory = directory(path);
         fs::create_dir_all(directory)
             .map_err(|error| StateError::Directory { path: directory.to_path_buf(), error })?;
         let boot_id = fs::read_to_string(BOOT_ID_PATH)
             .map_err(|error| StateError::Read { path: BOOT_ID_PATH.into(), error })?;
-        let failed = |error| StateError::Write { path: path.to_path_buf(), error };
         let mut options = fs::OpenOptions::new();
         options.write(true).create(true).truncate(false).mode(MODE);
-        let lock = options.open(path.with_added_extension("lock")).map_err(failed)?;
-        match lock.try_lock() {
-            Ok(()) => {}
-            Err(fs::TryLockError::WouldBlock) => return Err(StateError::InUse(path.to_path_buf())),
-            Err(fs::TryLockError::Error(error)) => return Err(failed(error)),
+        let lock = options.open(path.with_added_extension("lock")).ok();
+        if let Some(Err(fs::TryLockError::WouldBlock)) = lock.as_ref().map(fs::File::try_lock) {
+            return Err(StateError::InUse(path.to_path_buf()));
         }
         Ok(Self {
             path: path.to_path_buf(),
             boot_id: boot_id.trim().to_owned(),
             written: Arc::default(),
-            _lock: Arc::new(lock),
+            _lock: lock.map(Arc::new),
         })
     }
 

@@ -51,6 +51,18 @@ fn what_was_saved_is_loaded() {
 }
 
 #[test]
+fn what_stands_there_is_loaded_where_nothing_can_be_written() {
+    let Place { store, directory: _directory } = place();
+    store.save(1, &[stored(60)], at(5, 5)).unwrap();
+    let path = store.path.clone();
+    drop(store);
+    let lock = path.with_added_extension("lock");
+    fs::remove_file(&lock).unwrap();
+    fs::create_dir(&lock).unwrap();
+    assert_eq!(Store::open(&path).unwrap().load(at(5, 5)).unwrap().stored, [stored(60)]);
+}
+
+#[test]
 fn a_lifetime_never_grows_whatever_the_clocks_do() {
     let check = |same_boot: bool, now: Now, expected: Option<u64>| {
         let Place { mut store, directory: _directory } = place();
