@@ -4,23 +4,30 @@
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
+use aya::programs::ProgramFd;
 
 use crate::{
     contenders::{Contender, Standing},
     filter::{Listed, Running, Strangers},
     floors::Floors,
-    generator::Generator,
+    generator::{self, Generator},
     ground::Wire,
-    inline::{Target, ns_per_frame},
+    handed,
+    inline::{self, Target},
     path::Way,
     plan::{Layout, Plan, Version},
-    results::{Change, Cost, Round},
+    results::{Change, Cost, Course, Round},
 };
 
 /// The filter's name in reports.
 pub const FILTER: &str = "sip-filter";
 /// The same where strangers may try to register.
 pub const PROVING_FILTER: &str = "sip-filter, prove";
+
+/// How often in a slice programs have their turns: what neighbours do to a machine lasts for seconds, and should do it to all.
+const VISITS: u32 = 10;
+/// Turns at a time: to begin takes the kernel as long as one of them.
+const TURNS: usize = 2;
 
 /// How it is measured.
 #[derive(Clone, Copy, Debug)]
@@ -39,8 +46,16 @@ struct Path {
     version: Version,
     layout: Layout,
     generator: Generator,
-    subjects: Vec<(String, Wire)>,
+    subjects: Subjects,
     rounds: Vec<Vec<Round>>,
+}
+
+/// Who is measured beside the floors.
+enum Subjects {
+    /// This filter's program, to which frames are handed as if they came along its wire.
+    Program(ProgramFd, Wire),
+    /// Whoever stands at the end of a wire.
+    Wires(Vec<(String, Wire)>),
 }
 
 /// Everything of one size, standing.
@@ -56,7 +71,7 @@ pub struct Stage {
 }
 
 impl Stage {
-    /// Sets up this filter for every plan, and the contenders beside it on the packed IPv4 plan.
+    /// Sets up this filter for every plan, and on a wire it and the contenders for strangers of the packed IPv4 plan.
     pub fn new(size: usize, wants: &impl Fn(&str) -> bool) -> Result<Self> {
         let mut stage = Self {
             size,
@@ -84,7 +99,7 @@ impl Stage {
                 }
             }
             if is_first {
-                stage.add_contenders(&plan, wants)?;
+                stage.add_wires(&plan, wants)?;
             }
         }
         Ok(stage)
@@ -114,14 +129,18 @@ impl Stage {
             }
             let mut generator = Generator::new(way.traffic(plan))?;
             way.check(&mut generator, &filter)?;
-            let subjects = vec![(FILTER.to_owned(), filter.wire().clone())];
+            let subjects = Subjects::Program(filter.program()?, filter.wire().clone());
             self.paths.push(Path { way, version, layout, generator, subjects, rounds: Vec::new() });
         }
         self.filters.push(filter);
         Ok(())
     }
 
-    fn add_contenders(&mut self, plan: &Plan, wants: &impl Fn(&str) -> bool) -> Result<()> {
+    /// Strangers of the packed IPv4 plan, on wires: for the filter that was set up first, and for contenders.
+    fn add_wires(&mut self, plan: &Plan, wants: &impl Fn(&str) -> bool) -> Result<()> {
+        let filter = self.filters.first().filter(|_| wants(Way::Stranger.name()));
+        let mut wires: Vec<_> =
+            filter.map(|filter| (FILTER.to_owned(), filter.wire().clone())).into_iter().collect();
         for contender in Contender::ALL {
             if !wants(contender.name()) || self.size > contender.size_max() {
                 continue;
@@ -134,32 +153,29 @@ impl Stage {
                 }
             };
             self.changes.push(standing.change()?);
-            let is_strangers = |path: &&mut Path| {
-                (path.way, path.version, path.layout) == (Way::Stranger, Version::V4, Layout::Packed)
-            };
-            let subject = (contender.name().to_owned(), standing.wire().clone());
-            match self.paths.iter_mut().find(is_strangers) {
-                Some(path) => path.subjects.push(subject),
-                None => self.paths.push(Path {
-                    way: Way::Stranger,
-                    version: Version::V4,
-                    layout: Layout::Packed,
-                    generator: Generator::new(Way::Stranger.traffic(plan))?,
-                    subjects: vec![subject],
-                    rounds: Vec::new(),
-                }),
-            }
+            wires.push((contender.name().to_owned(), standing.wire().clone()));
             self.contenders.push(standing);
+        }
+        if !wires.is_empty() {
+            self.paths.push(Path {
+                way: Way::Stranger,
+                version: Version::V4,
+                layout: Layout::Packed,
+                generator: Generator::new(Way::Stranger.traffic(plan))?,
+                subjects: Subjects::Wires(wires),
+                rounds: Vec::new(),
+            });
         }
         Ok(())
     }
 
     /// Who can be asked by a known client over IPv4: the filter with its list packed, and the contenders.
-    pub fn dialogue_subjects(&self) -> Vec<(String, Wire)> {
-        let is_strangers = |path: &&Path| {
-            (path.way, path.version, path.layout) == (Way::Stranger, Version::V4, Layout::Packed)
-        };
-        self.paths.iter().find(is_strangers).map(|path| path.subjects.clone()).unwrap_or_default()
+    pub fn dialogue_subjects(&self) -> &[(String, Wire)] {
+        let wires = self.paths.iter().find_map(|path| match &path.subjects {
+            Subjects::Wires(wires) => Some(&wires[..]),
+            Subjects::Program(..) => None,
+        });
+        wires.unwrap_or_default()
     }
 
     /// Measures all of it in rounds.
@@ -171,9 +187,11 @@ impl Stage {
                     .push(format!("{} prefixes: fewer rounds than asked for, the time was up", self.size));
                 break;
             }
-            for path in &mut self.paths {
-                let round = path.round(floors, manner.slice)?;
-                path.rounds.push(round);
+            for visit in 0..VISITS {
+                for path in self.paths.iter_mut().filter(|path| visit == 0 || path.is_handed()) {
+                    let rounds = path.rounds(floors, manner.slice)?;
+                    path.rounds.extend(rounds);
+                }
             }
         }
         // What had no round has no figure.
@@ -183,30 +201,53 @@ impl Stage {
 }
 
 impl Path {
-    /// One turn of everybody.
-    fn round(&mut self, floors: &mut Floors, slice: Duration) -> Result<Vec<Round>> {
+    fn is_handed(&self) -> bool {
+        matches!(self.subjects, Subjects::Program(..))
+    }
+
+    /// A turn of everybody, `slice` long on a wire.
+    fn rounds(&mut self, floors: &mut Floors, slice: Duration) -> Result<Vec<Vec<Round>>> {
         let names = self.way.floors(self.version);
-        let of_floors = names.iter().copied().map(Target::Floor);
-        let of_subjects = self.subjects.iter().map(|(_, wire)| Target::Wire(wire));
-        let targets: Vec<Target<'_>> = of_floors.chain(of_subjects).collect();
-        let figures = ns_per_frame(&mut self.generator, floors, &targets, slice)?;
-        let (of_floors, subjects) = figures.split_at(names.len());
-        let [bare_ns, parse_ns, headers_ns, rest @ ..] = of_floors else { return Ok(Vec::new()) };
-        let (bare_ns, parse_ns, headers_ns, look_ns) =
-            (*bare_ns, *parse_ns, *headers_ns, rest.first().copied());
-        let of_subject = |&subject_ns: &f64| Round { subject_ns, bare_ns, parse_ns, headers_ns, look_ns };
-        Ok(subjects.iter().map(of_subject).collect())
+        let turns = match &self.subjects {
+            Subjects::Program(program, wire) => {
+                let mut targets: Vec<_> =
+                    names.iter().map(|&floor| floors.target(floor)).collect::<Result<_>>()?;
+                targets.push(generator::Target { program: program.try_clone()?, has_tables: true });
+                handed::ns_per_frame(&mut self.generator, wire, &targets, TURNS)?
+            }
+            Subjects::Wires(wires) => {
+                let of_floors = names.iter().copied().map(Target::Floor);
+                let targets: Vec<Target<'_>> =
+                    of_floors.chain(wires.iter().map(|(_, wire)| Target::Wire(wire))).collect();
+                vec![inline::ns_per_frame(&mut self.generator, floors, &targets, slice)?]
+            }
+        };
+        Ok(turns.iter().map(|figures| rounds_of(figures, names.len())).collect())
     }
 
     fn costs(&self, size: usize) -> Vec<Cost> {
-        let of = |(index, (name, _)): (usize, &(String, Wire))| Cost {
-            subject: name.clone(),
+        let (course, names) = match &self.subjects {
+            Subjects::Program(..) => (Course::Handed, vec![FILTER]),
+            Subjects::Wires(wires) => (Course::Wire, wires.iter().map(|(name, _)| &**name).collect()),
+        };
+        let of = |(index, name): (usize, &str)| Cost {
+            subject: name.to_owned(),
+            course,
             way: self.way,
             version: self.version,
             layout: self.layout,
             size,
             rounds: self.rounds.iter().map(|round| round[index]).collect(),
         };
-        self.subjects.iter().enumerate().map(of).collect()
+        names.into_iter().enumerate().map(of).collect()
     }
+}
+
+/// A round of each subject, from the figures of one turn: the floors' first, of which the fourth may be missing.
+fn rounds_of(figures: &[f64], floors: usize) -> Vec<Round> {
+    let (of_floors, subjects) = figures.split_at(floors);
+    let &[bare_ns, parse_ns, headers_ns, ref rest @ ..] = of_floors else { return Vec::new() };
+    let look_ns = rest.first().copied();
+    let of_subject = |&subject_ns: &f64| Round { subject_ns, bare_ns, parse_ns, headers_ns, look_ns };
+    subjects.iter().map(of_subject).collect()
 }

@@ -9,6 +9,7 @@ use std::{
 };
 
 use anyhow::{Context, Result};
+use aya::programs::{ProgramFd, loaded_programs};
 use serde_json::{Value, json};
 use tests::Filter;
 
@@ -90,6 +91,14 @@ impl Running {
     /// From the start of the process to the answer of its control socket.
     pub fn start_took(&self) -> Duration {
         self.start
+    }
+
+    /// The program that is attached.
+    pub fn program(&self) -> Result<ProgramFd> {
+        let id = self.status()?["interfaces"][0]["program_id"].as_u64().context("no program is attached")?;
+        let programs = loaded_programs().flatten();
+        let program = programs.into_iter().find(|program| u64::from(program.id()) == id);
+        Ok(program.with_context(|| format!("find program {id}"))?.fd()?)
     }
 
     /// Packets counted under a reason.

@@ -8,7 +8,10 @@ use aya::{
 };
 
 use crate::{
-    generator::settings::{LOOK_LINE_WORDS, LOOK_LINES_MAX},
+    generator::{
+        Target,
+        settings::{LOOK_LINE_WORDS, LOOK_LINES_MAX},
+    },
     ground::{Ground, Wire},
 };
 
@@ -111,6 +114,12 @@ impl Floors {
     /// The number of a floor's program in the kernel.
     pub fn program_id(&mut self, floor: Floor) -> Result<u32> {
         Ok(loaded(&mut self.object, floor)?.info()?.id())
+    }
+
+    /// A floor's program, for frames to be handed to.
+    pub fn target(&mut self, floor: Floor) -> Result<Target> {
+        let program = loaded(&mut self.object, floor)?.fd()?.try_clone()?;
+        Ok(Target { program, has_tables: matches!(floor, Floor::LookDrop | Floor::LookPass) })
     }
 
     /// Puts this floor in the place of the one that stands, between two packets.

@@ -5,12 +5,12 @@ pub mod settings;
 
 use anyhow::{Context, Result, ensure};
 use aya::{
-    Ebpf, TestRun, TestRunAttrs, TestRunOptions,
-    maps::{Array, MapData},
-    programs::Xdp,
+    Ebpf, TestRun, TestRunAttrs, TestRunOptions, TestRunResult,
+    maps::{Array, MapData, ProgramArray},
+    programs::{ProgramFd, Xdp},
 };
 
-use self::settings::{POOL_SLOTS, REQUESTS_MAX, setting, state};
+use self::settings::{POOL_SLOTS, REQUESTS_MAX, RING_FRAMES, RING_STRIDE, TARGETS_MAX, setting, state};
 use crate::{
     floors,
     ground::Wire,
@@ -50,6 +50,7 @@ impl Generator {
     pub fn new(traffic: Traffic) -> Result<Self> {
         let mut object = floors::load(1)?;
         floors::program(&mut object, traffic.program())?;
+        floors::program(&mut object, traffic.handing_program())?;
         let mut pool: Array<_, [u32; 4]> = map(&mut object, "POOL")?;
         fill(&mut pool, &traffic.sources)?;
         Ok(Self { object, traffic })
@@ -58,6 +59,28 @@ impl Generator {
     /// What it sends.
     pub fn traffic(&self) -> &Traffic {
         &self.traffic
+    }
+
+    /// Sets it to hand frames to programs, turn by turn, as if they came along `wire`; call what is on [`Handing`] inside
+    /// the sender's namespace.
+    pub fn hand(&mut self, wire: &Wire, targets: &[Target]) -> Result<Handing<'_>> {
+        ensure!(targets.len() <= TARGETS_MAX, "{} programs are more than can take turns", targets.len());
+        let Aim { frame, interface, .. } = self.aim(wire, Pace::default())?;
+        let next = self.object.map_mut("NEXT").context("the object has no map NEXT")?;
+        let mut next = ProgramArray::try_from(next)?;
+        for (index, target) in (0..).zip(targets) {
+            next.set(index, &target.program, 0)?;
+        }
+        let mut settings = map::<[u64; setting::WORDS]>(&mut self.object, "SETTINGS")?;
+        let mut words = settings.get(&0, 0)?;
+        words[setting::TARGETS] = targets.len() as u64;
+        words[setting::WARMED_UP] =
+            (0..).zip(targets).fold(0, |bits, (index, target)| bits | u64::from(target.has_tables) << index);
+        settings.set(0, words, 0)?;
+        ensure!(frame.len() <= RING_STRIDE, "a frame of {} bytes has no room in the ring", frame.len());
+        let mut ring = vec![0; (1 + RING_FRAMES) * RING_STRIDE];
+        ring.chunks_mut(RING_STRIDE).for_each(|place| place[..frame.len()].copy_from_slice(&frame));
+        Ok(Handing { object: &mut self.object, program: self.traffic.handing_program(), ring, interface })
     }
 
     /// Sets it to send along `wire`; call [`Aim::run`] on what it returns inside the sender's namespace.
@@ -98,6 +121,40 @@ impl Generator {
     }
 }
 
+/// A program to which frames are handed.
+#[derive(Debug)]
+pub struct Target {
+    /// Of XDP.
+    pub program: ProgramFd,
+    /// Whether it reads any that have to be in the caches before its turn.
+    pub has_tables: bool,
+}
+
+/// A generator that hands its frames to programs.
+pub struct Handing<'a> {
+    object: &'a mut Ebpf,
+    program: &'static str,
+    ring: Vec<u8>,
+    interface: u32,
+}
+
+impl Handing<'_> {
+    /// Hands over `times` frames on this CPU, one after the other: the verdict on the last one.
+    pub fn run(&self, times: u32) -> Result<u32> {
+        let options = TestRunOptions { repeat: times, ..TestRunOptions::new() };
+        let ran = test_run(self.object, self.program, &self.ring, self.interface, options)?;
+        Ok(ran.return_value)
+    }
+
+    /// Nanoseconds that each of the first `count` turns took.
+    pub fn spent_ns(&mut self, count: usize) -> Result<Vec<u64>> {
+        let turns = map::<[u64; state::WORDS]>(self.object, "STATE")?.get(&0, 0)?[state::TURNS];
+        ensure!(turns >= count as u64, "{turns} turns are over, not {count}");
+        let spent_ns = map::<u64>(self.object, "SPENT")?;
+        (0..u32::try_from(count)?).map(|turn| Ok(spent_ns.get(&turn, 0)?)).collect()
+    }
+}
+
 /// A generator with a goal.
 pub struct Aim<'a> {
     object: &'a mut Ebpf,
@@ -109,20 +166,10 @@ pub struct Aim<'a> {
 impl Aim<'_> {
     /// Runs the program `times` times on this CPU; flat out, each run sends a frame.
     pub fn run(&self, times: u32) -> Result<()> {
-        let program = self.object.program(self.program).context("the generator was loaded before")?;
-        let program: &Xdp = program.try_into()?;
-        let mut context = [0_u8; CONTEXT_LEN];
-        let length = u32::try_from(self.frame.len())?;
-        context[CONTEXT_DATA_END..][..4].copy_from_slice(&length.to_ne_bytes());
-        context[CONTEXT_INTERFACE..][..4].copy_from_slice(&self.interface.to_ne_bytes());
-        let options = TestRunOptions {
-            data_in: Some(&self.frame),
-            ctx_in: Some(&context),
-            repeat: times,
-            attrs: TestRunAttrs::new().xdp_live_frames(BATCH),
-            ..TestRunOptions::new()
-        };
-        program.test_run(options).context("send frames by BPF_PROG_TEST_RUN (needs Linux 5.18)")?;
+        let attrs = TestRunAttrs::new().xdp_live_frames(BATCH);
+        let options = TestRunOptions { repeat: times, attrs, ..TestRunOptions::new() };
+        test_run(self.object, self.program, &self.frame, self.interface, options)
+            .context("live frames need Linux 5.18")?;
         Ok(())
     }
 
@@ -138,6 +185,24 @@ impl Aim<'_> {
         let count = u32::try_from(count.min(REQUESTS_MAX as u64))?;
         (0..count).map(|number| Ok(departures.get(&number, 0)?)).collect()
     }
+}
+
+/// Runs a program of the generator over `frame`, as if it came in at `interface`.
+fn test_run(
+    object: &Ebpf,
+    program: &str,
+    frame: &[u8],
+    interface: u32,
+    options: TestRunOptions<'_>,
+) -> Result<TestRunResult> {
+    let program = object.program(program).context("the generator was loaded before")?;
+    let program: &Xdp = program.try_into()?;
+    let mut context = [0_u8; CONTEXT_LEN];
+    let length = u32::try_from(frame.len())?;
+    context[CONTEXT_DATA_END..][..4].copy_from_slice(&length.to_ne_bytes());
+    context[CONTEXT_INTERFACE..][..4].copy_from_slice(&interface.to_ne_bytes());
+    let options = TestRunOptions { data_in: Some(frame), ctx_in: Some(&context), ..options };
+    program.test_run(options).context("run the generator by BPF_PROG_TEST_RUN")
 }
 
 fn map<'a, T: aya::Pod>(object: &'a mut Ebpf, name: &str) -> Result<Array<&'a mut MapData, T>> {

@@ -7,7 +7,7 @@ use crate::{
     floors::Floor,
     path::Way,
     plan::{Layout, Version},
-    results::{Cost, Results},
+    results::{Cost, Course, Results},
 };
 
 /// From here on a list is one of a million.
@@ -53,7 +53,7 @@ pub fn of(results: &Results) -> Vec<Goal> {
 }
 
 fn is_ours(cost: &&Cost) -> bool {
-    cost.subject == FILTER
+    cost.subject == FILTER && cost.course == Course::Handed
 }
 
 /// How often the parser's own cost a stranger may add.
@@ -153,7 +153,15 @@ mod tests {
 
     fn cost(way: Way, version: Version, size: usize, subject_ns: f64) -> Cost {
         let round = Round { subject_ns, bare_ns: 100.0, parse_ns: 110.0, headers_ns: 120.0, look_ns: None };
-        Cost { subject: FILTER.into(), way, version, layout: Layout::Packed, size, rounds: vec![round] }
+        Cost {
+            subject: FILTER.into(),
+            course: Course::Handed,
+            way,
+            version,
+            layout: Layout::Packed,
+            size,
+            rounds: vec![round],
+        }
     }
 
     fn results(costs: Vec<Cost>) -> Results {

@@ -1,4 +1,4 @@
-//! What one packet costs: generator, veth and receiver on one CPU, each batch received in the softirq that sent it.
+//! What one packet costs on a wire: generator, veth and receiver on one CPU, each batch received in the softirq that sent it.
 //! Processor time and not wall time, so that a busy machine does not count; nothing is compared here.
 
 use std::{fs, time::Duration};

@@ -12,6 +12,7 @@ pub mod floors;
 pub mod generator;
 pub mod goals;
 pub mod ground;
+pub mod handed;
 pub mod inline;
 pub mod machine;
 pub mod path;

@@ -166,8 +166,8 @@ fn dialogues(options: &Options, size: usize, stage: &Stage, floors: &mut Floors)
     let traffic = Traffic { payload: Payload::Options, ..Way::Stranger.traffic(&plan) };
     let mut generator = Generator::new(traffic)?;
     let mut subjects = vec![(Floor::Known.name().to_owned(), floors.stand(Floor::Known)?.clone())];
-    let is_heard = |(name, _): &(String, Wire)| size == CONTENDERS_HEARD_AT || name == FILTER;
-    subjects.extend(stage.dialogue_subjects().into_iter().filter(is_heard));
+    let is_heard = |(name, _): &&(String, Wire)| size == CONTENDERS_HEARD_AT || name == FILTER;
+    subjects.extend(stage.dialogue_subjects().iter().filter(is_heard).cloned());
     let wanted =
         options.wants(FILTER).then(|| Running::start(&plan.prefixes, Listed::Allow, Strangers::Prove));
     let proving = wanted.transpose()?;

@@ -6,7 +6,7 @@ use serde::Serialize;
 use crate::{
     filter::{Listed, Running},
     floors::Floor,
-    generator::{Generator, Pace},
+    generator::{Generator, Target},
     plan::{Layout, Plan, SOURCES, Version},
     traffic::{Framing, Ports, Sources, Traffic},
 };
@@ -121,7 +121,7 @@ impl Way {
         if self == Way::Denied { Listed::Deny } else { Listed::Allow }
     }
 
-    /// Its packets. What passes goes to nobody's hardware address, so that the stack does no more than turn it away.
+    /// Its packets.
     pub fn traffic(self, plan: &Plan) -> Traffic {
         let sources = match self {
             Way::Denied | Way::Trunk => plan.listed.clone(),
@@ -134,7 +134,7 @@ impl Way {
             _ => Framing::Plain,
         };
         let ports = if self == Way::Other { Ports::Other } else { Ports::Protected };
-        Traffic { framing, ports, strays: self.passes(), ..Traffic::short(sources) }
+        Traffic { framing, ports, ..Traffic::short(sources) }
     }
 
     /// Of the strangers drawn, those who are banned for it, or registered; the others never are.
@@ -143,21 +143,20 @@ impl Way {
         plan.strangers.part(first..first + PEERS)
     }
 
-    /// Sends a few packets and sees that the filter counts all of them as this way.
+    /// Hands over a few packets and sees that the filter counts all of them as this way.
     ///
     /// # Errors
     ///
     /// Where it counts another number: a figure of such a run would be one of something else.
     pub fn check(self, generator: &mut Generator, filter: &Running) -> Result<()> {
         let before = filter.counted(self.reason())?;
-        let received = filter.wire().received()?;
-        let aim = generator.aim(filter.wire(), Pace::default())?;
-        filter.wire().sender().in_namespace(|| aim.run(CHECKED_PACKETS))??;
-        let arrived = filter.wire().received()? - received;
+        let target = Target { program: filter.program()?, has_tables: true };
+        let handing = generator.hand(filter.wire(), &[target])?;
+        filter.wire().sender().in_namespace(|| handing.run(CHECKED_PACKETS))??;
         let counted = filter.counted(self.reason())? - before;
         ensure!(
-            counted == arrived && arrived > 0,
-            "of {arrived} packets of the way \"{}\" the filter counted {counted} as {}",
+            counted == u64::from(CHECKED_PACKETS),
+            "of {CHECKED_PACKETS} packets of the way \"{}\" the filter counted {counted} as {}",
             self.name(),
             self.reason()
         );

@@ -7,7 +7,7 @@ use crate::{
     path::Way,
     plan::{Layout, Version},
     report::plan,
-    results::{Cost, Results, median},
+    results::{Cost, Course, Results, median},
 };
 
 const WIDTH: f64 = 900.0;
@@ -104,11 +104,17 @@ fn is_drawn(cost: &Cost) -> bool {
 }
 
 fn floors(results: &Results, least: f64, most: f64) -> [Line; 2] {
-    let own = results.costs.iter().filter(|cost| cost.way == Way::Stranger && cost.version == Version::V4);
+    let own = results
+        .costs
+        .iter()
+        .filter(|cost| (cost.course, cost.way, cost.version) == (Course::Handed, Way::Stranger, Version::V4));
     let own = median(own.map(|cost| results.headers_added_ns(cost)).collect());
     let line =
         |name: &str, ns| Line { name: name.to_owned(), points: vec![(least, ns), (most, ns)], dashed: true };
-    [line("minimal parser", results.parse_added_ns(Version::V4)), line("the filter's own parser", own)]
+    [
+        line("minimal parser", results.parse_added_ns(Course::Handed, Version::V4)),
+        line("the filter's own parser", own),
+    ]
 }
 
 fn head(svg: &mut String, results: &Results) {

@@ -5,7 +5,7 @@ use comfy_table::{CellAlignment, Table, presets::UTF8_FULL_CONDENSED};
 use crate::{
     goals::{self, Goal},
     plan::Version,
-    results::{Change, Cost, Dialogue, Results},
+    results::{Change, Cost, Course, Dialogue, Results},
 };
 
 /// All tables of a run.
@@ -13,12 +13,14 @@ pub fn text(results: &Results) -> String {
     let mut parts = vec![results.machine.line()];
     if !results.costs.is_empty() {
         parts.push(format!(
-            "ns a packet, made, sent and received on one CPU; added: less an empty program's in the same round; \
-             x parse: over the {:.1} ns (IPv4) and {:.1} ns (IPv6) that a minimal parser adds; \
+            "ns a packet, made and handed to the program, or sent and received on one CPU; \
+             added: less an empty program's in the same turn; \
+             x parse: over the {:.1} ns (IPv4), {:.1} ns (IPv6) and {:.1} ns (on a wire) that a minimal parser adds; \
              x own parser: over what the filter's own parser adds; \
              one look: what a minimal parser adds that also reads one word at random of a table with eight bytes for each prefix\n{}",
-            results.parse_added_ns(Version::V4),
-            results.parse_added_ns(Version::V6),
+            results.parse_added_ns(Course::Handed, Version::V4),
+            results.parse_added_ns(Course::Handed, Version::V6),
+            results.parse_added_ns(Course::Wire, Version::V4),
             costs(results)
         ));
     }
@@ -73,10 +75,11 @@ fn costs(results: &Results) -> Table {
     table
 }
 
-/// Family and layout.
+/// Family and layout, and whether packets came along a wire.
 pub(crate) fn plan(cost: &Cost) -> String {
     let family = if cost.version == Version::V4 { "IPv4" } else { "IPv6" };
-    format!("{family} {}", cost.layout.name())
+    let course = if cost.course == Course::Wire { ", on a wire" } else { "" };
+    format!("{family} {}{course}", cost.layout.name())
 }
 
 fn changes(changes: &[Change]) -> Table {

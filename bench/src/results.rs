@@ -25,11 +25,23 @@ pub struct Results {
     pub notes: Vec<String>,
 }
 
+/// How packets come to a subject.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Course {
+    /// Handed to its program, one after the other.
+    Handed,
+    /// Along a wire, through driver and stack.
+    Wire,
+}
+
 /// One subject on one path at one size.
 #[derive(Debug, Serialize)]
 pub struct Cost {
     /// The filter or a contender.
     pub subject: String,
+    /// How packets came to it.
+    pub course: Course,
     /// What became of the packets.
     pub way: Way,
     /// The plan's family.
@@ -68,19 +80,26 @@ impl Results {
     /// What the minimal parser of a family adds, in nanoseconds.
     ///
     /// A few only, so it is the median of all the run's rounds in which packets of the family are dropped.
-    pub fn parse_added_ns(&self, version: Version) -> f64 {
-        self.floor_added_ns(version, Way::Stranger, |round| round.parse_ns)
+    pub fn parse_added_ns(&self, course: Course, version: Version) -> f64 {
+        self.floor_added_ns(course, version, Way::Stranger, |round| round.parse_ns)
     }
 
     /// What the filter's own parser adds to packets like this, in nanoseconds: the median of all the run's rounds in
     /// which such packets are dropped, or pass, as these are.
     pub fn headers_added_ns(&self, cost: &Cost) -> f64 {
-        self.floor_added_ns(cost.version, cost.way, |round| round.headers_ns)
+        self.floor_added_ns(cost.course, cost.version, cost.way, |round| round.headers_ns)
     }
 
-    fn floor_added_ns(&self, version: Version, way: Way, floor_ns: impl Fn(&Round) -> f64) -> f64 {
+    fn floor_added_ns(
+        &self,
+        course: Course,
+        version: Version,
+        way: Way,
+        floor_ns: impl Fn(&Round) -> f64,
+    ) -> f64 {
         let kind = |way: Way| (way.passes(), way == Way::Tagged);
-        let is_alike = |cost: &&Cost| cost.version == version && kind(cost.way) == kind(way);
+        let of = |cost: &Cost| (cost.course, cost.version, kind(cost.way));
+        let is_alike = |cost: &&Cost| of(cost) == (course, version, kind(way));
         let rounds = self.costs.iter().filter(is_alike).flat_map(|cost| &cost.rounds);
         median(rounds.map(|round| floor_ns(round) - round.bare_ns).collect())
     }
@@ -92,7 +111,7 @@ impl Results {
 
     /// What a subject adds over what the minimal parser of its family adds.
     pub fn to_parse(&self, cost: &Cost) -> f64 {
-        cost.added_ns() / positive(self.parse_added_ns(cost.version))
+        cost.added_ns() / positive(self.parse_added_ns(cost.course, cost.version))
     }
 }
 
@@ -212,6 +231,7 @@ mod tests {
         };
         let cost = Cost {
             subject: "x".into(),
+            course: Course::Handed,
             way: Way::Stranger,
             version: Version::V4,
             layout: Layout::Packed,

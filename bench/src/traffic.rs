@@ -88,8 +88,6 @@ pub struct Traffic {
     pub ports: Ports,
     /// What it carries.
     pub payload: Payload,
-    /// Whether it is for a hardware address that is nobody's: what passes XDP then ends at the stack's door, and the stack stays out of the figure.
-    pub strays: bool,
 }
 
 /// Where a frame goes: hardware addresses of both ends, and the destination.
@@ -103,8 +101,6 @@ pub struct Way {
     pub address: Ipv4Addr,
 }
 
-/// The hardware address of nobody.
-const NOBODY: [u8; 6] = [0x02, 0, 0, 0, 0xff, 0xff];
 /// Where IPv6 packets go; it is on no host, since none of them gets that far.
 const DESTINATION6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0x5060, 0, 0, 0, 0, 0x10);
 const ETHERNET_LEN: usize = 14;
@@ -130,12 +126,15 @@ pub const NUMBER_MARK: &str = "dialogue-";
 impl Traffic {
     /// What strangers send to SIP and RTP: short and plain.
     pub fn short(sources: Sources) -> Self {
-        Self {
-            sources,
-            framing: Framing::Plain,
-            ports: Ports::Protected,
-            payload: Payload::Short,
-            strays: false,
+        Self { sources, framing: Framing::Plain, ports: Ports::Protected, payload: Payload::Short }
+    }
+
+    /// The generator's program for it that hands frames over.
+    pub fn handing_program(&self) -> &'static str {
+        match (&self.sources, self.framing) {
+            (Sources::V6(_), _) => "hand_over6",
+            (Sources::V4(_), Framing::Tagged) => "hand_over_tagged",
+            (Sources::V4(_), _) => "hand_over",
         }
     }
 
@@ -159,8 +158,7 @@ impl Traffic {
             Payload::Short => &[0_u8; 18][..],
             Payload::Options => OPTIONS.as_bytes(),
         };
-        let to = if self.strays { NOBODY } else { way.to };
-        let builder = PacketBuilder::ethernet2(way.from, to);
+        let builder = PacketBuilder::ethernet2(way.from, way.to);
         let mut frame = Vec::new();
         match &self.sources {
             Sources::V6(_) => {

@@ -36,56 +36,56 @@ const ETHERNET_LEN: usize = 14;
 const PROTOCOL_UDP: u8 = 17;
 
 /// Nothing can be below this.
-#[xdp]
+#[xdp(frags)]
 #[inline(always)]
 pub fn floor_drop(_ctx: XdpContext) -> u32 {
     xdp_action::XDP_DROP
 }
 
 /// The same for a packet that passes.
-#[xdp]
+#[xdp(frags)]
 #[inline(always)]
 pub fn floor_pass(_ctx: XdpContext) -> u32 {
     xdp_action::XDP_PASS
 }
 
 /// Reads IPv4 and UDP at fixed offsets and drops what is for SIP or RTP.
-#[xdp]
+#[xdp(frags)]
 #[inline(always)]
 pub fn floor_parse_drop(ctx: XdpContext) -> u32 {
     if is_protected4(&ctx) { xdp_action::XDP_DROP } else { xdp_action::XDP_PASS }
 }
 
 /// Reads the same and passes all of it.
-#[xdp]
+#[xdp(frags)]
 #[inline(always)]
 pub fn floor_parse_pass(ctx: XdpContext) -> u32 {
     if is_protected4(&ctx) { xdp_action::XDP_PASS } else { unprotected() }
 }
 
 /// Reads IPv6 and UDP at fixed offsets and drops what is for SIP or RTP.
-#[xdp]
+#[xdp(frags)]
 #[inline(always)]
 pub fn floor_parse6_drop(ctx: XdpContext) -> u32 {
     if is_protected6(&ctx) { xdp_action::XDP_DROP } else { xdp_action::XDP_PASS }
 }
 
 /// Reads the same and passes all of it.
-#[xdp]
+#[xdp(frags)]
 #[inline(always)]
 pub fn floor_parse6_pass(ctx: XdpContext) -> u32 {
     if is_protected6(&ctx) { xdp_action::XDP_PASS } else { unprotected() }
 }
 
 /// Reads IPv4 and UDP at fixed offsets and one word of a table at random, drops what is for SIP or RTP.
-#[xdp]
+#[xdp(frags)]
 #[inline(always)]
 pub fn floor_look_drop(ctx: XdpContext) -> u32 {
     if is_protected4(&ctx) && is_nobody(&ctx) { xdp_action::XDP_DROP } else { xdp_action::XDP_PASS }
 }
 
 /// Reads the same and passes all of it.
-#[xdp]
+#[xdp(frags)]
 #[inline(always)]
 pub fn floor_look_pass(ctx: XdpContext) -> u32 {
     if is_protected4(&ctx) && is_nobody(&ctx) { xdp_action::XDP_PASS } else { unprotected() }
@@ -106,7 +106,7 @@ pub fn floor_headers_pass(ctx: XdpContext) -> u32 {
 }
 
 /// Reads IPv4 and UDP at fixed offsets, drops what is for SIP or RTP but for 198.18.0.0/15, where the known client is.
-#[xdp]
+#[xdp(frags)]
 #[inline(always)]
 pub fn floor_known(ctx: XdpContext) -> u32 {
     if !is_protected4(&ctx) {
@@ -117,24 +117,45 @@ pub fn floor_known(ctx: XdpContext) -> u32 {
 }
 
 /// Packets over IPv4.
-#[xdp]
+#[xdp(frags)]
 #[inline(always)]
 pub fn generate(ctx: XdpContext) -> u32 {
     generator::ipv4::<ETHERNET_LEN>(&ctx)
 }
 
 /// The same behind one VLAN tag.
-#[xdp]
+#[xdp(frags)]
 #[inline(always)]
 pub fn generate_tagged(ctx: XdpContext) -> u32 {
     generator::ipv4::<{ ETHERNET_LEN + 4 }>(&ctx)
 }
 
 /// Packets over IPv6.
-#[xdp]
+#[xdp(frags)]
 #[inline(always)]
 pub fn generate6(ctx: XdpContext) -> u32 {
     generator::ipv6::<ETHERNET_LEN>(&ctx)
+}
+
+/// Packets over IPv4, handed to another program.
+#[xdp(frags)]
+#[inline(always)]
+pub fn hand_over(ctx: XdpContext) -> u32 {
+    generator::hand_over(&ctx, generator::rewrite4::<ETHERNET_LEN>)
+}
+
+/// The same behind one VLAN tag.
+#[xdp(frags)]
+#[inline(always)]
+pub fn hand_over_tagged(ctx: XdpContext) -> u32 {
+    generator::hand_over(&ctx, generator::rewrite4::<{ ETHERNET_LEN + 4 }>)
+}
+
+/// Packets over IPv6, handed to another program.
+#[xdp(frags)]
+#[inline(always)]
+pub fn hand_over6(ctx: XdpContext) -> u32 {
+    generator::hand_over(&ctx, generator::rewrite6::<ETHERNET_LEN>)
 }
 
 /// Passes; the compiler cannot know that, and so keeps the check that led here.

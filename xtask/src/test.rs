@@ -12,7 +12,7 @@ use crate::{
 
 const TEST: [&str; 3] = ["test", "--release", "--locked"];
 /// What measures time, and so is alone.
-const TIMED: [&str; 2] = ["registrations::latency", "budget::a_stranger"];
+const TIMED: [&str; 2] = ["registrations::latency", "budget::a_"];
 /// For each processor so many tests at once, which mostly wait: for phones, servers, the end of a ban.
 const TESTS_OF_A_PROCESSOR: usize = 3;
 

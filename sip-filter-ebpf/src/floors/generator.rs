@@ -2,10 +2,17 @@
 //! The rest of a frame is what user space handed over; nothing is judged here.
 
 use aya_ebpf::{
-    bindings::xdp_action, btf_maps::Array, helpers::generated, macros::btf_map, programs::XdpContext,
+    bindings::xdp_action,
+    btf_maps::{Array, ProgramArray},
+    helpers::generated,
+    macros::btf_map,
+    programs::XdpContext,
 };
 
-use super::settings::{BURST_FRAMES, POOL_SLOTS, REQUESTS_MAX, setting, state};
+use super::settings::{
+    BURST_FRAMES, POOL_SLOTS, REQUESTS_MAX, RING_FRAMES, RING_STRIDE, TARGETS_MAX, TURN_FRAMES, TURNS_MAX,
+    WARM_UP_FRAMES, setting, state,
+};
 
 type Settings = [u64; setting::WORDS];
 type State = [u64; state::WORDS];
@@ -20,6 +27,12 @@ static POOL: Array<Slot, POOL_SLOTS> = Array::new();
 /// When each request left, on the monotonic clock.
 #[btf_map]
 static DEPARTURES: Array<u64, REQUESTS_MAX> = Array::new();
+/// The programs to which frames of the ring are handed.
+#[btf_map]
+static NEXT: ProgramArray<TARGETS_MAX> = ProgramArray::new();
+/// Nanoseconds that each turn took.
+#[btf_map]
+static SPENT: Array<u64, TURNS_MAX> = Array::new();
 
 /// IPv4 and UDP headers together.
 const HEADERS4_LEN: usize = 28;
@@ -29,7 +42,7 @@ const HEADERS6_LEN: usize = 48;
 const NUMBER_LEN: usize = 8;
 
 /// What a run of the program works on.
-struct Run {
+pub(super) struct Run {
     settings: &'static Settings,
     state: &'static mut State,
 }
@@ -129,6 +142,32 @@ impl Run {
         mask != 0 && self.random() & mask != 0
     }
 
+    /// Frames before those of this turn that count.
+    #[inline(always)]
+    fn warm_up_frames(&self) -> u64 {
+        let is_warmed_up = self.settings[setting::WARMED_UP] >> self.state[state::TARGET] & 1 != 0;
+        if is_warmed_up { WARM_UP_FRAMES } else { 0 }
+    }
+
+    /// Whose turn the next frames of the ring are in.
+    #[inline(always)]
+    fn take_turns(&mut self) {
+        if self.state[state::TURN_FRAMES] == self.warm_up_frames() + TURN_FRAMES {
+            if let Some(spent_ns) = SPENT.get_ptr_mut(self.state[state::TURNS] as u32) {
+                // SAFETY: the pointer is to an element that only this program writes.
+                unsafe { *spent_ns = now_ns() - self.state[state::TURN_STARTED_NS] };
+            }
+            self.state[state::TURNS] += 1;
+            let next = self.state[state::TARGET] + 1;
+            self.state[state::TARGET] = if next < self.settings[setting::TARGETS] { next } else { 0 };
+            self.state[state::TURN_FRAMES] = 0;
+        }
+        if self.state[state::TURN_FRAMES] == self.warm_up_frames() {
+            self.state[state::TURN_STARTED_NS] = now_ns();
+        }
+        self.state[state::TURN_FRAMES] += RING_FRAMES as u64;
+    }
+
     #[inline(always)]
     fn send(&mut self) -> u32 {
         self.state[state::SENT] += 1;
@@ -153,13 +192,10 @@ pub(super) fn ipv4<const AT: usize>(ctx: &XdpContext) -> u32 {
             if run.reuses() && is_of_flood(headers, run.settings) {
                 return run.send();
             }
-            let index = run.next_source();
-            let Some(slot) = POOL.get(index >> 2) else { return xdp_action::XDP_ABORTED };
-            let source = slot[(index & 3) as usize];
-            let (from, to) = run.ports();
-            let identification = run.state[state::SENT] as u16;
-            write4(headers, run.settings, source, identification, from, to);
-            run.send()
+            match rewrite4::<AT>(ctx, &mut run, ctx.data()) {
+                Some(()) => run.send(),
+                None => xdp_action::XDP_ABORTED,
+            }
         }
     }
 }
@@ -171,19 +207,86 @@ fn is_of_flood(headers: &[u8; HEADERS4_LEN], settings: &Settings) -> bool {
     source != 0 && source != settings[setting::CLIENT] as u32
 }
 
-/// One frame with an IPv6 packet behind an untagged Ethernet header.
+/// One frame with an IPv6 packet, whose header begins at `AT`.
 #[inline(always)]
 pub(super) fn ipv6<const AT: usize>(ctx: &XdpContext) -> u32 {
     let Some(mut run) = Run::begin() else { return xdp_action::XDP_ABORTED };
-    let start = ctx.data() + AT;
-    if start + HEADERS6_LEN > ctx.data_end() {
-        return xdp_action::XDP_ABORTED;
-    }
     if matches!(run.turn(), Turn::Wait | Turn::Request) {
         return xdp_action::XDP_DROP;
     }
+    match rewrite6::<AT>(ctx, &mut run, ctx.data()) {
+        Some(()) => run.send(),
+        None => xdp_action::XDP_ABORTED,
+    }
+}
+
+/// Moves on to the next frame of the ring and hands it to another program, in which this run ends.
+///
+/// What stands before the head tells where in the ring it is: a run begins one place before the first frame. All frames
+/// are written anew whenever it comes to the first one, as a NIC's arrive in batches: what was written a moment ago cannot
+/// be read back in other words.
+#[inline(always)]
+pub(super) fn hand_over(
+    ctx: &XdpContext,
+    rewrite: impl Fn(&XdpContext, &mut Run, usize) -> Option<()>,
+) -> u32 {
+    let Some(mut run) = Run::begin() else { return xdp_action::XDP_ABORTED };
+    let left = ctx.data_end() - ctx.data();
+    let is_last = left < 2 * RING_STRIDE;
+    let by = if is_last { -((RING_FRAMES - 1) as i32) } else { 1 } * RING_STRIDE as i32;
+    // SAFETY: the context is the program's own.
+    if unsafe { generated::bpf_xdp_adjust_head(ctx.ctx, by) } != 0 {
+        return xdp_action::XDP_ABORTED;
+    }
+    if is_last || left > RING_FRAMES * RING_STRIDE {
+        for place in 0..RING_FRAMES {
+            if rewrite(ctx, &mut run, ctx.data() + place * RING_STRIDE).is_none() {
+                return xdp_action::XDP_ABORTED;
+            }
+            run.state[state::SENT] += 1;
+        }
+        run.take_turns();
+    }
+    // SAFETY: the other program is of the same type; nothing of this run is used any more.
+    unsafe {
+        // Numbers that are known beforehand: the kernel makes jumps of such calls, which cost next to nothing.
+        match run.state[state::TARGET] {
+            0 => NEXT.tail_call(ctx, 0),
+            1 => NEXT.tail_call(ctx, 1),
+            2 => NEXT.tail_call(ctx, 2),
+            3 => NEXT.tail_call(ctx, 3),
+            _ => NEXT.tail_call(ctx, 4),
+        }
+    }
+    // There was none.
+    xdp_action::XDP_ABORTED
+}
+
+/// Another source and other ports for the IPv4 packet `AT` bytes behind a frame's begin.
+#[inline(always)]
+pub(super) fn rewrite4<const AT: usize>(ctx: &XdpContext, run: &mut Run, frame: usize) -> Option<()> {
+    let start = frame + AT;
+    if start + HEADERS4_LEN > ctx.data_end() {
+        return None;
+    }
+    // SAFETY: the check above leaves both headers inside the frame.
+    let headers = unsafe { &mut *(start as *mut [u8; HEADERS4_LEN]) };
     let index = run.next_source();
-    let Some(slot) = POOL.get(index) else { return xdp_action::XDP_ABORTED };
+    let source = POOL.get(index >> 2)?[(index & 3) as usize];
+    let (from, to) = run.ports();
+    write4(headers, run.settings, source, run.state[state::SENT] as u16, from, to);
+    Some(())
+}
+
+/// The same for an IPv6 packet.
+#[inline(always)]
+pub(super) fn rewrite6<const AT: usize>(ctx: &XdpContext, run: &mut Run, frame: usize) -> Option<()> {
+    let start = frame + AT;
+    if start + HEADERS6_LEN > ctx.data_end() {
+        return None;
+    }
+    let index = run.next_source();
+    let slot = POOL.get(index)?;
     let (from, to) = run.ports();
     // SAFETY: the check above leaves both headers inside the frame.
     let headers = unsafe { &mut *(start as *mut [u8; HEADERS6_LEN]) };
@@ -192,7 +295,7 @@ pub(super) fn ipv6<const AT: usize>(ctx: &XdpContext) -> u32 {
     }
     headers[40..42].copy_from_slice(&from.to_be_bytes());
     headers[42..44].copy_from_slice(&to.to_be_bytes());
-    run.send()
+    Some(())
 }
 
 #[inline(always)]

@@ -29,8 +29,12 @@ pub mod setting {
     pub const QUIET: usize = 11;
     /// One frame in so many less one bits is written anew, the others leave as they left before; 0 writes each.
     pub const REUSE_MASK: usize = 12;
+    /// How many programs frames are handed to, turn by turn.
+    pub const TARGETS: usize = 13;
+    /// Those of them that are warmed up before each turn, a bit for each.
+    pub const WARMED_UP: usize = 14;
     /// How many there are.
-    pub const WORDS: usize = 13;
+    pub const WORDS: usize = 15;
 }
 
 /// What the generator keeps between two frames, each one `u64` of the value of `STATE`.
@@ -49,8 +53,16 @@ pub mod state {
     pub const SENT: usize = 5;
     /// Requests so far.
     pub const REQUESTS: usize = 6;
+    /// The program whose turn it is.
+    pub const TARGET: usize = 7;
+    /// Frames that it has had in this turn, also to warm up.
+    pub const TURN_FRAMES: usize = 8;
+    /// When the turn began to count, on the monotonic clock.
+    pub const TURN_STARTED_NS: usize = 9;
+    /// Turns that are over.
+    pub const TURNS: usize = 10;
     /// How many there are.
-    pub const WORDS: usize = 7;
+    pub const WORDS: usize = 11;
 }
 
 /// Frames that leave together when the flood is paced, as interrupt coalescing makes them arrive.
@@ -63,3 +75,15 @@ pub const LOOK_LINE_WORDS: usize = 8;
 pub const LOOK_LINES_MAX: usize = 1 << 17;
 /// Requests of which the time of sending is kept.
 pub const REQUESTS_MAX: usize = 1 << 14;
+/// Frames that stand behind one another where they are handed to a program, behind room for one more.
+pub const RING_FRAMES: usize = 16;
+/// Bytes from one of them to the next.
+pub const RING_STRIDE: usize = 128;
+/// Programs to which frames can be handed, turn by turn.
+pub const TARGETS_MAX: usize = 5;
+/// Frames of a turn: a millisecond or two, so that programs which take turns see the same machine. Whole rings, as below.
+pub const TURN_FRAMES: u64 = 20_000;
+/// Frames that fill the caches with a program's tables before its turn: a table of two mebibytes has 32,768 lines.
+pub const WARM_UP_FRAMES: u64 = 60_000;
+/// Turns of which the time is kept.
+pub const TURNS_MAX: usize = 1 << 12;
