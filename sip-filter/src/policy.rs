@@ -10,6 +10,7 @@ pub mod edit;
 pub mod file;
 pub mod list_file;
 pub mod mistake;
+mod notes;
 pub mod overlap;
 pub mod prefix;
 pub mod registered;

@@ -12,6 +12,10 @@ use super::{
 };
 use crate::{
     control::{BanEntry, Banned},
+    policy::{
+        change::{Action, List, ListChange},
+        prefix::canonical,
+    },
     trust::What,
 };
 
@@ -47,6 +51,18 @@ impl Daemon {
             return Ok(());
         }
         Err(Misuse::new(format!("{address} is not banned")).into())
+    }
+
+    /// Why who was put on an allow list is not let in: a ban wins over that.
+    pub(super) fn ban_note(&self, change: &ListChange) -> Option<String> {
+        let prefix = canonical(change.prefix);
+        let may_be_outweighed = change.action == Action::Add && change.list != List::Deny;
+        if !may_be_outweighed || prefix.prefix_len() != prefix.max_prefix_len() {
+            return None;
+        }
+        let address = prefix.addr();
+        let is_banned = self.datapath.banned_until_ns(address) > boot_time_ns();
+        is_banned.then(|| format!("{address} is banned; `sip-filter ban remove {address}` ends that"))
     }
 
     /// The bans in force.

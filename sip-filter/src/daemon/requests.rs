@@ -27,7 +27,7 @@ use crate::{
     interfaces::Interface,
     policy::{
         OnExit, Policy,
-        change::{ChangeError, List, ListChange},
+        change::{ChangeError, ListChange},
         difference::Difference,
         mistake::Mistakes,
         tables::{Full, Tables, classes_after},
@@ -273,7 +273,9 @@ impl Daemon {
             self.note_unsaved(change.clone());
         }
         let generation = self.datapath.generation();
-        let note = self.media_note(&change);
+        let mut notes = self.policy.notes(&change);
+        notes.extend(self.ban_note(&change));
+        let note = (!notes.is_empty()).then(|| notes.join("; "));
         if !save {
             return Ok(Changed { generation, in_force_us, saved_to: None, note });
         }
@@ -304,14 +306,6 @@ impl Daemon {
         self.datapath.apply(&mut Tables::compile(&policy, &self.registered)?)?;
         self.settling.settled();
         Ok(())
-    }
-
-    /// A trunk with a media list of its own does not follow its allow list.
-    fn media_note(&self, change: &ListChange) -> Option<String> {
-        let List::Trunk(name) = &change.list else { return None };
-        let trunk = self.policy.trunks.iter().find(|trunk| trunk.name == *name)?;
-        trunk.media.as_ref()?;
-        Some(format!("trunk \"{name}\" has a media list of its own, which stays as it is"))
     }
 
     fn explain(&mut self, mut question: Question) -> anyhow::Result<Explanation> {

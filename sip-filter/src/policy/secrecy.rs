@@ -31,6 +31,11 @@ pub(super) fn secrets(text: &str) -> Vec<Range<usize>> {
     found
 }
 
+/// Whether any of a text's secrets stands in a part of it.
+pub(super) fn shows_secret(part: &Range<usize>, text: &str) -> bool {
+    secrets(text).iter().any(|secret| secret.start < part.end && part.start < secret.end)
+}
+
 /// What stands for them in a message; none where `said` shows nothing of one.
 pub(super) fn without_value(said: &str, span: &Range<usize>, text: &str) -> Option<String> {
     let secrets = secrets(text);

@@ -154,6 +154,44 @@ fn a_live_change_changes_the_policy_or_says_why_not() {
 }
 
 #[test]
+fn a_live_change_that_the_policy_outweighs_says_so() {
+    let policy = parsed(
+        "admin = [\"192.0.2.0/28\"]\n\
+         [[listener]]\nname = \"sip\"\nkind = \"signalling\"\ntransport = \"udp\"\nports = [5060]\n\
+         [deny]\nsources = [\"198.51.100.0/24\", \"192.0.2.0/27\"]\n\
+         [allow]\nsources = [\"203.0.113.0/24\"]\n\
+         [[trunk]]\nname = \"a\"\nallow = [\"10.0.0.0/8\", \"10.1.0.0/16\"]\ndeny = [\"10.9.0.0/16\"]\nmedia = [\"10.2.0.0/16\"]\n",
+    );
+    let check = |list: &List, action: Action, prefix: &str, expected: &[&str]| {
+        let change = ListChange { list: list.clone(), prefix: parse_prefix(prefix).unwrap(), action };
+        let mut changed = policy.clone();
+        changed.change(&change).unwrap();
+        assert_eq!(changed.notes(&change), expected, "{change}");
+    };
+    let trunk = List::Trunk("a".to_owned());
+    let media = "trunk \"a\" has a media list of its own, which stays as it is";
+    let (add, remove) = (Action::Add, Action::Remove);
+    check(&List::Allow, add, "8.8.8.8", &[]);
+    check(&List::Allow, add, "192.0.2.5", &[]);
+    let refused =
+        "198.51.100.7/32 is refused as before: 198.51.100.0/24 on the deny list wins over every allow";
+    check(&List::Allow, add, "198.51.100.7", &[refused]);
+    check(&trunk, add, "198.51.100.7", &[refused, media]);
+    // What holds the denied prefix is not denied as a whole.
+    check(&List::Allow, add, "198.51.0.0/16", &[]);
+    let at_trunk =
+        "10.9.0.1/32 is refused at the listeners of trunk \"a\" as before: its deny has 10.9.0.0/16";
+    check(&List::Allow, add, "10.9.0.1", &[at_trunk]);
+    let admin = "192.0.2.5/32 is let in as before: 192.0.2.0/28 in admin wins over the deny list";
+    check(&List::Deny, add, "192.0.2.5", &[admin]);
+    check(&List::Deny, add, "8.8.8.8", &[]);
+    check(&List::Deny, remove, "192.0.2.0/27", &[]);
+    check(&List::Allow, remove, "203.0.113.0/24", &[]);
+    let held = "10.0.0.0/8 is still on the allow list of trunk \"a\", and holds 10.1.0.0/16";
+    check(&trunk, remove, "10.1.0.0/16", &[held, media]);
+}
+
+#[test]
 fn a_live_change_must_not_bring_trunks_into_conflict() {
     let trunk = |name: &str, allow: &str| {
         format!("[[trunk]]\nname = \"{name}\"\nallow = [\"{allow}\"]\nlisteners = [\"sip\"]\n")

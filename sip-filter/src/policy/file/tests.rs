@@ -2,6 +2,7 @@
 
 mod proving;
 mod secrecy;
+mod shapes;
 
 use super::*;
 use crate::policy::{Listener, ListenerKind};
