@@ -36,7 +36,7 @@ pub struct Features {
 
 impl Features {
     /// Asks the kernel.
-    pub(super) fn of_kernel() -> Self {
+    pub fn of_kernel() -> Self {
         // The helper came with the flag, in one series of patches. Who cannot ask is told at load why not.
         let helper = is_helper_supported(ProgramType::Xdp, BpfHelper::BPF_FUNC_xdp_load_bytes);
         let features = Self { multi_buffer: helper.unwrap_or(true) };

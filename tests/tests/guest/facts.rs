@@ -1,7 +1,7 @@
 //! What a guest's kernel made of the program, for the table of kernels.
 
 use serde_json::Value;
-use sip_filter::datapath::{Datapath, Pins};
+use sip_filter::datapath::Features;
 use tests::{Filter, Lab, POLICY};
 
 /// Printed for `cargo xtask test --kernel`, which reads it.
@@ -13,10 +13,7 @@ fn the_program_is_in_the_driver_on_this_kernel() {
     let filter = Filter::start(&lab, POLICY).unwrap();
     let status: Value = filter.status().unwrap();
     assert_eq!(status["interfaces"][0]["attached"], "native");
-    // Loaded once more, since the daemon does not tell.
-    let mut pins = lab.pins().as_os_str().to_owned();
-    pins.push("-facts");
-    let datapath = Datapath::load(Pins::open(std::path::Path::new(&pins)).unwrap(), false).unwrap();
-    let frags = if datapath.features().multi_buffer { "with frags" } else { "without frags" };
+    // As the daemon fits it to the kernel.
+    let frags = if Features::of_kernel().multi_buffer { "with frags" } else { "without frags" };
     println!("{MARK} native {frags}");
 }
