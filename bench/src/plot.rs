@@ -123,7 +123,7 @@ fn head(svg: &mut String, results: &Results) {
         "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {HEIGHT}\" \
          font-family=\"sans-serif\" font-size=\"12\">\n\
          <rect width=\"{WIDTH}\" height=\"{HEIGHT}\" fill=\"white\"/>\n\
-         <text x=\"{LEFT}\" y=\"22\" font-size=\"15\">Processor time that a filter adds to each packet of a flood</text>\n\
+         <text x=\"{LEFT}\" y=\"22\" font-size=\"15\">Time that a filter adds to each packet of a flood</text>\n\
          <text x=\"{LEFT}\" y=\"39\" fill=\"#555\">{}</text>",
         results.machine.line()
     );

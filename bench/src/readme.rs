@@ -35,8 +35,8 @@ fn block(results: &Results) -> String {
     let mut text = format!("Measured by `{}` on {}.\n", results.command, results.machine.line());
     let _ = writeln!(
         text,
-        "Each figure is the processor time, in nanoseconds, that a packet costs beyond one that is handed to an empty program, \
-         or on a wire beyond one that such a program drops; \
+        "Each figure is how much longer a packet takes, in nanoseconds, than one that is handed to an empty program, \
+         or on a wire how much more processor time than one that such a program drops; \
          a minimal parser adds {} ns over IPv4, {} ns over IPv6 and {} ns on a wire.\n",
         number(results.parse_added_ns(Course::Handed, Version::V4)),
         number(results.parse_added_ns(Course::Handed, Version::V6)),
