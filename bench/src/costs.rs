@@ -24,7 +24,7 @@ pub const FILTER: &str = "sip-filter";
 /// The same where strangers may try to register.
 pub const PROVING_FILTER: &str = "sip-filter, prove";
 
-/// How often in a slice programs have their turns: what neighbours do to a machine lasts for seconds, and should do it to all.
+/// How often in a round programs have their turns: what neighbours do to a machine lasts for seconds, and should do it to all.
 const VISITS: u32 = 10;
 /// Turns at a time: to begin takes the kernel as long as one of them.
 const TURNS: usize = 2;
@@ -34,7 +34,7 @@ const TURNS: usize = 2;
 pub struct Manner {
     /// How often everything has its turn.
     pub rounds: usize,
-    /// How long one turn is.
+    /// How long one turn on a wire is.
     pub slice: Duration,
     /// When no new round begins any more.
     pub deadline: Instant,

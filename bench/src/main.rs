@@ -37,7 +37,7 @@ const CONTENDERS_HEARD_AT: usize = 1_000;
 #[derive(Parser)]
 #[command(name = "bench", bin_name = "cargo xtask bench --")]
 struct Options {
-    /// About two minutes: one size, few rounds
+    /// About three minutes: one size, few rounds
     #[arg(long)]
     quick: bool,
     /// Sizes of the policy, in prefixes
@@ -46,7 +46,7 @@ struct Options {
     /// How often everything has its turn
     #[arg(long, default_value_t = 5)]
     rounds: usize,
-    /// How long a turn is, in milliseconds
+    /// How long a turn on a wire is, in milliseconds
     #[arg(long, default_value_t = 100)]
     slice_ms: u64,
     /// Only these packets and subjects: "stranger,trunk,sip-filter,nftables netdev"; floors are always there
