@@ -49,6 +49,26 @@ fn allow_and_deny_are_in_force_at_once_and_deny_wins() {
 }
 
 #[test]
+fn what_a_ban_or_another_list_outweighs_is_told() {
+    let Some(lab) = Lab::or_skip() else { return };
+    let filter = Filter::start(&lab, &two_trunks()).unwrap();
+    done(&filter, "ban add 198.51.100.30 --for 1h --cause test");
+    for (address, word, before) in [
+        ("198.51.100.30", "ban remove 198.51.100.30", "banned"),
+        ("203.0.113.7", "203.0.113.0/24 on the deny list", "denied"),
+    ] {
+        let answer = done(&filter, &format!("allow add {address}"));
+        assert!(answer.starts_with("note: ") && answer.contains(word), "{answer}");
+        assert_eq!(reason(&filter, address), before);
+    }
+    let answer = done(&filter, "ban remove 198.51.100.30");
+    assert_eq!(reason(&filter, "198.51.100.30"), "trunk", "{answer}");
+    // Of whom nothing else is said.
+    let answer = done(&filter, "allow add 198.51.100.31");
+    assert!(!answer.contains("note: "), "{answer}");
+}
+
+#[test]
 fn a_change_that_makes_no_sense_is_refused_and_changes_nothing() {
     let Some(lab) = Lab::or_skip() else { return };
     let filter = Filter::start(&lab, &two_trunks()).unwrap();
