@@ -94,9 +94,9 @@ impl Stage {
                 Way::of(version, layout).iter().copied().filter(|way| wants(way.name())).collect();
             if wants(FILTER) && !ways.is_empty() {
                 stage.add_filter(&plan, version, layout, &ways)?;
-                if is_first && wants(Way::Denied.name()) {
-                    stage.add_filter(&plan, version, layout, &[Way::Denied])?;
-                }
+            }
+            if wants(FILTER) && is_first && wants(Way::Denied.name()) {
+                stage.add_filter(&plan, version, layout, &[Way::Denied])?;
             }
             if is_first {
                 stage.add_wires(&plan, wants)?;

@@ -49,8 +49,9 @@ impl Generator {
     /// Loads the program and hands it the sources.
     pub fn new(traffic: Traffic) -> Result<Self> {
         let mut object = floors::load(1)?;
-        floors::program(&mut object, traffic.program())?;
-        floors::program(&mut object, traffic.handing_program())?;
+        for program in traffic.programs() {
+            floors::program(&mut object, program)?;
+        }
         let mut pool: Array<_, [u32; 4]> = map(&mut object, "POOL")?;
         fill(&mut pool, &traffic.sources)?;
         Ok(Self { object, traffic })
@@ -80,7 +81,8 @@ impl Generator {
         ensure!(frame.len() <= RING_STRIDE, "a frame of {} bytes has no room in the ring", frame.len());
         let mut ring = vec![0; (1 + RING_FRAMES) * RING_STRIDE];
         ring.chunks_mut(RING_STRIDE).for_each(|place| place[..frame.len()].copy_from_slice(&frame));
-        Ok(Handing { object: &mut self.object, program: self.traffic.handing_program(), ring, interface })
+        let [_, program] = self.traffic.programs();
+        Ok(Handing { object: &mut self.object, program, ring, interface })
     }
 
     /// Sets it to send along `wire`; call [`Aim::run`] on what it returns inside the sender's namespace.
@@ -114,7 +116,7 @@ impl Generator {
         map::<[u64; state::WORDS]>(&mut self.object, "STATE")?.set(0, start, 0)?;
         Ok(Aim {
             object: &mut self.object,
-            program: self.traffic.program(),
+            program: self.traffic.programs()[0],
             frame,
             interface: wire.sender_index(),
         })

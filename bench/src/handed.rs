@@ -30,8 +30,8 @@ pub fn ns_per_frame(
     targets: &[Target],
     turns: usize,
 ) -> Result<Vec<Vec<f64>>> {
-    let turns = turns.min(TURNS_MAX / targets.len().max(1));
-    let frames = |target: &Target| TURN_FRAMES + if target.has_tables { WARM_UP_FRAMES } else { 0 };
+    ensure!(turns * targets.len() <= TURNS_MAX, "{turns} turns of {} programs are too many", targets.len());
+    let frames = |target: &Target| TURN_FRAMES + if target.has_tables { WARM_UP_FRAMES.into() } else { 0 };
     // That a turn is over is seen when the next ring begins.
     let all = turns as u64 * targets.iter().map(frames).sum::<u64>() + RING_FRAMES as u64;
     let mut handing = generator.hand(wire, targets)?;

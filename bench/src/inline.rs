@@ -13,7 +13,7 @@ use nix::{
 
 use crate::{
     floors::{Floor, Floors},
-    generator::{Generator, Pace},
+    generator::{Generator, Pace, settings::WARM_UP_FRAMES},
     ground::Wire,
     results::median,
 };
@@ -22,9 +22,7 @@ use crate::{
 pub const CPU: usize = 0;
 /// Frames that tell how many fit into a part.
 const TRIAL_FRAMES: u32 = 50_000;
-/// Frames before each part, which fill the caches with its tables: a table of two mebibytes has 32,768 lines.
-const WARM_UP_FRAMES: u32 = 60_000;
-/// A turn is cut into so many parts, of which the middle one counts: the least would not do, since what passes takes some ten nanoseconds less in some parts than in most, whatever the program.
+/// A turn is cut into so many parts, of which the middle one counts: the least would not do, since some parts are quicker than most, whatever the program.
 const PARTS: u32 = 5;
 /// Frames that may be missing of those sent before a figure is no figure.
 const LOSS_MAX: f64 = 0.01;

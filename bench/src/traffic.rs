@@ -129,21 +129,12 @@ impl Traffic {
         Self { sources, framing: Framing::Plain, ports: Ports::Protected, payload: Payload::Short }
     }
 
-    /// The generator's program for it that hands frames over.
-    pub fn handing_program(&self) -> &'static str {
+    /// The generator's programs for it: the one that sends frames, and the one that hands them over.
+    pub fn programs(&self) -> [&'static str; 2] {
         match (&self.sources, self.framing) {
-            (Sources::V6(_), _) => "hand_over6",
-            (Sources::V4(_), Framing::Tagged) => "hand_over_tagged",
-            (Sources::V4(_), _) => "hand_over",
-        }
-    }
-
-    /// The generator's program for it.
-    pub fn program(&self) -> &'static str {
-        match (&self.sources, self.framing) {
-            (Sources::V6(_), _) => "generate6",
-            (Sources::V4(_), Framing::Tagged) => "generate_tagged",
-            (Sources::V4(_), _) => "generate",
+            (Sources::V6(_), _) => ["generate6", "hand_over6"],
+            (Sources::V4(_), Framing::Tagged) => ["generate_tagged", "hand_over_tagged"],
+            (Sources::V4(_), _) => ["generate", "hand_over"],
         }
     }
 

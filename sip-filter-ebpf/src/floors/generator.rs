@@ -146,7 +146,7 @@ impl Run {
     #[inline(always)]
     fn warm_up_frames(&self) -> u64 {
         let is_warmed_up = self.settings[setting::WARMED_UP] >> self.state[state::TARGET] & 1 != 0;
-        if is_warmed_up { WARM_UP_FRAMES } else { 0 }
+        if is_warmed_up { WARM_UP_FRAMES as u64 } else { 0 }
     }
 
     /// Whose turn the next frames of the ring are in.

@@ -84,6 +84,6 @@ pub const TARGETS_MAX: usize = 5;
 /// Frames of a turn: a millisecond or two, so that programs which take turns see the same machine. Whole rings, as below.
 pub const TURN_FRAMES: u64 = 20_000;
 /// Frames that fill the caches with a program's tables before its turn: a table of two mebibytes has 32,768 lines.
-pub const WARM_UP_FRAMES: u64 = 60_000;
+pub const WARM_UP_FRAMES: u32 = 60_000;
 /// Turns of which the time is kept.
-pub const TURNS_MAX: usize = 1 << 12;
+pub const TURNS_MAX: usize = 64;
