@@ -61,8 +61,10 @@ impl Daemon {
             return None;
         }
         let address = prefix.addr();
+        let is_admin = self.policy.admin.iter().any(|admin| admin.contains(&address));
         let is_banned = self.datapath.banned_until_ns(address) > boot_time_ns();
-        is_banned.then(|| format!("{address} is banned; `sip-filter ban remove {address}` ends that"))
+        (is_banned && !is_admin)
+            .then(|| format!("{address} is banned; `sip-filter ban remove {address}` ends that"))
     }
 
     /// The bans in force.

@@ -63,6 +63,10 @@ fn what_a_ban_or_another_list_outweighs_is_told() {
     }
     let answer = done(&filter, "ban remove 198.51.100.30");
     assert_eq!(reason(&filter, "198.51.100.30"), "trunk", "{answer}");
+    // Bans do not affect an admin.
+    done(&filter, "ban add 192.0.2.10 --for 1h --cause test");
+    let answer = done(&filter, "allow add 192.0.2.10");
+    assert!(!answer.contains("note: "), "{answer}");
     // Of whom nothing else is said.
     let answer = done(&filter, "allow add 198.51.100.31");
     assert!(!answer.contains("note: "), "{answer}");

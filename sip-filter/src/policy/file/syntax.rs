@@ -50,12 +50,13 @@ fn misplaced_table(said: &str, span: &Range<usize>, text: &str) -> Option<(Strin
     let (above, line) = (&text[..line], text[line..].lines().next()?.trim());
     if let Some(header) = line.strip_prefix('[') {
         let name = header.trim_start_matches('[').split(['.', ']']).next()?.trim();
-        return if LISTS_OF_TABLES.contains(&name) {
+        // What is in a table of such a list is of another shape for other reasons.
+        return if LISTS_OF_TABLES.contains(&name) && said.ends_with("expected a sequence") {
             Some((
                 format!("there may be several of [{name}]"),
                 format!("write [[{name}]], and its name below it"),
             ))
-        } else if TABLES.contains(&name) {
+        } else if TABLES.contains(&name) && line.starts_with(&format!("[[{name}]]")) {
             Some((format!("there is only one [{name}]"), format!("write [{name}], once")))
         } else {
             None

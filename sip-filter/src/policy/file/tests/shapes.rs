@@ -73,3 +73,9 @@ fn what_is_of_another_shape_is_told_with_what_to_write() {
         "write the number alone, without quotes",
     );
 }
+
+#[test]
+fn a_table_within_one_of_several_is_not_taken_for_one_of_them() {
+    let text = "[[listener]]\n[listener.name]\nx = 1\n";
+    assert_eq!(mistakes(text), ["2:1 invalid type: map, expected a string"]);
+}
