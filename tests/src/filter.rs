@@ -24,6 +24,7 @@ const BINARY_VARIABLE: &str = "SIP_FILTER_BIN";
 const START_MS: u64 = 20_000;
 const STOP_MS: u64 = 10_000;
 const COMMAND_MS: u64 = 20_000;
+const LINE_MS: u64 = 5_000;
 
 /// A `sip-filter` daemon on the PBX, with a control socket and pins of its own.
 ///
@@ -253,6 +254,15 @@ impl Filter {
     /// What the daemon has printed so far; empty while none runs.
     pub fn log(&self) -> String {
         self.daemon.as_ref().map(|daemon| daemon.stdout() + &daemon.stderr()).unwrap_or_default()
+    }
+
+    /// Waits for a line of the log that has all of `parts`: lines come by a thread of the daemon's own, some time
+    /// after what they tell of.
+    pub fn logs(&self, parts: &[&str]) -> Result<()> {
+        let tells = |line: &str| parts.iter().all(|part| line.contains(part));
+        let what = format!("a line of the log with {parts:?}");
+        wait_until(Duration::from_millis(LINE_MS), &what, || Ok(self.log().lines().any(tells).then_some(())))
+            .with_context(|| format!("sip-filter run printed:\n{}", self.log()))
     }
 
     /// Ends the daemon by a signal and returns how it ended.

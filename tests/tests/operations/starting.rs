@@ -272,7 +272,7 @@ fn a_link_that_was_being_renamed_when_the_daemon_ended_is_found_by_the_next() {
     let between = filter.pins().join(format!("link-:{index}:"));
     fs::rename(filter.pins().join("link-eth0"), &between).unwrap();
     filter.run().unwrap();
-    assert!(filter.log().contains("took over the program of an earlier daemon"), "{}", filter.log());
+    filter.logs(&["took over the program of an earlier daemon"]).unwrap();
     assert!(filter.pins().join("link-eth0").exists() && !between.exists());
 }
 

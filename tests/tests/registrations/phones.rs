@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use serde_json::json;
-use tests::wait::wait_until;
 use tests::{Capture, Family, Handset, Transport, ask_from, call::MEDIA_PACKETS, options};
 
 use super::{PROBE, Scene, WITHIN, prove, requests};
@@ -47,8 +46,7 @@ fn a_call_of_somebody_who_has_not_registered_is_told() {
     let phone = Handset::new(scene.lab.trunk(), address, Transport::Udp, "alice");
     assert!(!phone.call_within(Duration::from_secs(2)).unwrap().complete);
     let line = format!("\"event\":\"blocked_call\",\"source\":\"{address}\",\"method\":\"INVITE\"");
-    wait_until(WITHIN, "the log to tell it", || Ok(scene.filter.log().contains(&line).then_some(())))
-        .unwrap();
+    scene.filter.logs(&[&line]).unwrap();
 }
 
 #[test]

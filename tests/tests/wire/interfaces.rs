@@ -14,7 +14,7 @@ fn where_the_driver_refuses_the_filter_works_in_generic_mode_and_says_so() {
         .replace("interfaces = [\"eth0\"]", "interfaces = [\"lo\"]")
         .replace("\"198.51.100.20\"", "\"127.0.0.2\"");
     let filter = Filter::start(&lab, &policy).unwrap();
-    assert!(filter.log().contains("WARN") && filter.log().contains("generic mode"), "{}", filter.log());
+    filter.logs(&["WARN", "generic mode"]).unwrap();
     let status = filter.status().unwrap();
     assert_eq!(status["interfaces"][0]["attached"], "generic");
     assert!(status["interfaces"][0]["program_id"].is_u64());
