@@ -2,6 +2,7 @@
 //! The requests are written by the generator itself, so they meet the same ring as the flood; two CPUs, one for each side.
 
 use std::{
+    hint,
     io::IoSliceMut,
     net::{Ipv4Addr, UdpSocket},
     os::fd::AsRawFd,
@@ -37,9 +38,11 @@ const REQUESTS_PER_S: u64 = 200;
 /// Where the protected side runs.
 const PROTECTED_CPU: usize = 1;
 /// Real-time priorities: the receiver runs before everything that is not, the server before the receiver. A softirq is no less urgent on a real machine.
-const SENDER_PRIORITY: &str = "1";
-const RECEIVER_PRIORITY: &str = "10";
-const SERVER_PRIORITY: &str = "20";
+const SENDER: [&str; 2] = ["--fifo", "1"];
+const RECEIVER: [&str; 2] = ["--fifo", "10"];
+const SERVER: [&str; 2] = ["--fifo", "20"];
+/// For what runs where nothing else wants to.
+const IDLE: [&str; 2] = ["--idle", "0"];
 /// Runs of the generator in the first call, and in any.
 const FIRST_RUNS: u32 = 1 << 20;
 const RUNS_MAX: u32 = 1 << 25;
@@ -87,7 +90,8 @@ impl Answers {
         length: Duration,
     ) -> Result<()> {
         let [client, server] = wire.addresses();
-        let _server = Server::start(wire, server)?;
+        let _awake = stay_awake();
+        let _server = serve(wire, server)?;
         let receiver = Receiver::start(wire)?;
         let bind = || UdpSocket::bind((client, CLIENT_PORT));
         let socket = wire.sender().in_namespace(bind)?.context("bind the known client's socket")?;
@@ -105,7 +109,7 @@ impl Answers {
         wire.sender().in_namespace(|| -> Result<()> {
             pin(CPU)?;
             // Else the flood has pauses where the machine has other work, and comes in gushes after them.
-            real_time(gettid().as_raw(), SENDER_PRIORITY)?;
+            schedule(gettid().as_raw(), SENDER)?;
             let started = Instant::now();
             let mut runs = FIRST_RUNS;
             while started.elapsed() < length {
@@ -182,36 +186,30 @@ fn clock_ns(clock: ClockId) -> Result<i64> {
     Ok(clock_gettime(clock).context("read a clock")?.num_nanoseconds())
 }
 
-/// A SIP server that knows OPTIONS and answers 200 (RFC 3261 section 11.2).
-struct Server {
+/// A thread of this module's on the protected side's CPU, until dropped.
+struct Aside {
     stop: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
 }
 
-impl Server {
-    fn start(wire: &Wire, address: Ipv4Addr) -> Result<Self> {
-        let socket = wire.protected().in_namespace(|| UdpSocket::bind((address, SIP_PORT)))?;
-        let socket = socket.with_context(|| format!("bind {address}:{SIP_PORT}"))?;
-        socket.set_read_timeout(Some(Duration::from_millis(20)))?;
+impl Aside {
+    /// Calls `turn` again and again.
+    fn start(scheduled: [&'static str; 2], mut turn: impl FnMut() + Send + 'static) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let asked = Arc::clone(&stop);
         let thread = thread::spawn(move || {
-            // Without the priority the figures are worse, not wrong.
+            // Without these the figures are worse, not wrong.
             let _ = pin(PROTECTED_CPU);
-            let _ = real_time(gettid().as_raw(), SERVER_PRIORITY);
-            let mut bytes = [0; 2_048];
+            let _ = schedule(gettid().as_raw(), scheduled);
             while !asked.load(Ordering::Relaxed) {
-                let Ok((length, from)) = socket.recv_from(&mut bytes) else { continue };
-                if let Some(response) = response(&bytes[..length]) {
-                    let _ = socket.send_to(response.as_bytes(), from);
-                }
+                turn();
             }
         });
-        Ok(Self { stop, thread: Some(thread) })
+        Self { stop, thread: Some(thread) }
     }
 }
 
-impl Drop for Server {
+impl Drop for Aside {
     fn drop(&mut self) {
         self.stop.store(true, Ordering::Relaxed);
         if let Some(thread) = self.thread.take() {
@@ -219,6 +217,26 @@ impl Drop for Server {
             let _ = thread.join();
         }
     }
+}
+
+/// Keeps the protected side's CPU from halting: a virtual one comes back only when its host has time for it, and meanwhile
+/// the ring overflows, whatever program judges what is in it.
+fn stay_awake() -> Aside {
+    Aside::start(IDLE, || (0..1_000).for_each(|_| hint::spin_loop()))
+}
+
+/// A SIP server that knows OPTIONS and answers 200 (RFC 3261 section 11.2).
+fn serve(wire: &Wire, address: Ipv4Addr) -> Result<Aside> {
+    let socket = wire.protected().in_namespace(|| UdpSocket::bind((address, SIP_PORT)))?;
+    let socket = socket.with_context(|| format!("bind {address}:{SIP_PORT}"))?;
+    socket.set_read_timeout(Some(Duration::from_millis(20)))?;
+    let mut bytes = [0; 2_048];
+    Ok(Aside::start(SERVER, move || {
+        let Ok((length, from)) = socket.recv_from(&mut bytes) else { return };
+        if let Some(response) = response(&bytes[..length]) {
+            let _ = socket.send_to(response.as_bytes(), from);
+        }
+    }))
 }
 
 /// The 200 to an OPTIONS request: its own Via, From, To, Call-ID and CSeq (RFC 3261 section 8.2.6.2).
@@ -250,7 +268,7 @@ impl Receiver {
         let mut command = Command::new("taskset");
         command.args(["-p", "-c", &PROTECTED_CPU.to_string(), &id.to_string()]);
         quietly(&mut command)?;
-        real_time(id, RECEIVER_PRIORITY)?;
+        schedule(id, RECEIVER)?;
         Ok(receiver)
     }
 }
@@ -272,8 +290,8 @@ fn set_threaded(wire: &Wire, threaded: bool) -> Result<()> {
     quietly(&mut command)
 }
 
-fn real_time(id: i32, priority: &str) -> Result<()> {
-    quietly(Command::new("chrt").args(["--fifo", "--pid", priority, &id.to_string()]))
+fn schedule(id: i32, [policy, priority]: [&str; 2]) -> Result<()> {
+    quietly(Command::new("chrt").args([policy, "--pid", priority, &id.to_string()]))
 }
 
 fn quietly(command: &mut Command) -> Result<()> {
