@@ -363,6 +363,9 @@ mod tests {
             assert_eq!(marks(&std::format!("{REGISTER}{line}{rest}")).is_ambiguous, 0, "{line:?}");
         }
         assert_eq!(marks(&std::format!("{REGISTER}Call-ID: a\ni:x\n\n")).is_ambiguous, 1);
+        // Cut before its colon it is no header.
+        assert_eq!(marks(&std::format!("{REGISTER}Call-ID: a\nCall-ID")).is_ambiguous, 0);
+        assert_eq!(marks(&std::format!("{REGISTER}Call-ID: a\nCall-ID:")).is_ambiguous, 1);
         // Behind the headers stands what a datagram carries.
         assert_eq!(marks(&std::format!("{REGISTER}\r\nSIP/2.0 200 OK\r\n")).is_ambiguous, 0);
     }

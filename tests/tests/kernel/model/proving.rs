@@ -109,7 +109,7 @@ fn is_reply(text: &[u8]) -> bool {
 }
 
 fn request(method: &str, text: &str, allowed: &Allowed) -> Reason {
-    let mut lines = text.split('\n');
+    let mut lines = without_stub(text).split('\n');
     let start = lines.next().unwrap_or_default();
     let mut headers: Vec<(String, String)> = Vec::new();
     for line in lines.take_while(|line| !line.trim_end_matches('\r').is_empty()) {
@@ -155,6 +155,15 @@ fn request(method: &str, text: &str, allowed: &Allowed) -> Reason {
     Reason::Probation
 }
 
+/// All but a last line of which the message has so little that it names no header with a colon: `Call-ID`, cut there.
+fn without_stub(text: &str) -> &str {
+    let Some((before, last)) = text.rsplit_once('\n') else { return text };
+    let small = last.to_ascii_lowercase();
+    // The compact form has its colon; a line that goes on has no name.
+    let is_more = ["i:", "i ", "i\t", " ", "\t"].iter().any(|begin| small.starts_with(begin));
+    if last.len() < "Call-ID:".len() && !is_more { before } else { text }
+}
+
 /// What stands behind the headers.
 fn rest_of(text: &str) -> &str {
     let ends = ["\n\n", "\n\r\n"].map(|end| text.find(end).map(|at| at + end.len()));
@@ -170,6 +179,9 @@ fn a_request_is_told_from_what_only_begins_like_one() {
     assert_eq!(register("cseq:\r\n 1 REGISTER\r\n"), Wish::Paid(Reason::Probation));
     assert_eq!(register("CSeq: 1 INVITE\r\n"), Wish::Paid(Reason::Malformed));
     assert_eq!(register(""), Wish::Paid(Reason::Malformed));
+    let ending = |end: &str| of(&format!("REGISTER sip:x SIP/2.0\r\nCSeq: 1 REGISTER\r\ni:a\r\n{end}"));
+    assert_eq!(ending("Call-ID"), Wish::Paid(Reason::Probation));
+    assert_eq!(ending("Call-ID:"), Wish::Paid(Reason::Malformed));
     assert_eq!(of("INVITE sip:x SIP/2.0\r\n\r\n"), Wish::Free(Reason::Stranger));
     assert_eq!(of("GET / HTTP/1.1\r\n\r\n"), Wish::Free(Reason::NotSip));
 }
