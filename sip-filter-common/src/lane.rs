@@ -9,10 +9,7 @@
 mod bounds;
 mod budget;
 
-pub use self::{
-    bounds::Bounds,
-    budget::{TotalChange, charge, total_after},
-};
+pub use self::{bounds::Bounds, budget::charge};
 
 use crate::{
     frame::Frame,
@@ -86,11 +83,11 @@ pub fn judge<F: Frame + ?Sized, T: Tables>(
         Wish::Nothing(reason) => reason,
         Wish::KeepAlive => Reason::Stranger,
         Wish::Call(payload) => {
-            tell(SightingKind::Blocked, frame, datagram, source, payload, tables);
+            tables.tell(SightingKind::Blocked, frame, datagram, payload);
             Reason::Stranger
         }
         Wish::Garbage(payload) => {
-            tell(SightingKind::Marked, frame, datagram, source, payload, tables);
+            tables.tell(SightingKind::Marked, frame, datagram, payload);
             Reason::NotSip
         }
         Wish::Spend(units) => spend(source, units, bounds, tables),
@@ -105,26 +102,10 @@ pub fn judge<F: Frame + ?Sized, T: Tables>(
             if matches!(reason, Reason::Probation) && marks.has_credentials != 0 {
                 tables.report(SightingKind::Answered, frame, datagram, source);
             } else if matches!(reason, Reason::Scanner) && may_be_proved {
-                tell(SightingKind::Marked, frame, datagram, source, payload, tables);
+                tables.tell(SightingKind::Marked, frame, datagram, payload);
             }
             reason
         }
-    }
-}
-
-/// Hands a packet that is dropped to the controller, some of them.
-#[inline(always)]
-fn tell<F: Frame + ?Sized, T: Tables>(
-    kind: SightingKind,
-    frame: &F,
-    datagram: &Datagram,
-    source: &Address,
-    payload: Payload,
-    tables: &T,
-) {
-    if tables.may_tell(kind, datagram.is_tcp) {
-        tables.read_text(frame, payload);
-        tables.report(kind, frame, datagram, source);
     }
 }
 

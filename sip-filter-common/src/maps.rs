@@ -14,8 +14,8 @@ mod sighting;
 mod sources;
 
 pub use lane::{
-    FLOWS_MAX, FlowKey, LANE_BUCKETS, LANE_OPEN_NS, LANE_TOTALS, Lane, LaneLimits, LaneTotal, TOLD_MAX,
-    UNITS_PER_REQUEST,
+    CellRate, FLOWS_MAX, FlowKey, LANE_BUCKETS, LANE_OPEN_NS, LANE_TOTALS, Lane, LaneLimits, LaneTotal,
+    Spent, TOLD_MAX, UNITS_PER_REQUEST,
 };
 pub use policy::{Mode, Transport};
 pub use sighting::{

@@ -85,8 +85,8 @@ pub trait Tables: Lines + Sized {
     fn charge(&self, source: &Address, units: u64) -> bool;
     /// Spends from what all strangers may, or all that are challenged; false where that is used up.
     fn spend_total(&self, is_challenged: bool, units: u64) -> bool;
-    /// Whether the controller is to be told of one more request that is refused.
-    fn may_tell(&self, kind: SightingKind, is_tcp: bool) -> bool;
+    /// Hands a message that is refused to the controller, a few of them in a second.
+    fn tell<F: Frame + ?Sized>(&self, kind: SightingKind, frame: &F, datagram: &Datagram, payload: Payload);
     /// Whether this host has a connection, or is opening one, for a segment of TCP.
     fn has_connection<F: Frame + ?Sized>(&self, frame: &F, datagram: &Datagram) -> bool;
     /// Looks at the text of a message, and keeps a copy for [`report`](Self::report).

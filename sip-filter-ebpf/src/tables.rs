@@ -26,7 +26,6 @@ use sip_filter_common::{
         BANS_MAX, Blocks4, CHANGES_MAX, COUNTERS_MAX, ChangeKey, ChangedClass, Filter6, FlowKey, Known,
         LINE_WORDS, LOCAL_ADDRESSES_MAX, Lane, Live, Regions4, SightingKind, SourceIndex, TextMarks, clock,
     },
-    parse::protocol,
     pipeline::{
         Settled,
         plain::{self, Likely, Unsettled},
@@ -264,12 +263,15 @@ impl Tables for KernelTables {
 
     #[inline(always)]
     fn spend_total(&self, is_challenged: bool, units: u64) -> bool {
-        lane::spend_total(is_challenged, units, self.now_ns(), &self.index().lane, self.follows)
+        lane::spend_total(is_challenged, units, self.now_ns(), &self.index().lane.total, self.follows)
     }
 
     #[inline(always)]
-    fn may_tell(&self, kind: SightingKind, is_tcp: bool) -> bool {
-        self.follows && lane::may_tell(kind, is_tcp, self.now_ns())
+    fn tell<F: Frame + ?Sized>(&self, kind: SightingKind, _: &F, datagram: &Datagram, payload: Payload) {
+        if self.follows {
+            let part = payload.at as u64 | (payload.len as u64) << 32;
+            lane::sip_tell(self.ctx, kind as u32, datagram.to_bits(), part);
+        }
     }
 
     #[inline(always)]
@@ -286,23 +288,9 @@ impl Tables for KernelTables {
 
     #[inline(always)]
     fn report<F: Frame + ?Sized>(&self, kind: SightingKind, frame: &F, datagram: &Datagram, peer: &Address) {
-        if !self.follows {
-            return;
+        if self.follows {
+            lane::report(kind, frame, datagram, peer, self.place());
         }
-        let Some([from_high, from_low, to_high, to_low]) = frame.read(datagram.transport_at) else { return };
-        let acknowledged = match frame.read(datagram.transport_at + 8) {
-            Some(number) if datagram.is_tcp => u32::from_be_bytes(number),
-            _ => 0,
-        };
-        let seen = Seen {
-            kind,
-            peer,
-            peer_port: u16::from_be_bytes([from_high, from_low]),
-            local_port: u16::from_be_bytes([to_high, to_low]),
-            protocol: if datagram.is_tcp { protocol::TCP } else { protocol::UDP },
-            sequence: acknowledged,
-        };
-        sightings::report(&seen, self.place());
     }
 
     #[inline(always)]

@@ -6,7 +6,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::{BTreeSet, HashMap};
 use std::net::{IpAddr, SocketAddr};
 
-use sip_filter_common::lane::{self, Datagram, Payload, TotalChange, total_after};
+use sip_filter_common::lane::{self, Datagram, Payload};
 use sip_filter_common::maps::{
     Blocks4, FRAGMENT_LIFETIME_NS, FRAGMENTS_MAX, Filter6, FlowKey, Known, LANE_TOTALS, LINE_WORDS, Lane,
     Regions4, SIGHTING_TEXT_LEN, SightingKind, SourceIndex, TextMarks,
@@ -165,13 +165,10 @@ impl Tables for HostTables {
 
     fn spend_total(&self, is_challenged: bool, units: u64) -> bool {
         let total = &self.totals[usize::from(is_challenged)];
-        let Some(change) = total_after(total.get(), units, self.now_ns, &self.index.lane) else {
+        let Some(spent) = self.index.lane.total.spend(units, total.get(), self.now_ns) else {
             return false;
         };
-        total.set(match change {
-            TotalChange::Anew(spent) => spent,
-            TotalChange::Add(units) => total.get() + units,
-        });
+        total.set(spent.until_ns(total.get()));
         true
     }
 
@@ -179,9 +176,8 @@ impl Tables for HostTables {
         lane::charge(source, units, self)
     }
 
-    fn may_tell(&self, _: SightingKind, _: bool) -> bool {
+    fn tell<F: Frame + ?Sized>(&self, _: SightingKind, _: &F, _: &Datagram, _: Payload) {
         // Nobody is to be told.
-        false
     }
 
     fn has_connection<F: Frame + ?Sized>(&self, _: &F, _: &Datagram) -> bool {

@@ -18,16 +18,20 @@ pub const LANE_OPEN_NS: u64 = 8_000_000_000;
 pub const UNITS_PER_REQUEST: u64 = 16;
 
 shared! {
+    /// How fast units are earned that may be spent.
+    pub struct CellRate: 16 {
+        /// How long it takes to earn one unit, in nanoseconds.
+        pub unit_ns: u64,
+        /// How long it takes to earn all that may be spent at once: a request at least.
+        pub burst_ns: u64,
+    }
+
     /// How much strangers may try.
     pub struct LaneLimits: 40 {
-        /// How long a source takes to earn one unit, in nanoseconds.
-        pub unit_ns: u64,
-        /// How long it takes to earn all that it may spend at once.
-        pub burst_ns: u64,
-        /// How long the window is in which all strangers together may spend `window_units`; never 0.
-        pub window_ns: u64,
-        /// How many units these are.
-        pub window_units: u64,
+        /// What each of them earns.
+        pub own: CellRate,
+        /// What all of them earn together.
+        pub total: CellRate,
         /// What they may send: a bit for each [`Method`](crate::sip::Method).
         pub methods: u32,
         /// 1 where a scanner may not even register.
@@ -36,8 +40,7 @@ shared! {
 
     /// What one stranger has spent; those with equal hashes share one.
     pub struct Lane: 16 {
-        /// When it will have earned what it has spent, in nanoseconds of CLOCK_BOOTTIME (the theoretical arrival time
-        /// of the generic cell rate algorithm, ITU-T I.371).
+        /// When it will have earned what it has spent, in nanoseconds of CLOCK_BOOTTIME.
         pub spent_until_ns: u64,
         /// Until when it may spend more than its own budget, since the SIP server waits for its answer.
         pub open_until_ns: u64,
@@ -45,8 +48,8 @@ shared! {
 
     /// What strangers together have spent: a cache line.
     pub struct LaneTotal: 64 {
-        /// The number of the window, and in the lowest 24 bits the units.
-        pub spent: u64,
+        /// When they will have earned it, in nanoseconds of CLOCK_BOOTTIME.
+        pub spent_until_ns: u64,
         /// Nothing: keeps others off the line.
         pub unused: [u64; 7],
     }
@@ -71,7 +74,84 @@ impl Lane {
     }
 }
 
-impl LaneTotal {
-    /// How many bits count units.
-    pub const UNIT_BITS: u32 = 24;
+/// How far apart the times are, at most, by which two CPUs judge what comes at once, and how much they spend together
+/// where there was enough for one of them.
+const SLACK_NS: u64 = 1_000_000_000;
+
+/// How spending ends where there is enough.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Spent {
+    /// Nothing was owed: this is when it will have been earned, in nanoseconds of CLOCK_BOOTTIME.
+    Until(u64),
+    /// So many nanoseconds are owed more than before.
+    More(u64),
+}
+
+impl Spent {
+    /// When all will have been earned, which was to be at `spent_until_ns`.
+    #[inline(always)]
+    pub const fn until_ns(self, spent_until_ns: u64) -> u64 {
+        match self {
+            Self::Until(until_ns) => until_ns,
+            Self::More(cost_ns) => spent_until_ns + cost_ns,
+        }
+    }
+}
+
+impl CellRate {
+    /// Spends `units`, where what was spent before will have been earned at `spent_until_ns`; `None` where there are not
+    /// as many (the generic cell rate algorithm, ITU-T I.371).
+    ///
+    /// A flood gets what may be spent at once, and then a request whenever one is earned: of many in one go the CPU would
+    /// be kept from its ring, in which known peers' packets wait.
+    #[inline(always)]
+    pub const fn spend(&self, units: u64, spent_until_ns: u64, now_ns: u64) -> Option<Spent> {
+        // Nothing where that is past. More than may be spent at once was spent under other limits, and counts no more.
+        let owed_ns = spent_until_ns.wrapping_sub(now_ns);
+        let is_owed = owed_ns.wrapping_sub(1) < self.burst_ns + SLACK_NS;
+        let cost_ns = units * self.unit_ns;
+        match is_owed {
+            true if owed_ns + cost_ns > self.burst_ns => None,
+            true => Some(Spent::More(cost_ns)),
+            false => Some(Spent::Until(now_ns + cost_ns)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Of requests that come every `gap_ns` for a second: how many are let through, and how many of them sooner after the
+    /// one before than one is earned.
+    fn let_through(rate: &CellRate, gap_ns: usize) -> (u32, u32) {
+        let (mut spent_until_ns, mut last_ns, mut passed, mut early) = (0, 0, 0, 0);
+        for now_ns in (5_000_000_000..6_000_000_000).step_by(gap_ns) {
+            let Some(spent) = rate.spend(1, spent_until_ns, now_ns) else { continue };
+            spent_until_ns = spent.until_ns(spent_until_ns);
+            passed += 1;
+            early += u32::from(now_ns - last_ns < rate.unit_ns);
+            last_ns = now_ns;
+        }
+        (passed, early)
+    }
+
+    #[test]
+    fn a_flood_gets_the_burst_at_once_and_then_one_request_after_the_other() {
+        let rate = CellRate { unit_ns: 500_000, burst_ns: 100_000_000 };
+        assert_eq!(let_through(&rate, 1_000), (200 + 2_000 - 1, 200));
+    }
+
+    #[test]
+    fn who_stays_below_the_rate_is_never_refused() {
+        let rate = CellRate { unit_ns: 500_000, burst_ns: 500_000 };
+        assert_eq!(let_through(&rate, 500_000), (2_000, 0));
+    }
+
+    #[test]
+    fn what_was_spent_under_other_limits_counts_no_more() {
+        let rate = CellRate { unit_ns: 500_000, burst_ns: 100_000_000 };
+        let an_hour = 3_600_000_000_000;
+        assert_eq!(rate.spend(1, an_hour, 1), Some(Spent::Until(500_001)));
+    }
 }

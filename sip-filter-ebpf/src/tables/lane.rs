@@ -13,15 +13,18 @@ use aya_ebpf::{
 };
 use sip_filter_common::{
     Address, Frame,
-    lane::{Datagram, TotalChange, charge, total_after},
+    lane::{Datagram, Payload, charge},
     maps::{
-        FLOWS_MAX, FlowKey, LANE_BUCKETS, LANE_OPEN_NS, LANE_TOTALS as TOTALS, Lane, LaneLimits, LaneTotal,
-        SightingKind, TOLD_MAX,
+        CellRate, FLOWS_MAX, FlowKey, LANE_BUCKETS, LANE_OPEN_NS, LANE_TOTALS as TOTALS, Lane, LaneTotal,
+        SightingKind, Spent, TOLD_MAX,
     },
-    parse,
+    parse::{self, protocol},
 };
 
-use super::{KernelTables, Slot};
+use super::{
+    KernelTables, Slot, now_ns,
+    sightings::{self, Place, Seen},
+};
 use crate::frame::LinearFrame;
 
 #[btf_map]
@@ -91,49 +94,88 @@ pub(crate) fn open(peer: &Address, salt: u64, now_ns: u64) {
 
 /// Spends from what all strangers may.
 ///
-/// Once a window is used up, the word is only read: no cache line goes from CPU to CPU under a flood.
+/// Where there is not enough, the word is only read: no cache line goes from CPU to CPU under a flood.
 #[inline(always)]
 pub(super) fn spend_total(
     is_challenged: bool,
     units: u64,
     now_ns: u64,
-    limits: &LaneLimits,
+    rate: &CellRate,
     really: bool,
 ) -> bool {
-    spend_from(is_challenged as u32, units, now_ns, limits, really)
+    spend_from(is_challenged as u32, units, now_ns, rate, really)
+}
+
+/// Hands a message that is refused to the controller, if it is to be told of one more; a global function, verified once for
+/// all that is told.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(super) extern "C" fn sip_tell(ctx: *mut xdp_md, kind: u32, datagram: u64, part: u64) -> u32 {
+    let datagram = Datagram::from_bits(datagram);
+    let kind =
+        if kind == SightingKind::Blocked as u32 { SightingKind::Blocked } else { SightingKind::Marked };
+    if !may_tell(kind, datagram.is_tcp, now_ns()) {
+        return 0;
+    }
+    let payload = Payload { at: part as u32 as usize, len: (part >> 32) as usize };
+    sightings::read(&ctx, payload, Place::Filter);
+    let context = XdpContext::new(ctx);
+    let frame = LinearFrame::new(&context);
+    if let Some(source) = datagram.source(&frame) {
+        report(kind, &frame, &datagram, &source, Place::Filter);
+    }
+    0
+}
+
+/// Hands the text that was read last to the controller.
+#[inline(always)]
+pub(super) fn report<F: Frame + ?Sized>(
+    kind: SightingKind,
+    frame: &F,
+    datagram: &Datagram,
+    peer: &Address,
+    place: Place,
+) {
+    let Some([from_high, from_low, to_high, to_low]) = frame.read(datagram.transport_at) else { return };
+    let acknowledged = match frame.read(datagram.transport_at + 8) {
+        Some(number) if datagram.is_tcp => u32::from_be_bytes(number),
+        _ => 0,
+    };
+    let seen = Seen {
+        kind,
+        peer,
+        peer_port: u16::from_be_bytes([from_high, from_low]),
+        local_port: u16::from_be_bytes([to_high, to_low]),
+        protocol: if datagram.is_tcp { protocol::TCP } else { protocol::UDP },
+        sequence: acknowledged,
+    };
+    sightings::report(&seen, place);
 }
 
 /// Whether one more packet that is refused is to be told of.
 #[inline(always)]
-pub(super) fn may_tell(kind: SightingKind, is_tcp: bool, now_ns: u64) -> bool {
-    let limits = LaneLimits {
-        window_ns: 1_000_000_000,
-        window_units: TOLD_MAX,
-        unit_ns: 0,
-        burst_ns: 0,
-        methods: 0,
-        drops_scanners: 0,
-    };
+fn may_tell(kind: SightingKind, is_tcp: bool, now_ns: u64) -> bool {
+    let rate = CellRate { unit_ns: 1_000_000_000 / TOLD_MAX, burst_ns: 1_000_000_000 };
     // What anybody can make up uses up nothing of what is said over connections.
     let budget = match kind {
         SightingKind::Marked => 3 + is_tcp as u32,
         _ => 2,
     };
-    spend_from(budget, 1, now_ns, &limits, true)
+    spend_from(budget, 1, now_ns, &rate, true)
 }
 
 #[inline(always)]
-fn spend_from(number: u32, units: u64, now_ns: u64, limits: &LaneLimits, really: bool) -> bool {
+fn spend_from(number: u32, units: u64, now_ns: u64, rate: &CellRate, really: bool) -> bool {
     let Some(total) = LANE_TOTALS.get_ptr_mut(number) else { return false };
     // SAFETY: the pointer is to an element of the map; a word is read whole.
-    let spent = unsafe { (*total).spent };
-    let Some(change) = total_after(spent, units, now_ns, limits) else { return false };
+    let spent_until_ns = unsafe { (*total).spent_until_ns };
+    let Some(spent) = rate.spend(units, spent_until_ns, now_ns) else { return false };
     if really {
-        match change {
+        match spent {
             // SAFETY: as above; what another CPU adds at this moment is given away.
-            TotalChange::Anew(spent) => unsafe { (*total).spent = spent },
+            Spent::Until(until_ns) => unsafe { (*total).spent_until_ns = until_ns },
             // SAFETY: the pointer is to an element of the map, and aligned.
-            TotalChange::Add(units) => unsafe { add(&raw mut (*total).spent, units) },
+            Spent::More(cost_ns) => unsafe { add(&raw mut (*total).spent_until_ns, cost_ns) },
         }
     }
     true
@@ -145,14 +187,14 @@ fn spend_from(number: u32, units: u64, now_ns: u64, limits: &LaneLimits, really:
 ///
 /// The word is in a map, and aligned.
 #[inline(always)]
-unsafe fn add(word: *mut u64, units: u64) {
+unsafe fn add(word: *mut u64, value: u64) {
     #[cfg(target_arch = "bpf")]
     // SAFETY: the caller's word; the instruction touches nothing else. Linux has it since 3.18.
     unsafe {
-        core::arch::asm!("lock *(u64 *)({word} + 0) += {units}", word = in(reg) word, units = in(reg) units);
+        core::arch::asm!("lock *(u64 *)({word} + 0) += {value}", word = in(reg) word, value = in(reg) value);
     }
     #[cfg(not(target_arch = "bpf"))]
-    let _ = (word, units);
+    let _ = (word, value);
 }
 
 /// Until when a flow is let in, in nanoseconds of CLOCK_BOOTTIME; 0 for not at all.

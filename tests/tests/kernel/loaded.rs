@@ -231,7 +231,7 @@ impl Loaded {
             self.lanes.set(Lane::place(&Address::from(source), salt), unspent, 0).unwrap();
         }
         for total in 0..LANE_TOTALS {
-            self.lane_totals.set(total, LaneTotal { spent: 0, unused: [0; 7] }, 0).unwrap();
+            self.lane_totals.set(total, LaneTotal { spent_until_ns: 0, unused: [0; 7] }, 0).unwrap();
         }
     }
 

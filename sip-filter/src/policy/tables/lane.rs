@@ -2,7 +2,7 @@
 
 use sip_filter_common::{
     PolicyIndex,
-    maps::{LaneLimits, LaneTotal, UNITS_PER_REQUEST},
+    maps::{CellRate, LaneLimits, UNITS_PER_REQUEST},
 };
 
 use crate::policy::{ListenerKind, Policy, Prove, Rate, TrustScope};
@@ -29,8 +29,10 @@ pub(super) fn write(policy: &Policy, index: &mut PolicyIndex) {
     }
 }
 
-/// The shortest window in which strangers together spend; longer where a request takes longer to earn.
-const WINDOW_NS_MIN: u64 = 100_000_000;
+/// What strangers together may spend at once is earned in this time, in nanoseconds; at least a request.
+const TOTAL_BURST_NS: u64 = 100_000_000;
+/// The kernel adds to it: a century.
+const BURST_NS_MAX: u64 = 100 * 365 * 86_400 * 1_000_000_000;
 
 fn lane_limits(prove: &Prove) -> LaneLimits {
     // What a rate earns in a year fits; no rate is 0 a unit.
@@ -38,14 +40,18 @@ fn lane_limits(prove: &Prove) -> LaneLimits {
         let per_ns = u64::try_from(rate.per.as_nanos()).unwrap_or(u64::MAX);
         (per_ns / (u64::from(rate.count) * UNITS_PER_REQUEST)).max(1)
     };
+    let request_ns = |unit_ns: u64| unit_ns.saturating_mul(UNITS_PER_REQUEST);
     let own_ns = unit_ns(&prove.rate);
     let total_ns = unit_ns(&prove.total_rate);
-    let window_ns = WINDOW_NS_MIN.max(total_ns.saturating_mul(UNITS_PER_REQUEST));
     LaneLimits {
-        unit_ns: own_ns,
-        burst_ns: own_ns.saturating_mul(UNITS_PER_REQUEST).saturating_mul(prove.burst.into()),
-        window_ns,
-        window_units: (window_ns / total_ns).min((1 << LaneTotal::UNIT_BITS) - UNITS_PER_REQUEST - 1),
+        own: CellRate {
+            unit_ns: own_ns,
+            burst_ns: request_ns(own_ns).saturating_mul(prove.burst.into()).min(BURST_NS_MAX),
+        },
+        total: CellRate {
+            unit_ns: total_ns,
+            burst_ns: request_ns(total_ns).clamp(TOTAL_BURST_NS, BURST_NS_MAX),
+        },
         methods: prove.methods,
         drops_scanners: u32::from(prove.drops_scanners),
     }

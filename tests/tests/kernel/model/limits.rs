@@ -7,8 +7,8 @@ use std::net::{IpAddr, Ipv6Addr};
 
 use sip_filter::policy::Prove;
 
-/// The shortest time in which strangers are counted together.
-const WINDOW_SECONDS_MIN: f64 = 0.1;
+/// In how many seconds strangers together earn what they may spend at once, at least.
+const BURST_SECONDS_MIN: f64 = 0.1;
 
 #[derive(Default)]
 pub(super) struct Spent {
@@ -21,8 +21,8 @@ impl Spent {
     /// Counts another request, if there may be one.
     pub(super) fn one_more(&mut self, prove: &Prove, source: IpAddr, is_challenged: bool) -> bool {
         let seconds = prove.total_rate.per.as_secs_f64();
-        let in_window = f64::from(prove.total_rate.count) / seconds * WINDOW_SECONDS_MIN;
-        let has_room = |together: u32| f64::from(together) + 1.0 <= in_window.max(1.0);
+        let at_once = f64::from(prove.total_rate.count) / seconds * BURST_SECONDS_MIN;
+        let has_room = |together: u32| f64::from(together) + 1.0 <= at_once.max(1.0);
         if is_challenged && has_room(self.by_challenged) {
             // Who was challenged has nothing to pay back later.
             self.by_challenged += 1;
