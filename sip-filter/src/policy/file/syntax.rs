@@ -35,7 +35,13 @@ pub(super) fn report(error: &Error, text: &str, report: &mut Report) {
         let offending = text.get(span.clone()).unwrap_or_default();
         let hides = without_value.is_some() || secrecy::shows_secret(&span, text);
         let remedy = remedy(said, offending, hides);
-        let said = said.replace("a sequence", "a list").replace("expected i64", "expected a whole number");
+        let words = [
+            ("invalid type: sequence", "invalid type: list"),
+            ("invalid type: map", "invalid type: table"),
+            ("a sequence", "a list"),
+            ("expected i64", "expected a whole number"),
+        ];
+        let said = words.iter().fold(said.to_owned(), |said, (from, to)| said.replace(from, to));
         report.mistake(span, said.trim_end().replace('\n', ", "), remedy);
     }
 }
@@ -81,13 +87,23 @@ fn misplaced_table(said: &str, span: &Range<usize>, text: &str) -> Option<(Strin
 
 /// What to do about an error that the reader words like this; `hides` where the text is not to be shown.
 fn remedy(said: &str, offending: &str, hides: bool) -> Option<String> {
-    let one_line = !offending.is_empty() && !offending.contains('\n') && !offending.starts_with('[');
+    let one_line = !offending.is_empty() && !offending.contains('\n') && !offending.starts_with(['[', '{']);
     let is_unquoted = ["integer", "float", "boolean", "datetime"]
         .iter()
         .any(|kind| said.strip_prefix("invalid type: ").is_some_and(|rest| rest.starts_with(kind)));
     if said.starts_with("invalid type") && said.contains("expected a sequence") {
         let shown = if hides { "…" } else { offending };
         one_line.then(|| format!("write a list: [{shown}]"))
+    } else if said.starts_with("invalid type: sequence") {
+        let alone = offending.trim_start_matches('[').trim_end_matches([',', ' ', ']']).trim();
+        let is_one = !hides && !alone.is_empty() && !alone.contains([',', '\n', '[']);
+        Some(if is_one {
+            format!("write it without brackets: {alone}")
+        } else {
+            "one value stands here, without brackets".to_owned()
+        })
+    } else if said.starts_with("invalid type: map") && said.ends_with("expected a string") {
+        Some("one value stands here, in quotes".to_owned())
     } else if said.contains("expected a boolean") {
         Some("write true or false, without quotes".to_owned())
     } else if said.contains("expected i64") {

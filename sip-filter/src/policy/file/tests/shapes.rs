@@ -2,13 +2,15 @@
 
 use super::*;
 
+/// What is found wrong where, and what to do.
+fn check(text: &str, place: &str, message: &str, remedy: &str) {
+    let found = parse(Path::new("test.toml"), text).map(drop).unwrap_err().to_string();
+    let expected = [format!("test.toml:{place}: {message}\n"), format!("= {remedy}")];
+    assert!(expected.iter().all(|part| found.contains(part)), "{found}\n{expected:?}");
+}
+
 #[test]
 fn what_is_of_another_shape_is_told_with_what_to_write() {
-    let check = |text: &str, place: &str, message: &str, remedy: &str| {
-        let found = parse(Path::new("test.toml"), text).map(drop).unwrap_err().to_string();
-        let expected = [format!("test.toml:{place}: {message}\n"), format!("= {remedy}")];
-        assert!(expected.iter().all(|part| found.contains(part)), "{found}\n{expected:?}");
-    };
     let in_listener = |line: &str| format!("{}{line}\n", SIP.trim_end_matches('\n').to_owned() + "\n");
     let below = "on a line of its own, and its keys below it";
 
@@ -75,7 +77,40 @@ fn what_is_of_another_shape_is_told_with_what_to_write() {
 }
 
 #[test]
+fn several_values_where_one_stands_are_told_with_what_to_write() {
+    let of_one = "one value stands here, without brackets";
+    check(
+        &SIP.replace("\"udp\"", "[\"udp\"]"),
+        "5:13",
+        "invalid type: list, expected a string",
+        "write it without brackets: \"udp\"",
+    );
+    check(
+        &SIP.replace("\"udp\"", "[\"udp\", \"tcp\"]"),
+        "5:13",
+        "invalid type: list, expected a string",
+        of_one,
+    );
+    check(
+        &SIP.replace("ports", "encrypted = [ true, ]\nports"),
+        "6:13",
+        "invalid type: list, expected a boolean",
+        "write it without brackets: true",
+    );
+    check(
+        &SIP.replace("\"udp\"", "{ only = \"udp\" }"),
+        "5:13",
+        "invalid type: table, expected a string",
+        "one value stands here, in quotes",
+    );
+    // Whoever reads the error is not to read the password.
+    let secret = "[[pbx]]\nname = \"a\"\nkind = \"asterisk\"\nsecret = [\"hunter2\"]\n";
+    check(secret, "4:10", "invalid type: list, expected a string", of_one);
+    assert!(!parse(Path::new("test.toml"), secret).map(drop).unwrap_err().to_string().contains("hunter2"));
+}
+
+#[test]
 fn a_table_within_one_of_several_is_not_taken_for_one_of_them() {
     let text = "[[listener]]\n[listener.name]\nx = 1\n";
-    assert_eq!(mistakes(text), ["2:1 invalid type: map, expected a string"]);
+    assert_eq!(mistakes(text), ["2:1 invalid type: table, expected a string"]);
 }
