@@ -95,15 +95,17 @@ fn remedy(said: &str, offending: &str, hides: bool) -> Option<String> {
         let shown = if hides { "…" } else { offending };
         one_line.then(|| format!("write a list: [{shown}]"))
     } else if said.starts_with("invalid type: sequence") {
-        let alone = offending.trim_start_matches('[').trim_end_matches([',', ' ', ']']).trim();
-        let is_one = !hides && !alone.is_empty() && !alone.contains([',', '\n', '[']);
-        Some(if is_one {
-            format!("write it without brackets: {alone}")
-        } else {
-            "one value stands here, without brackets".to_owned()
-        })
+        let shown = only_value(said, offending).filter(|_| !hides);
+        Some(shown.map_or_else(
+            || "one value stands here, without brackets".to_owned(),
+            |value| format!("write it without brackets: {value}"),
+        ))
     } else if said.starts_with("invalid type: map") && said.ends_with("expected a string") {
-        Some("one value stands here, in quotes".to_owned())
+        Some(if offending.starts_with('[') {
+            "a key of this name has a value, in quotes, and no table".to_owned()
+        } else {
+            "one value stands here, in quotes".to_owned()
+        })
     } else if said.contains("expected a boolean") {
         Some("write true or false, without quotes".to_owned())
     } else if said.contains("expected i64") {
@@ -121,4 +123,20 @@ fn remedy(said: &str, offending: &str, hides: bool) -> Option<String> {
     } else {
         None
     }
+}
+
+/// What stands alone in a list where one value of that kind was expected.
+fn only_value<'a>(said: &str, list: &'a str) -> Option<&'a str> {
+    let value = list.trim_start_matches('[').trim_end_matches([',', ' ', ']']).trim();
+    let is_quoted = value
+        .strip_prefix('"')
+        .and_then(|rest| rest.strip_suffix('"'))
+        .is_some_and(|text| !text.contains('"'));
+    let is_one = match said.rsplit_once("expected ")?.1 {
+        "a string" => is_quoted,
+        "a boolean" => ["true", "false"].contains(&value),
+        "i64" => !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_digit()),
+        _ => false,
+    };
+    is_one.then_some(value)
 }

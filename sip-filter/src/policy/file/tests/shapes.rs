@@ -103,6 +103,9 @@ fn several_values_where_one_stands_are_told_with_what_to_write() {
         "invalid type: table, expected a string",
         "one value stands here, in quotes",
     );
+    let in_quotes = SIP.replace("ports", "encrypted = [\"true\"]\nports");
+    check(&in_quotes, "6:13", "invalid type: list, expected a boolean", of_one);
+    check(&SIP.replace("\"udp\"", "[5]"), "5:13", "invalid type: list, expected a string", of_one);
     // Whoever reads the error is not to read the password.
     let secret = "[[pbx]]\nname = \"a\"\nkind = \"asterisk\"\nsecret = [\"hunter2\"]\n";
     check(secret, "4:10", "invalid type: list, expected a string", of_one);
@@ -112,5 +115,6 @@ fn several_values_where_one_stands_are_told_with_what_to_write() {
 #[test]
 fn a_table_within_one_of_several_is_not_taken_for_one_of_them() {
     let text = "[[listener]]\n[listener.name]\nx = 1\n";
-    assert_eq!(mistakes(text), ["2:1 invalid type: table, expected a string"]);
+    let remedy = "a key of this name has a value, in quotes, and no table";
+    check(text, "2:1", "invalid type: table, expected a string", remedy);
 }
