@@ -225,6 +225,10 @@ fn segment<F: Frame + ?Sized, T: Tables>(frame: &F, datagram: &Datagram, bounds:
 #[inline(always)]
 fn behind_empty_lines<F: Frame + ?Sized>(frame: &F, payload: Payload) -> Payload {
     const EMPTY_LINES: u32 = u32::from_be_bytes(*b"\r\n\r\n");
+    // Behind the datagram stands what pads the frame.
+    if payload.len < 4 {
+        return payload;
+    }
     let start = frame.read_words(payload.at).map_or(0, |[start]: [u32; 1]| u32::from_be(start));
     let start = core::hint::black_box(start);
     let len = match (start == EMPTY_LINES, start >> 16 == EMPTY_LINES >> 16) {

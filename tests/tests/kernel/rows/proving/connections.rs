@@ -93,10 +93,13 @@ fn segments() -> Vec<(&'static str, Vec<u8>, Reason)> {
 
 /// Judges by the host's pipeline and by the kernel.
 fn check(host: &HostTables, kernel: &mut Loaded, name: &str, packet: &Packet, reason: Reason) {
-    let frame = packet.build();
-    assert_eq!(judge(&*frame, host), reason, "by the host's pipeline: {name}");
+    check_frame(host, kernel, name, &packet.build(), reason);
+}
+
+fn check_frame(host: &HostTables, kernel: &mut Loaded, name: &str, frame: &[u8], reason: Reason) {
+    assert_eq!(judge(frame, host), reason, "by the host's pipeline: {name}");
     let expected = Ok((reason, action(Mode::Enforce, reason)));
-    assert_eq!(kernel.judge(&frame), expected, "by the kernel: {name}");
+    assert_eq!(kernel.judge(frame), expected, "by the kernel: {name}");
 }
 
 #[test]
@@ -117,6 +120,8 @@ fn in_a_connection_a_segment_is_one_request_that_proves_something() {
                 let name = format!("{what}, encrypted");
                 check(&host, &mut kernel, &name, &encrypted.segment(&payload), Reason::Probation);
             }
+            let padded = [plain.segment(b"").build(), b"\r\n\r\n".to_vec(), request("INVITE")].concat();
+            check_frame(&host, &mut kernel, "nothing, in a frame with more", &padded, Reason::Probation);
             let syn = plain.segment(&request("REGISTER")).flags(SYN);
             check(&host, &mut kernel, "SYN with data", &syn, Reason::Stranger);
             let urgent = plain.segment(&request("REGISTER")).flags(ACK | URG);
