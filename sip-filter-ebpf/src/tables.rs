@@ -30,12 +30,11 @@ use sip_filter_common::{
         Settled,
         plain::{self, Likely, Unsettled},
     },
-    text::LOOKED_AT_MAX,
 };
 
 use self::{
     in_place::InPlace,
-    sightings::{Place, Seen},
+    sightings::Place,
     slot::{SLOTS, Slot},
 };
 use crate::frame::LinearFrame;
@@ -281,9 +280,7 @@ impl Tables for KernelTables {
 
     #[inline(always)]
     fn read_text<F: Frame + ?Sized>(&self, _frame: &F, payload: Payload) -> TextMarks {
-        // Nobody looks at more.
-        let len = if payload.len < LOOKED_AT_MAX { payload.len } else { LOOKED_AT_MAX };
-        sightings::read_frame(self.ctx, Payload { len, ..payload }, self.place())
+        sightings::read_frame(self.ctx, sightings::looked_at(payload), self.place())
     }
 
     #[inline(always)]

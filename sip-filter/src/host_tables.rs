@@ -9,7 +9,7 @@ use std::net::{IpAddr, SocketAddr};
 use sip_filter_common::lane::{self, Datagram, Payload};
 use sip_filter_common::maps::{
     Blocks4, FRAGMENT_LIFETIME_NS, FRAGMENTS_MAX, Filter6, FlowKey, Known, LANE_TOTALS, LINE_WORDS, Lane,
-    Regions4, SIGHTING_TEXT_LEN, SightingKind, SourceIndex, TextMarks,
+    Regions4, SIGHTING_TEXT_LEN, SightingKind, SourceIndex, TextMarks, UNITS_PER_REQUEST,
 };
 use sip_filter_common::text;
 use sip_filter_common::{
@@ -165,7 +165,8 @@ impl Tables for HostTables {
 
     fn spend_total(&self, is_challenged: bool, units: u64) -> bool {
         let total = &self.totals[usize::from(is_challenged)];
-        let Some(spent) = self.index.lane.total.spend(units, total.get(), self.now_ns) else {
+        let Some(spent) = self.index.lane.total.spend(units, UNITS_PER_REQUEST, total.get(), self.now_ns)
+        else {
             return false;
         };
         total.set(spent.until_ns(total.get()));

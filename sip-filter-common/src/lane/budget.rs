@@ -15,7 +15,7 @@ pub fn charge<T: Tables>(source: &Address, units: u64, tables: &T) -> bool {
     if lane.spent_until_ns == u64::MAX {
         return false;
     }
-    let Some(spent) = tables.index().lane.own.spend(units, lane.spent_until_ns, now_ns) else {
+    let Some(spent) = tables.index().lane.own.spend(units, units, lane.spent_until_ns, now_ns) else {
         return false;
     };
     if !tables.spend_total(false, units) {

@@ -7,7 +7,7 @@ pub const LANE_BUCKETS: u32 = 131_072;
 /// A budget for strangers that nobody has challenged, one for those that the SIP server has, and three for what is told
 /// of those that are refused: calls, and what scanners give themselves away by, over UDP and over TCP.
 pub const LANE_TOTALS: u32 = 5;
-/// How many of each are told in a second: a log can be read.
+/// How many of each are told in a second, and at once: a log can be read.
 pub const TOLD_MAX: u64 = 5;
 /// How many flows are let in at most.
 pub const FLOWS_MAX: u32 = 131_072;
@@ -100,18 +100,18 @@ impl Spent {
 
 impl CellRate {
     /// Spends `units`, where what was spent before will have been earned at `spent_until_ns`; `None` where there are not
-    /// as many (the generic cell rate algorithm, ITU-T I.371).
+    /// `room`, which are as many or more (the generic cell rate algorithm, ITU-T I.371).
     ///
-    /// A flood gets what may be spent at once, and then a request whenever one is earned: of many in one go the CPU would
-    /// be kept from its ring, in which known peers' packets wait.
+    /// A flood gets what may be spent at once, and then what is earned from one tick of the clock to the next: of many
+    /// in one go the CPU would be kept from its ring, in which known peers' packets wait.
     #[inline(always)]
-    pub const fn spend(&self, units: u64, spent_until_ns: u64, now_ns: u64) -> Option<Spent> {
+    pub const fn spend(&self, units: u64, room: u64, spent_until_ns: u64, now_ns: u64) -> Option<Spent> {
         // Nothing where that is past. More than may be spent at once was spent under other limits, and counts no more.
         let owed_ns = spent_until_ns.wrapping_sub(now_ns);
         let is_owed = owed_ns.wrapping_sub(1) < self.burst_ns + SLACK_NS;
         let cost_ns = units * self.unit_ns;
         match is_owed {
-            true if owed_ns + cost_ns > self.burst_ns => None,
+            true if owed_ns + room * self.unit_ns > self.burst_ns => None,
             true => Some(Spent::More(cost_ns)),
             false => Some(Spent::Until(now_ns + cost_ns)),
         }
@@ -127,7 +127,7 @@ mod tests {
     fn let_through(rate: &CellRate, gap_ns: usize) -> (u32, u32) {
         let (mut spent_until_ns, mut last_ns, mut passed, mut early) = (0, 0, 0, 0);
         for now_ns in (5_000_000_000..6_000_000_000).step_by(gap_ns) {
-            let Some(spent) = rate.spend(1, spent_until_ns, now_ns) else { continue };
+            let Some(spent) = rate.spend(1, 1, spent_until_ns, now_ns) else { continue };
             spent_until_ns = spent.until_ns(spent_until_ns);
             passed += 1;
             early += u32::from(now_ns - last_ns < rate.unit_ns);
@@ -143,6 +143,21 @@ mod tests {
     }
 
     #[test]
+    fn who_spends_little_at_a_time_leaves_room_for_a_request() {
+        // In a tick 6 units are earned, and all that is left is spent.
+        let rate = CellRate { unit_ns: 625_000, burst_ns: 100_000_000 };
+        let (mut spent_until_ns, mut requests) = (0, 0);
+        for now_ns in (5_000_000_000..6_000_000_000).step_by(4_000_000) {
+            for units in [16, 1, 1, 1, 1, 1, 1, 1, 1] {
+                let Some(spent) = rate.spend(units, 16, spent_until_ns, now_ns) else { continue };
+                spent_until_ns = spent.until_ns(spent_until_ns);
+                requests += u32::from(units == 16 && now_ns > 5_500_000_000);
+            }
+        }
+        assert!(requests >= 10, "{requests}");
+    }
+
+    #[test]
     fn who_stays_below_the_rate_is_never_refused() {
         let rate = CellRate { unit_ns: 500_000, burst_ns: 500_000 };
         assert_eq!(let_through(&rate, 500_000), (2_000, 0));
@@ -152,6 +167,6 @@ mod tests {
     fn what_was_spent_under_other_limits_counts_no_more() {
         let rate = CellRate { unit_ns: 500_000, burst_ns: 100_000_000 };
         let an_hour = 3_600_000_000_000;
-        assert_eq!(rate.spend(1, an_hour, 1), Some(Spent::Until(500_001)));
+        assert_eq!(rate.spend(1, 1, an_hour, 1), Some(Spent::Until(500_001)));
     }
 }

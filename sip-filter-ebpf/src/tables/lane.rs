@@ -16,7 +16,7 @@ use sip_filter_common::{
     lane::{Datagram, Payload, charge},
     maps::{
         CellRate, FLOWS_MAX, FlowKey, LANE_BUCKETS, LANE_OPEN_NS, LANE_TOTALS as TOTALS, Lane, LaneTotal,
-        SightingKind, Spent, TOLD_MAX,
+        SightingKind, Spent, TOLD_MAX, UNITS_PER_REQUEST,
     },
     parse::{self, protocol},
 };
@@ -103,7 +103,8 @@ pub(super) fn spend_total(
     rate: &CellRate,
     really: bool,
 ) -> bool {
-    spend_from(is_challenged as u32, units, now_ns, rate, really)
+    // Who spends little at a time would else leave no room for a request.
+    spend_from(is_challenged as u32, [units, UNITS_PER_REQUEST], now_ns, rate, really)
 }
 
 /// Hands a message that is refused to the controller, if it is to be told of one more; a global function, verified once for
@@ -118,7 +119,7 @@ pub(super) extern "C" fn sip_tell(ctx: *mut xdp_md, kind: u32, datagram: u64, pa
         return 0;
     }
     let payload = Payload { at: part as u32 as usize, len: (part >> 32) as usize };
-    sightings::read(&ctx, payload, Place::Filter);
+    sightings::read(&ctx, sightings::looked_at(payload), Place::Filter);
     let context = XdpContext::new(ctx);
     let frame = LinearFrame::new(&context);
     if let Some(source) = datagram.source(&frame) {
@@ -161,15 +162,15 @@ fn may_tell(kind: SightingKind, is_tcp: bool, now_ns: u64) -> bool {
         SightingKind::Marked => 3 + is_tcp as u32,
         _ => 2,
     };
-    spend_from(budget, 1, now_ns, &rate, true)
+    spend_from(budget, [1, 1], now_ns, &rate, true)
 }
 
 #[inline(always)]
-fn spend_from(number: u32, units: u64, now_ns: u64, rate: &CellRate, really: bool) -> bool {
+fn spend_from(number: u32, [units, room]: [u64; 2], now_ns: u64, rate: &CellRate, really: bool) -> bool {
     let Some(total) = LANE_TOTALS.get_ptr_mut(number) else { return false };
     // SAFETY: the pointer is to an element of the map; a word is read whole.
     let spent_until_ns = unsafe { (*total).spent_until_ns };
-    let Some(spent) = rate.spend(units, spent_until_ns, now_ns) else { return false };
+    let Some(spent) = rate.spend(units, room, spent_until_ns, now_ns) else { return false };
     if really {
         match spent {
             // SAFETY: as above; what another CPU adds at this moment is given away.

@@ -230,6 +230,13 @@ pub(crate) fn read<S: Source>(source: &S, payload: Payload, place: Place) -> Tex
     marks(place)
 }
 
+/// What of a stranger's message is looked at.
+#[inline(always)]
+pub(crate) fn looked_at(payload: Payload) -> Payload {
+    let len = if payload.len < LOOKED_AT_MAX { payload.len } else { LOOKED_AT_MAX };
+    Payload { len, ..payload }
+}
+
 /// [`read`] as a global function: verified once, for any place of a message in its frame.
 #[inline(always)]
 pub(crate) fn read_frame(ctx: *mut xdp_md, payload: Payload, place: Place) -> TextMarks {

@@ -35,12 +35,12 @@ const TOTAL_BURST_NS: u64 = 100_000_000;
 const BURST_NS_MAX: u64 = 100 * 365 * 86_400 * 1_000_000_000;
 
 fn lane_limits(prove: &Prove) -> LaneLimits {
-    // What a rate earns in a year fits; no rate is 0 a unit.
+    // No rate is 0 a unit.
     let unit_ns = |rate: &Rate| {
         let per_ns = u64::try_from(rate.per.as_nanos()).unwrap_or(u64::MAX);
-        (per_ns / (u64::from(rate.count) * UNITS_PER_REQUEST)).max(1)
+        (per_ns / (u64::from(rate.count) * UNITS_PER_REQUEST)).clamp(1, BURST_NS_MAX / UNITS_PER_REQUEST)
     };
-    let request_ns = |unit_ns: u64| unit_ns.saturating_mul(UNITS_PER_REQUEST);
+    let request_ns = |unit_ns: u64| unit_ns * UNITS_PER_REQUEST;
     let own_ns = unit_ns(&prove.rate);
     let total_ns = unit_ns(&prove.total_rate);
     LaneLimits {
@@ -54,5 +54,28 @@ fn lane_limits(prove: &Prove) -> LaneLimits {
         },
         methods: prove.methods,
         drops_scanners: u32::from(prove.drops_scanners),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn a_rate_that_nobody_lives_to_see_lets_one_request_through() {
+        for years in [1, 100, 1_000, 100_000_000_000] {
+            let rate = Rate { count: 1, per: Duration::from_secs(years * 365 * 86_400) };
+            let limits = lane_limits(&Prove { rate, burst: 1, total_rate: rate, ..Prove::default() });
+            let now_ns = 86_400_000_000_000;
+            for rate in [limits.own, limits.total] {
+                let spend = |spent_until_ns, now_ns| {
+                    rate.spend(UNITS_PER_REQUEST, UNITS_PER_REQUEST, spent_until_ns, now_ns)
+                };
+                let until_ns = spend(0, now_ns).unwrap().until_ns(0);
+                assert_eq!(spend(until_ns, now_ns + 1), None, "1 in {years} years");
+            }
+        }
     }
 }

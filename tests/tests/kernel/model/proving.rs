@@ -85,8 +85,8 @@ fn message(rest: &[u8], len: usize, allowed: &Allowed) -> Wish {
     if !is_whole || len > TEXT_LEN_MAX {
         return Wish::Paid(Reason::Malformed);
     }
-    let text = String::from_utf8_lossy(text).into_owned();
-    Wish::Paid(request(method, &text, allowed))
+    let [headed, text] = [without_stub(text), text].map(|bytes| String::from_utf8_lossy(bytes).into_owned());
+    Wish::Paid(request(method, &headed, &text, allowed))
 }
 
 fn is_keep_alive(text: &[u8], len: usize) -> bool {
@@ -108,8 +108,9 @@ fn is_reply(text: &[u8]) -> bool {
     status.len() >= 4 && status[..3].iter().all(u8::is_ascii_digit)
 }
 
-fn request(method: &str, text: &str, allowed: &Allowed) -> Reason {
-    let mut lines = without_stub(text).split('\n');
+/// Judges a request; `headed` is all of `text` in which headers are looked for.
+fn request(method: &str, headed: &str, text: &str, allowed: &Allowed) -> Reason {
+    let mut lines = headed.split('\n');
     let start = lines.next().unwrap_or_default();
     let mut headers: Vec<(String, String)> = Vec::new();
     for line in lines.take_while(|line| !line.trim_end_matches('\r').is_empty()) {
@@ -155,13 +156,13 @@ fn request(method: &str, text: &str, allowed: &Allowed) -> Reason {
     Reason::Probation
 }
 
-/// All but a last line of which the message has so little that it names no header with a colon: `Call-ID`, cut there.
-fn without_stub(text: &str) -> &str {
-    let Some((before, last)) = text.rsplit_once('\n') else { return text };
-    let small = last.to_ascii_lowercase();
+/// All but a last line that is shorter than the eight bytes by which a header is told: `Call-ID`, cut there.
+fn without_stub(text: &[u8]) -> &[u8] {
+    let Some(end) = text.iter().rposition(|byte| *byte == b'\n') else { return text };
+    let last = text[end + 1..].to_ascii_lowercase();
     // The compact form has its colon; a line that goes on has no name.
-    let is_more = ["i:", "i ", "i\t", " ", "\t"].iter().any(|begin| small.starts_with(begin));
-    if last.len() < "Call-ID:".len() && !is_more { before } else { text }
+    let is_more = ["i:", "i ", "i\t", " ", "\t"].iter().any(|begin| last.starts_with(begin.as_bytes()));
+    if last.len() < 8 && !is_more { &text[..end] } else { text }
 }
 
 /// What stands behind the headers.
