@@ -10,7 +10,7 @@ use crate::{
     path::Way,
     plan::{Layout, Version},
     report::number,
-    results::{Cost, Course, Results},
+    results::{Change, Cost, Course, Results},
 };
 
 const BEGIN: &str = "<!-- bench -->";
@@ -45,6 +45,7 @@ fn block(results: &Results) -> String {
     text += &table(results);
     text.push('\n');
     text += &links(results);
+    text += &changes(results);
     text += &dialogues(results);
     text
 }
@@ -117,6 +118,28 @@ fn links(results: &Results) -> String {
     text
 }
 
+/// What the largest policy takes until it is in force, until it is changed, and at rest.
+fn changes(results: &Results) -> String {
+    let Some(size) = results.changes.iter().map(|change| change.size).max() else {
+        return String::new();
+    };
+    let mut text = String::from(
+        "\nLoaded is from nothing to enforcing, applied the whole file with one entry changed; memory is the kernel's and \
+         the daemon's together, at rest.\n\n\
+         | a policy of | loaded, ms | applied, ms | of it the kernel's part, ms | one more allowed, ms | one banned, ms | MiB |\n\
+         | --- | ---: | ---: | ---: | ---: | ---: | ---: |\n",
+    );
+    for change in results.changes.iter().filter(|change| change.size == size) {
+        let _ = write!(text, "| {size} prefixes, {} |", change.subject);
+        let Change { load_ms, apply_ms, kernel_ms, add_ms, ban_ms, memory_mib, .. } = change;
+        for value in [load_ms, apply_ms, kernel_ms, add_ms, ban_ms, memory_mib] {
+            let _ = write!(text, " {} |", value.map_or_else(|| "-".to_owned(), number));
+        }
+        text.push('\n');
+    }
+    text
+}
+
 fn dialogues(results: &Results) -> String {
     if results.dialogues.is_empty() {
         return String::new();
@@ -166,5 +189,25 @@ mod tests {
     #[test]
     fn a_document_without_marks_is_refused() {
         assert!(updated("no marks", &nothing()).is_err());
+    }
+
+    #[test]
+    fn of_changes_those_of_the_largest_policy_are_told() {
+        let change = |size, add_ms| Change {
+            subject: FILTER.to_owned(),
+            size,
+            load_ms: Some(700.0),
+            apply_ms: None,
+            daemon_ms: None,
+            kernel_ms: None,
+            add_ms,
+            ban_ms: None,
+            memory_mib: None,
+        };
+        let mut results = nothing();
+        results.changes = vec![change(10, None), change(1_000, Some(0.5))];
+        let told = changes(&results);
+        assert!(told.ends_with("|\n| 1000 prefixes, sip-filter | 700 | - | - | 0.500 | - | - |\n"), "{told}");
+        assert!(!told.contains("| 10 prefixes"), "{told}");
     }
 }
