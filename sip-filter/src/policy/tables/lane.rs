@@ -59,9 +59,15 @@ fn lane_limits(prove: &Prove) -> LaneLimits {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
+    use std::{path::Path, time::Duration};
+
+    use sip_filter_common::Tables as _;
 
     use super::*;
+    use crate::{
+        host_tables::HostTables,
+        policy::{registered::RegisteredTrunks, tables::Tables},
+    };
 
     #[test]
     fn a_rate_that_nobody_lives_to_see_lets_one_request_through() {
@@ -77,5 +83,18 @@ mod tests {
                 assert_eq!(spend(until_ns, now_ns + 1), None, "1 in {years} years");
             }
         }
+    }
+
+    #[test]
+    fn what_all_strangers_spend_in_units_leaves_room_for_a_request() {
+        let text = "mode = \"monitor\"\ninterfaces = [\"eth0\"]\n[[listener]]\nname = \"sip\"\n\
+                    kind = \"signalling\"\ntransport = \"tcp\"\nports = [\"5060\"]\n[strangers]\n\
+                    signalling = \"prove\"\n[strangers.prove]\ntotal_rate = \"100/s\"\n";
+        let policy = crate::policy::file::parse(Path::new("test.toml"), text).unwrap();
+        let mut tables = HostTables::new(Tables::compile(&policy, &RegisteredTrunks::default()).unwrap());
+        tables.set_now_ns(86_400_000_000_000);
+        let spent = (0..1_000).take_while(|_| tables.spend_total(true, 1)).count();
+        // 160 are there: the last one that is spent leaves 15.
+        assert_eq!(spent, 145);
     }
 }
