@@ -79,33 +79,18 @@ fn what_is_of_another_shape_is_told_with_what_to_write() {
 #[test]
 fn several_values_where_one_stands_are_told_with_what_to_write() {
     let of_one = "one value stands here, without brackets";
-    check(
-        &SIP.replace("\"udp\"", "[\"udp\"]"),
-        "5:13",
-        "invalid type: list, expected a string",
-        "write it without brackets: \"udp\"",
-    );
-    check(
-        &SIP.replace("\"udp\"", "[\"udp\", \"tcp\"]"),
-        "5:13",
-        "invalid type: list, expected a string",
-        of_one,
-    );
-    check(
-        &SIP.replace("ports", "encrypted = [ true, ]\nports"),
-        "6:13",
-        "invalid type: list, expected a boolean",
-        "write it without brackets: true",
-    );
-    check(
-        &SIP.replace("\"udp\"", "{ only = \"udp\" }"),
-        "5:13",
-        "invalid type: table, expected a string",
-        "one value stands here, in quotes",
-    );
-    let in_quotes = SIP.replace("ports", "encrypted = [\"true\"]\nports");
-    check(&in_quotes, "6:13", "invalid type: list, expected a boolean", of_one);
-    check(&SIP.replace("\"udp\"", "[5]"), "5:13", "invalid type: list, expected a string", of_one);
+    for (list, remedy) in
+        [("[\"udp\"]", "write it without brackets: \"udp\""), ("[\"udp\", \"tcp\"]", of_one), ("[5]", of_one)]
+    {
+        let text = SIP.replace("\"udp\"", list);
+        check(&text, "5:13", "invalid type: list, expected a string", remedy);
+    }
+    for (list, remedy) in [("[ true, ]", "write it without brackets: true"), ("[\"true\"]", of_one)] {
+        let text = SIP.replace("ports", &format!("encrypted = {list}\nports"));
+        check(&text, "6:13", "invalid type: list, expected a boolean", remedy);
+    }
+    let table = SIP.replace("\"udp\"", "{ only = \"udp\" }");
+    check(&table, "5:13", "invalid type: table, expected a string", "one value stands here, in quotes");
     // Whoever reads the error is not to read the password.
     let secret = "[[pbx]]\nname = \"a\"\nkind = \"asterisk\"\nsecret = [\"hunter2\"]\n";
     check(secret, "4:10", "invalid type: list, expected a string", of_one);
