@@ -12,7 +12,7 @@ use crate::{
     floors::Floors,
     generator::{self, Generator},
     ground::Wire,
-    handed,
+    handed::{self, Turn},
     inline::{self, Target},
     path::Way,
     plan::{Layout, Plan, Version},
@@ -27,7 +27,9 @@ pub const PROVING_FILTER: &str = "sip-filter, prove";
 /// How often in a round programs have their turns: what neighbours do to a machine lasts for seconds, and should do it to all.
 const VISITS: u32 = 10;
 /// Turns at a time: to begin takes the kernel as long as one of them.
-const TURNS: usize = 2;
+const TURNS: usize = 6;
+/// Quiet turns that are enough; where they are fewer, there are up to as many rounds again.
+const QUIET_TURNS: usize = 20;
 
 /// How it is measured.
 #[derive(Clone, Copy, Debug)]
@@ -47,7 +49,7 @@ struct Path {
     layout: Layout,
     generator: Generator,
     subjects: Subjects,
-    rounds: Vec<Vec<Round>>,
+    turns: Vec<Turn>,
 }
 
 /// Who is measured beside the floors.
@@ -130,7 +132,7 @@ impl Stage {
             let mut generator = Generator::new(way.traffic(plan))?;
             way.check(&mut generator, &filter)?;
             let subjects = Subjects::Program(filter.program()?, filter.wire().clone());
-            self.paths.push(Path { way, version, layout, generator, subjects, rounds: Vec::new() });
+            self.paths.push(Path { way, version, layout, generator, subjects, turns: Vec::new() });
         }
         self.filters.push(filter);
         Ok(())
@@ -163,7 +165,7 @@ impl Stage {
                 layout: Layout::Packed,
                 generator: Generator::new(Way::Stranger.traffic(plan))?,
                 subjects: Subjects::Wires(wires),
-                rounds: Vec::new(),
+                turns: Vec::new(),
             });
         }
         Ok(())
@@ -181,22 +183,28 @@ impl Stage {
     /// Measures all of it in rounds.
     pub fn measure(&mut self, floors: &mut Floors, manner: Manner) -> Result<Vec<Cost>> {
         floors.size_table(self.size)?;
-        for _ in 0..manner.rounds {
+        for round in 0..2 * manner.rounds {
+            let is_extra = round >= manner.rounds;
+            if is_extra && self.paths.iter().all(Path::has_enough) {
+                break;
+            }
             if Instant::now() > manner.deadline {
                 self.notes
                     .push(format!("{} prefixes: fewer rounds than asked for, the time was up", self.size));
                 break;
             }
             for visit in 0..VISITS {
-                for path in self.paths.iter_mut().filter(|path| visit == 0 || path.is_handed()) {
-                    let rounds = path.rounds(floors, manner.slice)?;
-                    path.rounds.extend(rounds);
+                let has_turn = |path: &&mut Path| {
+                    if is_extra { !path.has_enough() } else { visit == 0 || path.is_handed() }
+                };
+                for path in self.paths.iter_mut().filter(has_turn) {
+                    path.take_turns(floors, manner.slice)?;
                 }
             }
         }
-        // What had no round has no figure.
-        let measured = self.paths.iter().filter(|path| !path.rounds.is_empty());
-        Ok(measured.flat_map(|path| path.costs(self.size)).collect())
+        // What had no turn has no figure.
+        let costs: Vec<Cost> = self.paths.iter().flat_map(|path| path.costs(self.size)).collect();
+        Ok(costs.into_iter().filter(|cost| !cost.rounds.is_empty()).collect())
     }
 }
 
@@ -205,31 +213,41 @@ impl Path {
         matches!(self.subjects, Subjects::Program(..))
     }
 
-    /// A turn of everybody, `slice` long on a wire.
-    fn rounds(&mut self, floors: &mut Floors, slice: Duration) -> Result<Vec<Vec<Round>>> {
+    fn has_enough(&self) -> bool {
+        !self.is_handed() || handed::quiet(&self.turns).len() >= QUIET_TURNS
+    }
+
+    /// A turn of everybody, `slice` long on a wire, or a few that are short.
+    fn take_turns(&mut self, floors: &mut Floors, slice: Duration) -> Result<()> {
         let names = self.way.floors(self.version);
-        let turns = match &self.subjects {
+        match &self.subjects {
             Subjects::Program(program, wire) => {
                 let mut targets: Vec<_> =
                     names.iter().map(|&floor| floors.target(floor)).collect::<Result<_>>()?;
                 targets.push(generator::Target { program: program.try_clone()?, has_tables: true });
-                handed::ns_per_frame(&mut self.generator, wire, &targets, TURNS)?
+                self.turns.extend(handed::turns(&mut self.generator, wire, &targets, TURNS)?);
             }
             Subjects::Wires(wires) => {
                 let of_floors = names.iter().copied().map(Target::Floor);
                 let targets: Vec<Target<'_>> =
                     of_floors.chain(wires.iter().map(|(_, wire)| Target::Wire(wire))).collect();
-                vec![inline::ns_per_frame(&mut self.generator, floors, &targets, slice)?]
+                let ns = inline::ns_per_frame(&mut self.generator, floors, &targets, slice)?;
+                self.turns.push(Turn { after_ns: ns[0], ns });
             }
-        };
-        Ok(turns.iter().map(|figures| rounds_of(figures, names.len())).collect())
+        }
+        Ok(())
     }
 
     fn costs(&self, size: usize) -> Vec<Cost> {
-        let (course, names) = match &self.subjects {
-            Subjects::Program(..) => (Course::Handed, vec![FILTER]),
-            Subjects::Wires(wires) => (Course::Wire, wires.iter().map(|(name, _)| &**name).collect()),
+        let (course, names, counted) = match &self.subjects {
+            Subjects::Program(..) => (Course::Handed, vec![FILTER], handed::quiet(&self.turns)),
+            Subjects::Wires(wires) => {
+                let names = wires.iter().map(|(name, _)| &**name).collect();
+                (Course::Wire, names, self.turns.iter().collect())
+            }
         };
+        let floors = self.way.floors(self.version).len();
+        let rounds: Vec<Vec<Round>> = counted.iter().map(|turn| rounds_of(&turn.ns, floors)).collect();
         let of = |(index, name): (usize, &str)| Cost {
             subject: name.to_owned(),
             course,
@@ -237,7 +255,8 @@ impl Path {
             version: self.version,
             layout: self.layout,
             size,
-            rounds: self.rounds.iter().map(|round| round[index]).collect(),
+            turns: self.turns.len(),
+            rounds: rounds.iter().map(|round| round[index]).collect(),
         };
         names.into_iter().enumerate().map(of).collect()
     }

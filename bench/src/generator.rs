@@ -10,7 +10,10 @@ use aya::{
     programs::{ProgramFd, Xdp},
 };
 
-use self::settings::{POOL_SLOTS, REQUESTS_MAX, RING_FRAMES, RING_STRIDE, TARGETS_MAX, setting, state};
+use self::settings::{
+    POOL_SLOTS, REQUESTS_MAX, RING_FRAMES, RING_STRIDE, SHORT_WARM_UP_FRAMES, TARGETS_MAX, WARM_UP_FRAMES,
+    setting, state,
+};
 use crate::{
     floors,
     ground::Wire,
@@ -75,7 +78,7 @@ impl Generator {
         let mut settings = map::<[u64; setting::WORDS]>(&mut self.object, "SETTINGS")?;
         let mut words = settings.get(&0, 0)?;
         words[setting::TARGETS] = targets.len() as u64;
-        words[setting::WARMED_UP] =
+        words[setting::HAVE_TABLES] =
             (0..).zip(targets).fold(0, |bits, (index, target)| bits | u64::from(target.has_tables) << index);
         settings.set(0, words, 0)?;
         ensure!(frame.len() <= RING_STRIDE, "a frame of {} bytes has no room in the ring", frame.len());
@@ -130,6 +133,13 @@ pub struct Target {
     pub program: ProgramFd,
     /// Whether it reads any that have to be in the caches before its turn.
     pub has_tables: bool,
+}
+
+impl Target {
+    /// Frames that it has before those of a turn that count.
+    pub fn warm_up_frames(&self) -> u32 {
+        if self.has_tables { WARM_UP_FRAMES } else { SHORT_WARM_UP_FRAMES }
+    }
 }
 
 /// A generator that hands its frames to programs.

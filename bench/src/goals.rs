@@ -160,6 +160,7 @@ mod tests {
             version,
             layout: Layout::Packed,
             size,
+            turns: 1,
             rounds: vec![round],
         }
     }

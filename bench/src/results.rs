@@ -50,7 +50,9 @@ pub struct Cost {
     pub layout: Layout,
     /// How many prefixes.
     pub size: usize,
-    /// As measured.
+    /// How many turns everybody had.
+    pub turns: usize,
+    /// Of these, as measured, those that count: of what was handed over, the quiet ones.
     pub rounds: Vec<Round>,
 }
 
@@ -236,6 +238,7 @@ mod tests {
             version: Version::V4,
             layout: Layout::Packed,
             size: 1,
+            turns: 3,
             rounds: vec![round(0.0), round(100.0), round(30.0)],
         };
         // What passes is held against what passes.

@@ -31,8 +31,8 @@ pub mod setting {
     pub const REUSE_MASK: usize = 12;
     /// How many programs frames are handed to, turn by turn.
     pub const TARGETS: usize = 13;
-    /// Those of them that are warmed up before each turn, a bit for each.
-    pub const WARMED_UP: usize = 14;
+    /// Those of them that have tables, which are warmed up before each turn, a bit for each.
+    pub const HAVE_TABLES: usize = 14;
     /// How many there are.
     pub const WORDS: usize = 15;
 }
@@ -81,9 +81,11 @@ pub const RING_FRAMES: usize = 16;
 pub const RING_STRIDE: usize = 128;
 /// Programs to which frames can be handed, turn by turn.
 pub const TARGETS_MAX: usize = 5;
-/// Frames of a turn: a millisecond or two, so that programs which take turns see the same machine. Whole rings, as below.
-pub const TURN_FRAMES: u64 = 20_000;
+/// Frames of a turn: a millisecond or less, so that programs which take turns see the same machine. Whole rings, as below.
+pub const TURN_FRAMES: u64 = 10_000;
 /// Frames that fill the caches with a program's tables before its turn: a table of two mebibytes has 32,768 lines.
 pub const WARM_UP_FRAMES: u32 = 60_000;
+/// The same for a program without tables: what is its own, and the frames.
+pub const SHORT_WARM_UP_FRAMES: u32 = 1_600;
 /// Turns of which the time is kept.
 pub const TURNS_MAX: usize = 64;
