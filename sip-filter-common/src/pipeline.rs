@@ -100,10 +100,10 @@ impl Settled {
 
 /// Whom no list speaks for at these listeners: a registered peer, or a stranger.
 #[inline(always)]
-fn unlisted<T: Tables>(packet: &Packet, peer: &Known, listeners: u64, tables: &T) -> Settled {
+fn unlisted<T: Tables>(part: Part, peer: &Known, listeners: u64, tables: &T) -> Settled {
     let index = tables.index();
     let at = listeners & index.prove;
-    let unless = at != 0 && matches!(packet.part, Part::Whole);
+    let unless = at != 0 && matches!(part, Part::Whole);
     let bounds = Bounds { is_encrypted: at & !index.encrypted == 0, ..Bounds::STRANGER };
     unless_registered(peer, listeners, unless.then_some(bounds), Reason::Stranger, tables)
 }
@@ -253,7 +253,7 @@ fn admit<T: Tables>(packet: &Packet, listeners: u64, class: Class, peer: &Known,
     if class.allow & listeners != 0 {
         return registering(packet, peer, listeners, tables);
     }
-    unlisted(packet, peer, listeners, tables)
+    unlisted(packet.part, peer, listeners, tables)
 }
 
 /// What refuses a peer at every listener.

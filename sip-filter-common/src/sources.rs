@@ -11,7 +11,7 @@ pub mod ipv4;
 pub mod ipv6;
 
 use crate::{
-    maps::{CLASSES_MAX, Class, ClassEntry},
+    maps::{Address, CLASSES_MAX, Class, ClassEntry},
     parse::Packet,
     tables::Tables,
 };
@@ -78,32 +78,34 @@ pub fn entry_of<T: Tables>(number: u32, tables: &T) -> &ClassEntry {
 /// The number of the class that the policy in force, without live changes, gives to the source of a packet.
 #[inline(always)]
 pub fn class_number<T: Tables>(packet: &Packet, tables: &T) -> u32 {
-    match packet.source.ipv4_bytes() {
-        Some(source) if !packet.is_ipv6 => ipv4::class_number(tables, source.into()),
-        _ => ipv6::class_number(tables, &packet.source),
+    let Packet { source, is_ipv6, .. } = packet;
+    if is_near(source, *is_ipv6, tables) {
+        class_near(source, *is_ipv6, tables)
+    } else {
+        class_far(*is_ipv6, tables)
     }
 }
 
 /// Whether anybody may be named near the source of a packet; where nobody is, [`class_far`] is its class.
 #[inline(always)]
-pub fn is_near<T: Tables>(packet: &Packet, tables: &T) -> bool {
-    match packet.source.ipv4_bytes() {
-        Some(source) if !packet.is_ipv6 => ipv4::is_near(tables, source.into()),
-        _ => ipv6::is_near(tables, &packet.source),
+pub fn is_near<T: Tables>(source: &Address, is_ipv6: bool, tables: &T) -> bool {
+    match source.ipv4_bytes() {
+        Some(source) if !is_ipv6 => ipv4::is_near(tables, source.into()),
+        _ => ipv6::is_near(tables, source),
     }
 }
 
 /// The number of the class of a source near which nobody is named.
 #[inline(always)]
-pub fn class_far<T: Tables>(packet: &Packet, tables: &T) -> u32 {
-    if packet.is_ipv6 { ipv6::class_far(tables) } else { NOBODY }
+pub fn class_far<T: Tables>(is_ipv6: bool, tables: &T) -> u32 {
+    if is_ipv6 { ipv6::class_far(tables) } else { NOBODY }
 }
 
 /// The number of the class of a source near which somebody may be named.
 #[inline(always)]
-pub fn class_near<T: Tables>(packet: &Packet, tables: &T) -> u32 {
-    match packet.source.ipv4_bytes() {
-        Some(source) if !packet.is_ipv6 => ipv4::class_near(tables, source.into()),
-        _ => ipv6::class_near(tables, &packet.source),
+pub fn class_near<T: Tables>(source: &Address, is_ipv6: bool, tables: &T) -> u32 {
+    match source.ipv4_bytes() {
+        Some(source) if !is_ipv6 => ipv4::class_near(tables, source.into()),
+        _ => ipv6::class_near(tables, source),
     }
 }

@@ -8,8 +8,8 @@ use core::ops::ControlFlow::{self, Break, Continue};
 use super::{Settled, at_its_address, at_port, conclude, known, settle, unlisted};
 use crate::{
     frame::Frame,
-    maps::{Class, ClassEntry, Known},
-    parse::{self, Packet, Shape},
+    maps::{Address, Class, ClassEntry, Known},
+    parse::{self, Packet, Part, Shape},
     reason::Reason,
     sources::{NOBODY, class_far, class_near, entry_of, is_near},
     tables::Tables,
@@ -72,12 +72,16 @@ fn glance<T: Tables>(packet: &Packet, is_tagged: bool, tables: &T) -> ControlFlo
         return Break(Reason::NotProtected);
     }
     let may_know = tables.may_know(&packet.source);
-    let is_near = is_near(packet, tables);
-    if !is_near && !may_know && listeners & index.unsettled == 0 && class_far(packet, tables) == NOBODY {
+    let is_near = is_near(&packet.source, packet.is_ipv6, tables);
+    if !is_near
+        && !may_know
+        && listeners & index.unsettled == 0
+        && class_far(packet.is_ipv6, tables) == NOBODY
+    {
         return Break(Reason::Stranger);
     }
     let shape = Shape { is_ipv6: packet.is_ipv6, is_tagged };
-    Continue(Likely { shape, listeners, may_know, is_near })
+    Continue(Likely { shape, source: packet.source, listeners, may_know, is_near })
 }
 
 /// Whom it takes more than a word or two to settle, as far as that has come.
@@ -85,6 +89,8 @@ fn glance<T: Tables>(packet: &Packet, is_tagged: bool, tables: &T) -> ControlFlo
 pub struct Likely {
     /// What the frame is like.
     shape: Shape,
+    /// Where it comes from.
+    source: Address,
     /// The listeners at its port.
     listeners: u64,
     /// Whether anything may be known about its source beside the policy.
@@ -101,24 +107,25 @@ pub fn look_closer<F: Frame + ?Sized, T: Tables>(frame: &F, likely: Likely, tabl
 
 #[inline(always)]
 fn look<F: Frame + ?Sized, T: Tables>(frame: &F, likely: Likely, tables: &T) -> Settled {
-    let Likely { shape, mut listeners, may_know, is_near } = likely;
-    // It was there before.
-    let Some(packet) = &parse::again(frame, shape) else { return Settled::By(Reason::Truncated) };
+    let Likely { shape, source, mut listeners, may_know, is_near } = likely;
     let mut on_its_vlan = listeners;
     if listeners & tables.index().tied != 0 {
+        // Once more: what few packets are asked is not kept for all.
+        let Some(packet) = &parse::again(frame, shape) else { return Settled::By(Reason::Truncated) };
         listeners = at_its_address(packet, listeners, tables);
         if listeners == 0 {
             return Settled::By(Reason::NotProtected);
         }
         on_its_vlan = super::on_its_vlan(packet, listeners, tables);
     }
-    let number = if is_near { class_near(packet, tables) } else { class_far(packet, tables) };
+    let number =
+        if is_near { class_near(&source, shape.is_ipv6, tables) } else { class_far(shape.is_ipv6, tables) };
     let settled = if on_its_vlan == 0 {
         Continue(())
     } else if number == NOBODY {
-        of_nobody(packet, on_its_vlan, may_know, tables)
+        of_nobody(&source, on_its_vlan, may_know, tables)
     } else {
-        of_class(packet, entry_of(number, tables), on_its_vlan, may_know, tables)
+        of_class(&source, entry_of(number, tables), on_its_vlan, may_know, tables)
     };
     match settled {
         Break(settled) => settled,
@@ -128,14 +135,19 @@ fn look<F: Frame + ?Sized, T: Tables>(frame: &F, likely: Likely, tables: &T) -> 
 
 /// What a word or two settle for a packet whose source no list names.
 #[inline(always)]
-fn of_nobody<T: Tables>(packet: &Packet, listeners: u64, may_know: bool, tables: &T) -> ControlFlow<Settled> {
+fn of_nobody<T: Tables>(
+    source: &Address,
+    listeners: u64,
+    may_know: bool,
+    tables: &T,
+) -> ControlFlow<Settled> {
     let index = tables.index();
     if may_know {
         // A flow may be registered, not an address.
         if listeners & !index.by_address != 0 {
             return Continue(());
         }
-        let peer = tables.peer(&packet.source);
+        let peer = tables.peer(source);
         let now_ns = tables.now_ns();
         if peer.banned_until_ns > now_ns {
             return Break(Settled::By(Reason::Banned));
@@ -144,19 +156,19 @@ fn of_nobody<T: Tables>(packet: &Packet, listeners: u64, may_know: bool, tables:
             return Break(Settled::By(Reason::Registered));
         }
     }
-    Break(unlisted(packet, &Known::NOTHING, listeners, tables))
+    Break(unlisted(Part::Whole, &Known::NOTHING, listeners, tables))
 }
 
 /// What a word or two settle for a packet whose source lists name.
 #[inline(always)]
 fn of_class<T: Tables>(
-    packet: &Packet,
+    source: &Address,
     entry: &ClassEntry,
     listeners: u64,
     may_know: bool,
     tables: &T,
 ) -> ControlFlow<Settled> {
-    if listeners & entry.unsettled == 0 && !(may_know && tables.peer(&packet.source).banned_until_ns != 0) {
+    if listeners & entry.unsettled == 0 && !(may_know && tables.peer(source).banned_until_ns != 0) {
         return Break(Settled::By(Reason::Trunk));
     }
     if entry.class.flags == Class::DENIED { Break(Settled::By(Reason::Denied)) } else { Continue(()) }

@@ -48,7 +48,7 @@ pub mod region {
 pub mod bucket {
     /// How many sizes there are: 2^0 words and so on, up to a line.
     pub const SIZES: usize = 4;
-    /// A border that no address of a part has reached.
+    /// A border that no address has reached. Borders are places in the half of a region that a part lies in, which are below.
     pub const NO_BORDER: u16 = 1 << 15;
     /// Set in the first word of a bucket that has a list instead.
     pub const LIST: u64 = 1 << 63;
@@ -75,7 +75,7 @@ pub mod bucket {
         LIST | (count as u64) << 32 | first as u64
     }
 
-    /// An entry of a list: from this address of the part on, this class.
+    /// An entry of a list: from this place in the half of a region on, this class.
     pub const fn entry(border: u16, class: u16) -> u32 {
         (border as u32) << CLASS_BITS | class as u32
     }
@@ -105,7 +105,7 @@ pub(super) fn class_in<T: Lines + ?Sized>(tables: &T, region: u32, place: u32) -
         if region::size(region) == 0 {
             let words = buckets.as_flattened();
             let first = words.get(word as usize % words.len().next_power_of_two())?;
-            return Some(in_word(tables, *first, region, place));
+            return Some(in_word(tables, *first, place));
         }
         // Linux 6.1 does not see that what was compared is what is read with, where both are a copy of 32 bits.
         let line = buckets.get(word as usize / LINE_WORDS % NEAR_BUCKET_LINES.next_power_of_two())?;
@@ -121,9 +121,9 @@ pub(super) fn class_in<T: Lines + ?Sized>(tables: &T, region: u32, place: u32) -
     clippy::cast_possible_truncation,
     reason = "a bucket's borders are the lower half of its first word"
 )]
-fn in_word<T: Lines + ?Sized>(tables: &T, word: u64, region: u32, place: u32) -> u32 {
-    in_part(tables, word, region, place, |address| {
-        let passed = (address | 1 << 15).wrapping_mul(0x0001_0001).wrapping_sub(word as u32);
+fn in_word<T: Lines + ?Sized>(tables: &T, word: u64, place: u32) -> u32 {
+    in_part(tables, word, place, |guarded| {
+        let passed = guarded.wrapping_mul(0x0001_0001).wrapping_sub(word as u32);
         ((passed ^ passed << 16) as u64) << 32
     })
 }
@@ -139,19 +139,18 @@ fn in_bucket<T: Lines + ?Sized>(
 ) -> u32 {
     let (at, size) = (word as usize % LINE_WORDS, region::size(region));
     let first = line[at];
-    in_part(tables, first, region, place, |address| {
-        // With the highest bit of each set, which stays set where a border is not above the address.
-        let addresses = (address as u64 | 1 << 15).wrapping_mul(0x0001_0001_0001_0001);
-        let mut passed = addresses.wrapping_sub(first) & 0xffff_ffff;
+    in_part(tables, first, place, |guarded| {
+        let places = (guarded as u64).wrapping_mul(0x0001_0001_0001_0001);
+        let mut passed = places.wrapping_sub(first) & 0xffff_ffff;
         if size > 0 {
-            passed ^= addresses.wrapping_sub(line[at | 1]);
+            passed ^= places.wrapping_sub(line[at | 1]);
         }
         if size > 1 {
-            passed ^= addresses.wrapping_sub(line[at | 2]) ^ addresses.wrapping_sub(line[at | 3]);
+            passed ^= places.wrapping_sub(line[at | 2]) ^ places.wrapping_sub(line[at | 3]);
         }
         if size > 2 {
-            passed ^= addresses.wrapping_sub(line[4]) ^ addresses.wrapping_sub(line[5]);
-            passed ^= addresses.wrapping_sub(line[6]) ^ addresses.wrapping_sub(line[7]);
+            passed ^= places.wrapping_sub(line[4]) ^ places.wrapping_sub(line[5]);
+            passed ^= places.wrapping_sub(line[6]) ^ places.wrapping_sub(line[7]);
         }
         // Whether their number is odd.
         passed ^= passed >> 32;
@@ -160,37 +159,32 @@ fn in_bucket<T: Lines + ?Sized>(
     })
 }
 
-/// The class of a place by its part's bucket, of which this is the first word; `passed` makes of an address in that part a
-/// number with its highest bit set where it has passed an odd number of borders.
+/// The class of a place by its part's bucket, of which this is the first word; `passed` makes of a place in its half of the
+/// region, with its highest bit set, a number with the highest bit set where it has passed an odd number of borders:
+/// taken from such a place, a border leaves that bit where it is not above it.
 #[inline(always)]
 #[expect(clippy::cast_possible_truncation, reason = "the fields of packed words are cut out of them")]
-fn in_part<T: Lines + ?Sized>(
-    tables: &T,
-    first: u64,
-    region: u32,
-    place: u32,
-    passed: impl FnOnce(u32) -> u64,
-) -> u32 {
-    let address = place & ((1 << region::part_bits(region)) - 1);
+fn in_part<T: Lines + ?Sized>(tables: &T, first: u64, place: u32, passed: impl FnOnce(u32) -> u64) -> u32 {
     if first & bucket::LIST != 0 {
-        return tables.listed(first as u32, (first >> 32) as u32 & 0xffff, address);
+        let in_half = place & (bucket::NO_BORDER as u32 - 1);
+        return tables.listed(first as u32, (first >> 32) as u32 & 0xffff, in_half);
     }
-    bucket::class(first, tables.sign_mask(passed(address)))
+    bucket::class(first, tables.sign_mask(passed(place | bucket::NO_BORDER as u32)))
 }
 
-/// The class of an address of a part that has a list, which begins with the entry number `first` and has `count` of
+/// The class of a place in its half of a region, by its part's list, which begins with the entry number `first` and has `count` of
 /// them; [`NOBODY`] where the tables end early, which no compiled policy does.
 #[inline(always)]
-pub fn listed<T: Lines + ?Sized>(tables: &T, first: u32, count: u32, address: u32) -> u32 {
+pub fn listed<T: Lines + ?Sized>(tables: &T, first: u32, count: u32, place: u32) -> u32 {
     let end = first.wrapping_add(count);
-    // The last one that is known not to be above the address: the list's first one is for all.
+    // The last one that is known not to be above the place: the list's first one is for all.
     let mut last = first;
     let mut step = 1 << 14;
     unrolled!(15, {
         let probe = last.wrapping_add(step);
         if probe < end {
             let Some(entry) = listed_entry(tables, probe) else { return NOBODY };
-            if entry >> bucket::CLASS_BITS <= address {
+            if entry >> bucket::CLASS_BITS <= place {
                 last = probe;
             }
         }

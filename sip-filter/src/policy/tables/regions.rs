@@ -122,14 +122,12 @@ struct Borders {
     others: Vec<(u16, u16)>,
 }
 
-/// The borders in a part of a region, counted from its first address on.
+/// The borders in a part of a region.
 struct Part<'a> {
     /// The class of its first address.
     first: u16,
     /// Those behind it.
     others: &'a [(u16, u16)],
-    /// The bits of an address that are counted.
-    mask: u16,
 }
 
 impl Borders {
@@ -181,7 +179,7 @@ impl Borders {
             let len = rest.iter().position(|(border, _)| *border > begin | mask).unwrap_or(rest.len());
             let others;
             (others, rest) = rest.split_at(len);
-            call(Part { first: class, others, mask });
+            call(Part { first: class, others });
             class = others.last().map_or(class, |(_, class)| *class);
         }
     }
@@ -204,7 +202,7 @@ impl Part<'_> {
         // Two are left out, which are the classes.
         let places = (0..2).chain(4..4 << size);
         for (place, (border, _)) in places.zip(self.others) {
-            lanes[place] = border & self.mask;
+            lanes[place] = in_half(*border);
         }
         let mut words = packed(&lanes).collect::<Vec<_>>();
         words[0] = words[0] & u64::from(u32::MAX) | bucket::classes(self.first, second);
@@ -213,7 +211,7 @@ impl Part<'_> {
 
     /// What stands in its list.
     fn entries(&self) -> impl Iterator<Item = u32> {
-        let others = self.others.iter().map(|(border, class)| bucket::entry(border & self.mask, *class));
+        let others = self.others.iter().map(|(border, class)| bucket::entry(in_half(*border), *class));
         std::iter::once(bucket::entry(0, self.first)).chain(others)
     }
 
@@ -221,4 +219,9 @@ impl Part<'_> {
     fn entries_len(&self) -> u16 {
         u16::try_from(1 + self.others.len()).unwrap_or(u16::MAX)
     }
+}
+
+/// A border's place in its half of a region, as the packet path compares it.
+fn in_half(border: u16) -> u16 {
+    border & !bucket::NO_BORDER
 }
