@@ -18,6 +18,8 @@ use crate::{
 
 /// The number of the class that no list names.
 pub const NOBODY: u32 = 0;
+/// The number of the class that is refused at every listener, and on no list of those who are let in.
+pub const DENIED: u32 = 1;
 
 /// Where a key stands in a blocked Bloom filter: two bits for each key, in one word.
 #[derive(Clone, Copy, Debug)]

@@ -8,10 +8,10 @@ use core::ops::ControlFlow::{self, Break, Continue};
 use super::{Settled, at_its_address, at_port, conclude, known, settle, unlisted};
 use crate::{
     frame::Frame,
-    maps::{Address, Class, ClassEntry, Known},
+    maps::{Address, ClassEntry, Known},
     parse::{self, Packet, Part, Shape},
     reason::Reason,
-    sources::{NOBODY, class_far, class_near, entry_of, is_near},
+    sources::{DENIED, NOBODY, class_far, class_near, entry_of, is_near},
     tables::Tables,
 };
 
@@ -58,7 +58,7 @@ pub fn tagged<F: Frame + ?Sized, T: Tables>(frame: &F, tables: &T) -> Option<Set
 fn settle_tagged<F: Frame + ?Sized, T: Tables>(frame: &F, packet: &Packet, tables: &T) -> Settled {
     match glance(packet, true, tables) {
         Break(reason) => Settled::By(reason),
-        Continue(likely) => look(frame, likely, tables),
+        Continue(likely) => look(frame, likely, tables, |settled| settled),
     }
 }
 
@@ -102,34 +102,39 @@ pub struct Likely {
 /// What becomes of a whole datagram whose source somebody may know.
 #[inline(always)]
 pub fn look_closer<F: Frame + ?Sized, T: Tables>(frame: &F, likely: Likely, tables: &T) -> Reason {
-    conclude(frame, look(frame, likely, tables), tables)
+    look(frame, likely, tables, |settled| conclude(frame, settled, tables))
 }
 
+/// What `end` makes of what is known, at each of the ends, so that it knows what that is.
 #[inline(always)]
-fn look<F: Frame + ?Sized, T: Tables>(frame: &F, likely: Likely, tables: &T) -> Settled {
+fn look<F: Frame + ?Sized, T: Tables, E>(
+    frame: &F,
+    likely: Likely,
+    tables: &T,
+    end: impl Fn(Settled) -> E,
+) -> E {
     let Likely { shape, source, mut listeners, may_know, is_near } = likely;
     let mut on_its_vlan = listeners;
     if listeners & tables.index().tied != 0 {
         // Once more: what few packets are asked is not kept for all.
-        let Some(packet) = &parse::again(frame, shape) else { return Settled::By(Reason::Truncated) };
+        let Some(packet) = &parse::again(frame, shape) else { return end(Settled::By(Reason::Truncated)) };
         listeners = at_its_address(packet, listeners, tables);
         if listeners == 0 {
-            return Settled::By(Reason::NotProtected);
+            return end(Settled::By(Reason::NotProtected));
         }
         on_its_vlan = super::on_its_vlan(packet, listeners, tables);
     }
     let number =
         if is_near { class_near(&source, shape.is_ipv6, tables) } else { class_far(shape.is_ipv6, tables) };
-    let settled = if on_its_vlan == 0 {
-        Continue(())
-    } else if number == NOBODY {
-        of_nobody(&source, on_its_vlan, may_know, tables)
-    } else {
-        of_class(&source, entry_of(number, tables), on_its_vlan, may_know, tables)
+    let settled = match number {
+        _ if on_its_vlan == 0 => Continue(()),
+        NOBODY => of_nobody(&source, on_its_vlan, may_know, tables),
+        DENIED => Break(Settled::By(Reason::Denied)),
+        _ => of_class(&source, entry_of(number, tables), on_its_vlan, may_know, tables),
     };
     match settled {
-        Break(settled) => settled,
-        Continue(()) => tables.weigh(frame, Unsettled { shape, listeners, number }),
+        Break(settled) => end(settled),
+        Continue(()) => end(tables.weigh(frame, Unsettled { shape, listeners, number })),
     }
 }
 
@@ -168,10 +173,9 @@ fn of_class<T: Tables>(
     may_know: bool,
     tables: &T,
 ) -> ControlFlow<Settled> {
-    if listeners & entry.unsettled == 0 && !(may_know && tables.peer(source).banned_until_ns != 0) {
-        return Break(Settled::By(Reason::Trunk));
-    }
-    if entry.class.flags == Class::DENIED { Break(Settled::By(Reason::Denied)) } else { Continue(()) }
+    let is_settled =
+        listeners & entry.unsettled == 0 && !(may_know && tables.peer(source).banned_until_ns != 0);
+    if is_settled { Break(Settled::By(Reason::Trunk)) } else { Continue(()) }
 }
 
 /// Whom no word settles, as far as that has come.

@@ -3,7 +3,10 @@
 use std::collections::HashMap;
 
 use ipnet::IpNet;
-use sip_filter_common::Class;
+use sip_filter_common::{
+    Class,
+    sources::{DENIED, NOBODY},
+};
 
 use crate::policy::{
     Listener, ListenerKind, Policy, Trunk,
@@ -33,7 +36,7 @@ pub(super) fn rights<'a>(policy: &'a Policy, registered: &RegisteredTrunks) -> V
     let mut all = Vec::new();
     let mut say = |list, prefixes, class| all.push(Said { list, prefixes, class });
     say(None, &*policy.admin, Class { flags: Class::ADMIN, ..Class::NOBODY });
-    say(Some(List::Deny), &policy.deny, Class { flags: Class::DENIED, ..Class::NOBODY });
+    say(Some(List::Deny), &policy.deny, Class::REFUSED);
     say(Some(List::Allow), &policy.allow, Class { allow: sip, ..Class::NOBODY });
     for trunk in &policy.trunks {
         let its = |number: usize| trunk.listeners.contains(&number);
@@ -111,7 +114,7 @@ pub(super) fn inherit<P: Copy + Ord>(
     });
 }
 
-/// Classes in the order of their numbers; nobody's is number 0.
+/// Classes in the order of their numbers; two are known to the packet path.
 pub(super) struct Classes {
     pub(super) all: Vec<Class>,
     numbers: HashMap<Class, u16>,
@@ -120,9 +123,11 @@ pub(super) struct Classes {
 
 impl Default for Classes {
     fn default() -> Self {
+        // At the places of their numbers.
+        const { assert!(NOBODY == 0 && DENIED == 1) };
         Self {
-            all: vec![Class::NOBODY],
-            numbers: HashMap::from([(Class::NOBODY, 0)]),
+            all: vec![Class::NOBODY, Class::REFUSED],
+            numbers: HashMap::from([(Class::NOBODY, 0), (Class::REFUSED, 1)]),
             joined: HashMap::new(),
         }
     }
