@@ -225,7 +225,7 @@ impl Path {
                 let mut targets: Vec<_> =
                     names.iter().map(|&floor| floors.target(floor)).collect::<Result<_>>()?;
                 targets.push(generator::Target { program: program.try_clone()?, has_tables: true });
-                self.turns.extend(handed::turns(&mut self.generator, wire, &targets, TURNS)?);
+                self.turns.extend(handed::turns(&mut self.generator, wire, targets, TURNS)?);
             }
             Subjects::Wires(wires) => {
                 let of_floors = names.iter().copied().map(Target::Floor);

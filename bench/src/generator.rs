@@ -136,6 +136,11 @@ pub struct Target {
 }
 
 impl Target {
+    /// The same once more.
+    pub fn try_clone(&self) -> Result<Self> {
+        Ok(Self { program: self.program.try_clone()?, has_tables: self.has_tables })
+    }
+
     /// Frames that it has before those of a turn that count.
     pub fn warm_up_frames(&self) -> u32 {
         if self.has_tables { WARM_UP_FRAMES } else { SHORT_WARM_UP_FRAMES }

@@ -3,7 +3,7 @@
 //! No driver and no stack take part, so that a few nanoseconds are no small share of what is measured, and a frame that
 //! passes costs what one does that is dropped.
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 
 use crate::{
     generator::{
@@ -49,28 +49,45 @@ pub fn quiet(turns: &[Turn]) -> Vec<&Turn> {
 /// # Errors
 ///
 /// Where a frame does not get to its program.
-pub fn turns(generator: &mut Generator, wire: &Wire, targets: &[Target], turns: usize) -> Result<Vec<Turn>> {
-    // What begins is cold, and what ends has nothing behind it.
-    let run = turns + 2;
-    ensure!(run * targets.len() <= TURNS_MAX, "{turns} turns of {} programs are too many", targets.len());
+pub fn turns(
+    generator: &mut Generator,
+    wire: &Wire,
+    targets: Vec<Target>,
+    turns: usize,
+) -> Result<Vec<Turn>> {
+    let programs = targets.len();
+    // Tables are brought into the caches first, so that the empty program is as close to the others as can be.
+    let (mut order, mut counted) = (Vec::new(), Vec::new());
+    for target in targets {
+        if target.has_tables {
+            order.push(target.try_clone()?);
+        }
+        counted.push(Target { has_tables: false, ..target });
+    }
+    let first = order.len();
+    let empty = counted.first().context("no program to hand frames to")?.try_clone()?;
+    order.extend(counted);
+    order.push(empty);
+    // What begins is cold.
+    let run = turns + 1;
+    ensure!(run * order.len() <= TURNS_MAX, "{turns} turns of {} programs are too many", order.len());
     let frames = |target: &Target| TURN_FRAMES + u64::from(target.warm_up_frames());
     // That a turn is over is seen when the next ring begins.
-    let all = run as u64 * targets.iter().map(frames).sum::<u64>() + RING_FRAMES as u64;
-    let mut handing = generator.hand(wire, targets)?;
+    let all = run as u64 * order.iter().map(frames).sum::<u64>() + RING_FRAMES as u64;
+    let mut handing = generator.hand(wire, &order)?;
     let verdict = wire.sender().in_namespace(|| {
         pin(CPU)?;
         handing.run(u32::try_from(all)?)
     })??;
     ensure!(verdict != XDP_ABORTED, "a frame did not get to the program that it was handed to");
-    let spent_ns = handing.spent_ns(run * targets.len())?;
+    let spent_ns = handing.spent_ns(run * order.len())?;
     let per_frame = |spent_ns: &u64| *spent_ns as f64 / TURN_FRAMES as f64;
-    let figures: Vec<Vec<f64>> =
-        spent_ns.chunks(targets.len()).map(|turn| turn.iter().map(per_frame).collect()).collect();
-    let counted = figures.windows(2).skip(1).filter_map(|pair| {
-        let [turn, next] = pair else { return None };
-        Some(Turn { ns: turn.clone(), after_ns: *next.first()? })
-    });
-    Ok(counted.collect())
+    let turn = |spent_ns: &[u64]| {
+        let mut ns: Vec<f64> = spent_ns[first..].iter().map(per_frame).collect();
+        let after_ns = ns.split_off(programs)[0];
+        Turn { ns, after_ns }
+    };
+    Ok(spent_ns.chunks(order.len()).skip(1).map(turn).collect())
 }
 
 #[cfg(test)]

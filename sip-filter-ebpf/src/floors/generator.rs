@@ -255,7 +255,10 @@ pub(super) fn hand_over(
             1 => NEXT.tail_call(ctx, 1),
             2 => NEXT.tail_call(ctx, 2),
             3 => NEXT.tail_call(ctx, 3),
-            _ => NEXT.tail_call(ctx, 4),
+            4 => NEXT.tail_call(ctx, 4),
+            5 => NEXT.tail_call(ctx, 5),
+            6 => NEXT.tail_call(ctx, 6),
+            _ => NEXT.tail_call(ctx, 7),
         }
     }
     // There was none.

@@ -80,12 +80,12 @@ pub const RING_FRAMES: usize = 16;
 /// Bytes from one of them to the next.
 pub const RING_STRIDE: usize = 128;
 /// Programs to which frames can be handed, turn by turn.
-pub const TARGETS_MAX: usize = 5;
-/// Frames of a turn: a millisecond or less, so that programs which take turns see the same machine. Whole rings, as below.
-pub const TURN_FRAMES: u64 = 10_000;
+pub const TARGETS_MAX: usize = 8;
+/// Frames of a turn: half a millisecond, so that programs which take turns see the same machine. Whole rings, as below.
+pub const TURN_FRAMES: u64 = 8_000;
 /// Frames that fill the caches with a program's tables before its turn: a table of two mebibytes has 32,768 lines.
 pub const WARM_UP_FRAMES: u32 = 60_000;
 /// The same for a program without tables: what is its own, and the frames.
-pub const SHORT_WARM_UP_FRAMES: u32 = 1_600;
+pub const SHORT_WARM_UP_FRAMES: u32 = 8_000;
 /// Turns of which the time is kept.
 pub const TURNS_MAX: usize = 64;
