@@ -108,7 +108,7 @@ pub trait Tables: Lines + Sized {
         number & 0xffff
     }
 
-    /// See [`plain::look_closer`]; in the kernel what the frame says is read once more rather than kept until here.
+    /// See [`plain::look_closer`]; the kernel has its pointers forgotten first, so that strangers' packets keep none for it.
     #[inline(always)]
     fn look_closer<F: Frame + ?Sized>(&self, frame: &F, likely: Likely) -> Reason {
         plain::look_closer(frame, likely, self)
