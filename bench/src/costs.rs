@@ -10,9 +10,9 @@ use crate::{
     contenders::{Contender, Standing},
     filter::{Listed, Running, Strangers},
     floors::Floors,
-    generator::{self, Generator},
+    generator::Generator,
     ground::Wire,
-    handed::{self, Turn},
+    handed::{self, Program, Turn},
     inline::{self, Target},
     path::Way,
     plan::{Layout, Plan, Version},
@@ -189,8 +189,11 @@ impl Stage {
                 break;
             }
             if Instant::now() > manner.deadline {
-                self.notes
-                    .push(format!("{} prefixes: fewer rounds than asked for, the time was up", self.size));
+                if !is_extra {
+                    let note =
+                        format!("{} prefixes: fewer rounds than asked for, the time was up", self.size);
+                    self.notes.push(note);
+                }
                 break;
             }
             for visit in 0..VISITS {
@@ -202,9 +205,11 @@ impl Stage {
                 }
             }
         }
+        let lacking = self.paths.iter().filter(|path| !path.has_enough());
+        self.notes.extend(lacking.map(|path| path.note(self.size)));
         // What had no turn has no figure.
-        let costs: Vec<Cost> = self.paths.iter().flat_map(|path| path.costs(self.size)).collect();
-        Ok(costs.into_iter().filter(|cost| !cost.rounds.is_empty()).collect())
+        let measured = self.paths.iter().filter(|path| !path.turns.is_empty());
+        Ok(measured.flat_map(|path| path.costs(self.size)).collect())
     }
 }
 
@@ -214,40 +219,62 @@ impl Path {
     }
 
     fn has_enough(&self) -> bool {
-        !self.is_handed() || handed::quiet(&self.turns).len() >= QUIET_TURNS
+        !self.is_handed() || self.quiet() >= QUIET_TURNS
+    }
+
+    /// How many turns were quiet.
+    fn quiet(&self) -> usize {
+        let quietest_ns = handed::quietest_ns(&self.turns);
+        self.turns.iter().filter(|turn| turn.is_quiet(quietest_ns)).count()
+    }
+
+    /// What is to be known of figures of a busy machine.
+    fn note(&self, size: usize) -> String {
+        let Self { way, version, layout, .. } = self;
+        let (quiet, all) = (self.quiet(), self.turns.len());
+        format!(
+            "{size} prefixes, {} over {version:?} {}: the machine was quiet in {quiet} of {all} turns only",
+            way.name(),
+            layout.name()
+        )
     }
 
     /// A turn of everybody, `slice` long on a wire, or a few that are short.
     fn take_turns(&mut self, floors: &mut Floors, slice: Duration) -> Result<()> {
-        let names = self.way.floors(self.version);
+        let [empty, others @ ..] = self.way.floors(self.version) else { return Ok(()) };
         match &self.subjects {
             Subjects::Program(program, wire) => {
-                let mut targets: Vec<_> =
-                    names.iter().map(|&floor| floors.target(floor)).collect::<Result<_>>()?;
-                targets.push(generator::Target { program: program.try_clone()?, has_tables: true });
-                self.turns.extend(handed::turns(&mut self.generator, wire, targets, TURNS)?);
+                let empty = floors.program(*empty)?.program;
+                let mut programs: Vec<_> =
+                    others.iter().map(|&floor| floors.program(floor)).collect::<Result<_>>()?;
+                programs.push(Program { program: program.try_clone()?, has_tables: true });
+                self.turns.extend(handed::turns(&mut self.generator, wire, &empty, &programs, TURNS)?);
             }
             Subjects::Wires(wires) => {
-                let of_floors = names.iter().copied().map(Target::Floor);
+                let of_floors = [empty].into_iter().chain(others).copied().map(Target::Floor);
                 let targets: Vec<Target<'_>> =
                     of_floors.chain(wires.iter().map(|(_, wire)| Target::Wire(wire))).collect();
-                let ns = inline::ns_per_frame(&mut self.generator, floors, &targets, slice)?;
-                self.turns.push(Turn { after_ns: ns[0], ns });
+                let mut ns = inline::ns_per_frame(&mut self.generator, floors, &targets, slice)?;
+                self.turns.push(Turn { empty_ns: [ns.remove(0); 2], ns });
             }
         }
         Ok(())
     }
 
     fn costs(&self, size: usize) -> Vec<Cost> {
-        let (course, names, counted) = match &self.subjects {
-            Subjects::Program(..) => (Course::Handed, vec![FILTER], handed::quiet(&self.turns)),
-            Subjects::Wires(wires) => {
-                let names = wires.iter().map(|(name, _)| &**name).collect();
-                (Course::Wire, names, self.turns.iter().collect())
-            }
+        let (course, names) = match &self.subjects {
+            Subjects::Program(..) => (Course::Handed, vec![FILTER]),
+            Subjects::Wires(wires) => (Course::Wire, wires.iter().map(|(name, _)| &**name).collect()),
         };
-        let floors = self.way.floors(self.version).len();
-        let rounds: Vec<Vec<Round>> = counted.iter().map(|turn| rounds_of(&turn.ns, floors)).collect();
+        let quietest_ns = handed::quietest_ns(&self.turns);
+        // On a wire a turn is long, and what it takes of a processor's time counts.
+        let has_quiet = self.is_handed() && self.quiet() > 0;
+        let floors = self.way.floors(self.version).len() - 1;
+        let rounds: Vec<Vec<Round>> = self
+            .turns
+            .iter()
+            .map(|turn| rounds_of(turn, floors, !has_quiet || turn.is_quiet(quietest_ns)))
+            .collect();
         let of = |(index, name): (usize, &str)| Cost {
             subject: name.to_owned(),
             course,
@@ -255,18 +282,19 @@ impl Path {
             version: self.version,
             layout: self.layout,
             size,
-            turns: self.turns.len(),
             rounds: rounds.iter().map(|round| round[index]).collect(),
         };
         names.into_iter().enumerate().map(of).collect()
     }
 }
 
-/// A round of each subject, from the figures of one turn: the floors' first, of which the fourth may be missing.
-fn rounds_of(figures: &[f64], floors: usize) -> Vec<Round> {
-    let (of_floors, subjects) = figures.split_at(floors);
-    let &[bare_ns, parse_ns, headers_ns, ref rest @ ..] = of_floors else { return Vec::new() };
+/// A round of each subject, from one turn: the figures of the floors stand first, of which the third may be missing.
+fn rounds_of(turn: &Turn, floors: usize, counts: bool) -> Vec<Round> {
+    let (of_floors, subjects) = turn.ns.split_at(floors);
+    let &[parse_ns, headers_ns, ref rest @ ..] = of_floors else { return Vec::new() };
     let look_ns = rest.first().copied();
-    let of_subject = |&subject_ns: &f64| Round { subject_ns, bare_ns, parse_ns, headers_ns, look_ns };
+    // Both, since one that was chosen for being low would make differences high.
+    let bare_ns = turn.empty_ns.iter().sum::<f64>() / 2.0;
+    let of_subject = |&subject_ns: &f64| Round { counts, subject_ns, bare_ns, parse_ns, headers_ns, look_ns };
     subjects.iter().map(of_subject).collect()
 }

@@ -8,11 +8,9 @@ use aya::{
 };
 
 use crate::{
-    generator::{
-        Target,
-        settings::{LOOK_LINE_WORDS, LOOK_LINES_MAX},
-    },
+    generator::settings::{LOOK_LINE_WORDS, LOOK_LINES_MAX},
     ground::{Ground, Wire},
+    handed::Program,
 };
 
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/floors"));
@@ -117,9 +115,9 @@ impl Floors {
     }
 
     /// A floor's program, for frames to be handed to.
-    pub fn target(&mut self, floor: Floor) -> Result<Target> {
+    pub fn program(&mut self, floor: Floor) -> Result<Program> {
         let program = loaded(&mut self.object, floor)?.fd()?.try_clone()?;
-        Ok(Target { program, has_tables: matches!(floor, Floor::LookDrop | Floor::LookPass) })
+        Ok(Program { program, has_tables: matches!(floor, Floor::LookDrop | Floor::LookPass) })
     }
 
     /// Puts this floor in the place of the one that stands, between two packets.

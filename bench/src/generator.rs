@@ -10,10 +10,7 @@ use aya::{
     programs::{ProgramFd, Xdp},
 };
 
-use self::settings::{
-    POOL_SLOTS, REQUESTS_MAX, RING_FRAMES, RING_STRIDE, SHORT_WARM_UP_FRAMES, TARGETS_MAX, WARM_UP_FRAMES,
-    setting, state,
-};
+use self::settings::{POOL_SLOTS, REQUESTS_MAX, RING_FRAMES, RING_STRIDE, TARGETS_MAX, setting, state};
 use crate::{
     floors,
     ground::Wire,
@@ -67,19 +64,20 @@ impl Generator {
 
     /// Sets it to hand frames to programs, turn by turn, as if they came along `wire`; call what is on [`Handing`] inside
     /// the sender's namespace.
-    pub fn hand(&mut self, wire: &Wire, targets: &[Target]) -> Result<Handing<'_>> {
-        ensure!(targets.len() <= TARGETS_MAX, "{} programs are more than can take turns", targets.len());
+    pub fn hand(&mut self, wire: &Wire, legs: &[Leg]) -> Result<Handing<'_>> {
+        ensure!(legs.len() <= TARGETS_MAX, "{} programs are more than can take turns", legs.len());
         let Aim { frame, interface, .. } = self.aim(wire, Pace::default())?;
         let next = self.object.map_mut("NEXT").context("the object has no map NEXT")?;
         let mut next = ProgramArray::try_from(next)?;
-        for (index, target) in (0..).zip(targets) {
-            next.set(index, &target.program, 0)?;
+        for (index, leg) in (0..).zip(legs) {
+            next.set(index, &leg.program, 0)?;
         }
         let mut settings = map::<[u64; setting::WORDS]>(&mut self.object, "SETTINGS")?;
         let mut words = settings.get(&0, 0)?;
-        words[setting::TARGETS] = targets.len() as u64;
-        words[setting::HAVE_TABLES] =
-            (0..).zip(targets).fold(0, |bits, (index, target)| bits | u64::from(target.has_tables) << index);
+        words[setting::TARGETS] = legs.len() as u64;
+        for (word, leg) in words[setting::WARM_UP..].iter_mut().zip(legs) {
+            *word = leg.warm_up_frames.into();
+        }
         settings.set(0, words, 0)?;
         ensure!(frame.len() <= RING_STRIDE, "a frame of {} bytes has no room in the ring", frame.len());
         let mut ring = vec![0; (1 + RING_FRAMES) * RING_STRIDE];
@@ -126,25 +124,13 @@ impl Generator {
     }
 }
 
-/// A program to which frames are handed.
+/// A program's part of a turn.
 #[derive(Debug)]
-pub struct Target {
+pub struct Leg {
     /// Of XDP.
     pub program: ProgramFd,
-    /// Whether it reads any that have to be in the caches before its turn.
-    pub has_tables: bool,
-}
-
-impl Target {
-    /// The same once more.
-    pub fn try_clone(&self) -> Result<Self> {
-        Ok(Self { program: self.program.try_clone()?, has_tables: self.has_tables })
-    }
-
-    /// Frames that it has before those of a turn that count.
-    pub fn warm_up_frames(&self) -> u32 {
-        if self.has_tables { WARM_UP_FRAMES } else { SHORT_WARM_UP_FRAMES }
-    }
+    /// Frames that it has before those that count; whole rings.
+    pub warm_up_frames: u32,
 }
 
 /// A generator that hands its frames to programs.

@@ -152,7 +152,14 @@ mod tests {
     use crate::results::{Dialogue, Round};
 
     fn cost(way: Way, version: Version, size: usize, subject_ns: f64) -> Cost {
-        let round = Round { subject_ns, bare_ns: 100.0, parse_ns: 110.0, headers_ns: 120.0, look_ns: None };
+        let round = Round {
+            counts: true,
+            subject_ns,
+            bare_ns: 100.0,
+            parse_ns: 110.0,
+            headers_ns: 120.0,
+            look_ns: None,
+        };
         Cost {
             subject: FILTER.into(),
             course: Course::Handed,
@@ -160,7 +167,6 @@ mod tests {
             version,
             layout: Layout::Packed,
             size,
-            turns: 1,
             rounds: vec![round],
         }
     }

@@ -13,8 +13,9 @@ use nix::{
 
 use crate::{
     floors::{Floor, Floors},
-    generator::{Generator, Pace, settings::WARM_UP_FRAMES},
+    generator::{Generator, Pace},
     ground::Wire,
+    handed::WARM_UP_FRAMES,
     results::median,
 };
 

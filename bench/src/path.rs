@@ -6,7 +6,7 @@ use serde::Serialize;
 use crate::{
     filter::{Listed, Running},
     floors::Floor,
-    generator::{Generator, Target},
+    generator::{Generator, Leg},
     plan::{Layout, Plan, SOURCES, Version},
     traffic::{Framing, Ports, Sources, Traffic},
 };
@@ -150,8 +150,8 @@ impl Way {
     /// Where it counts another number: a figure of such a run would be one of something else.
     pub fn check(self, generator: &mut Generator, filter: &Running) -> Result<()> {
         let before = filter.counted(self.reason())?;
-        let target = Target { program: filter.program()?, has_tables: true };
-        let handing = generator.hand(filter.wire(), &[target])?;
+        let leg = Leg { program: filter.program()?, warm_up_frames: 0 };
+        let handing = generator.hand(filter.wire(), &[leg])?;
         filter.wire().sender().in_namespace(|| handing.run(CHECKED_PACKETS))??;
         let counted = filter.counted(self.reason())? - before;
         ensure!(

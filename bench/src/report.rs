@@ -18,7 +18,7 @@ pub fn text(results: &Results) -> String {
              x parse: over the {:.1} ns (IPv4), {:.1} ns (IPv6) and {:.1} ns (on a wire) that a minimal parser adds; \
              x own parser: over what the filter's own parser adds; \
              one look: what a minimal parser adds that also reads one word at random of a table with eight bytes for each prefix; \
-             turns: how many count, since nobody else had much of the machine, of how many\n{}",
+             turns: how many count of how many, since what is handed over is only counted where the machine was quiet\n{}",
             results.parse_added_ns(Course::Handed, Version::V4),
             results.parse_added_ns(Course::Handed, Version::V6),
             results.parse_added_ns(Course::Wire, Version::V4),
@@ -72,7 +72,7 @@ fn costs(results: &Results) -> Table {
             format!("{:.1}", results.headers_added_ns(cost)),
             format!("{:.2}", results.to_headers(cost)),
             cost.look_added_ns().map_or_else(String::new, |look| format!("{look:.1}")),
-            format!("{}/{}", cost.rounds.len(), cost.turns),
+            format!("{}/{}", cost.counted().count(), cost.rounds.len()),
         ]);
     }
     table

@@ -50,15 +50,15 @@ pub struct Cost {
     pub layout: Layout,
     /// How many prefixes.
     pub size: usize,
-    /// How many turns everybody had.
-    pub turns: usize,
-    /// Of these, as measured, those that count: of what was handed over, the quiet ones.
+    /// As measured.
     pub rounds: Vec<Round>,
 }
 
 /// Nanoseconds for each packet, all from the same round.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub struct Round {
+    /// Whether it counts: of frames that are handed over, where the machine was quiet.
+    pub counts: bool,
     /// With the subject.
     pub subject_ns: f64,
     /// With a program that drops or passes at once.
@@ -81,12 +81,12 @@ impl Round {
 impl Results {
     /// What the minimal parser of a family adds, in nanoseconds.
     ///
-    /// A few only, so it is the median of all the run's rounds in which packets of the family are dropped.
+    /// A few only, so it is the median of what all paths came to on which packets of the family are dropped.
     pub fn parse_added_ns(&self, course: Course, version: Version) -> f64 {
         self.floor_added_ns(course, version, Way::Stranger, |round| round.parse_ns)
     }
 
-    /// What the filter's own parser adds to packets like this, in nanoseconds: the median of all the run's rounds in
+    /// What the filter's own parser adds to packets like this, in nanoseconds: the median of what all paths came to on
     /// which such packets are dropped, or pass, as these are.
     pub fn headers_added_ns(&self, cost: &Cost) -> f64 {
         self.floor_added_ns(cost.course, cost.version, cost.way, |round| round.headers_ns)
@@ -102,8 +102,8 @@ impl Results {
         let kind = |way: Way| (way.passes(), way == Way::Tagged);
         let of = |cost: &Cost| (cost.course, cost.version, kind(cost.way));
         let is_alike = |cost: &&Cost| of(cost) == (course, version, kind(way));
-        let rounds = self.costs.iter().filter(is_alike).flat_map(|cost| &cost.rounds);
-        median(rounds.map(|round| floor_ns(round) - round.bare_ns).collect())
+        let of_cost = |cost: &Cost| cost.median(|round| floor_ns(round) - round.bare_ns);
+        median(self.costs.iter().filter(is_alike).map(of_cost).collect())
     }
 
     /// What a subject adds over what the filter's own parser adds.
@@ -118,9 +118,14 @@ impl Results {
 }
 
 impl Cost {
-    /// The median of some figure over the rounds.
+    /// The rounds that count.
+    pub fn counted(&self) -> impl Iterator<Item = &Round> {
+        self.rounds.iter().filter(|round| round.counts)
+    }
+
+    /// The median of some figure over the rounds that count.
     pub fn median(&self, figure: impl Fn(&Round) -> f64) -> f64 {
-        median(self.rounds.iter().map(figure).collect())
+        median(self.counted().map(figure).collect())
     }
 
     /// What the subject adds, in nanoseconds.
@@ -131,7 +136,7 @@ impl Cost {
     /// What a minimal parser adds that also looks once into a table of eight bytes for each prefix, in nanoseconds.
     pub fn look_added_ns(&self) -> Option<f64> {
         let added = |round: &Round| Some(round.look_ns? - round.bare_ns);
-        Some(median(self.rounds.iter().map(added).collect::<Option<_>>()?))
+        Some(median(self.counted().map(added).collect::<Option<_>>()?))
     }
 
     /// The whole cost over that with the filter's own parser.
@@ -225,6 +230,7 @@ mod tests {
     #[test]
     fn what_a_subject_adds_is_taken_within_a_round() {
         let round = |noise: f64| Round {
+            counts: noise < 1_000.0,
             subject_ns: 120.0 + noise,
             bare_ns: 100.0 + noise,
             parse_ns: 110.0 + noise,
@@ -238,8 +244,13 @@ mod tests {
             version: Version::V4,
             layout: Layout::Packed,
             size: 1,
-            turns: 3,
-            rounds: vec![round(0.0), round(100.0), round(30.0)],
+            // The fourth one was made on a busy machine.
+            rounds: vec![
+                round(0.0),
+                round(100.0),
+                round(30.0),
+                Round { subject_ns: 1_900.0, ..round(1_000.0) },
+            ],
         };
         // What passes is held against what passes.
         let passing = Round { headers_ns: 110.0, ..round(0.0) };

@@ -32,7 +32,7 @@ pub use sources::{
 pub const LISTENERS_MAX: usize = 64;
 /// How many different sets of listeners the ports of one policy may form; set 0 is the empty one.
 pub const PORT_SETS_MAX: usize = 256;
-/// How many different classes of sources a policy may form; class 0 is nobody's.
+/// How many different classes of sources a policy may form; two are there in each: see [`crate::sources`].
 pub const CLASSES_MAX: usize = 4_096;
 /// How many values a 12-bit VLAN ID takes (IEEE 802.1Q).
 pub const VLAN_IDS: usize = 4_096;

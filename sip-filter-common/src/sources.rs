@@ -80,11 +80,9 @@ pub fn entry_of<T: Tables>(number: u32, tables: &T) -> &ClassEntry {
 /// The number of the class that the policy in force, without live changes, gives to the source of a packet.
 #[inline(always)]
 pub fn class_number<T: Tables>(packet: &Packet, tables: &T) -> u32 {
-    let Packet { source, is_ipv6, .. } = packet;
-    if is_near(source, *is_ipv6, tables) {
-        class_near(source, *is_ipv6, tables)
-    } else {
-        class_far(*is_ipv6, tables)
+    match packet.source.ipv4_bytes() {
+        Some(source) if !packet.is_ipv6 => ipv4::class_number(tables, source.into()),
+        _ => ipv6::class_number(tables, &packet.source),
     }
 }
 

@@ -42,8 +42,8 @@ pub trait Lines {
 
     /// See [`borders::listed`]; the kernel calls it as a function that the verifier checks once.
     #[inline(always)]
-    fn listed(&self, first: u32, count: u32, address: u32) -> u32 {
-        borders::listed(self, first, count, address)
+    fn listed(&self, first: u32, count: u32, place: u32) -> u32 {
+        borders::listed(self, first, count, place)
     }
 
     /// See [`ipv6::search`]; the kernel calls it as a function that the verifier checks once.

@@ -149,8 +149,8 @@ impl Lines for KernelTables {
     }
 
     #[inline(always)]
-    fn listed(&self, first: u32, count: u32, address: u32) -> u32 {
-        self.slot.listed(first, count, address)
+    fn listed(&self, first: u32, count: u32, place: u32) -> u32 {
+        self.slot.listed(first, count, place)
     }
 
     #[cfg(target_arch = "bpf")]

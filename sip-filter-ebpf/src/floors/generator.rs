@@ -10,8 +10,8 @@ use aya_ebpf::{
 };
 
 use super::settings::{
-    BURST_FRAMES, POOL_SLOTS, REQUESTS_MAX, RING_FRAMES, RING_STRIDE, SHORT_WARM_UP_FRAMES, TARGETS_MAX,
-    TURN_FRAMES, TURNS_MAX, WARM_UP_FRAMES, setting, state,
+    BURST_FRAMES, POOL_SLOTS, REQUESTS_MAX, RING_FRAMES, RING_STRIDE, TARGETS_MAX, TURN_FRAMES, TURNS_MAX,
+    setting, state,
 };
 
 type Settings = [u64; setting::WORDS];
@@ -145,8 +145,7 @@ impl Run {
     /// Frames before those of this turn that count.
     #[inline(always)]
     fn warm_up_frames(&self) -> u64 {
-        let has_tables = self.settings[setting::HAVE_TABLES] >> self.state[state::TARGET] & 1 != 0;
-        (if has_tables { WARM_UP_FRAMES } else { SHORT_WARM_UP_FRAMES }) as u64
+        self.settings[setting::WARM_UP + self.state[state::TARGET] as usize % TARGETS_MAX]
     }
 
     /// Whose turn the next frames of the ring are in.

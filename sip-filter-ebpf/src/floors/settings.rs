@@ -31,10 +31,10 @@ pub mod setting {
     pub const REUSE_MASK: usize = 12;
     /// How many programs frames are handed to, turn by turn.
     pub const TARGETS: usize = 13;
-    /// Those of them that have tables, which are warmed up before each turn, a bit for each.
-    pub const HAVE_TABLES: usize = 14;
+    /// Frames that each of them has before those that count, from the first program's on.
+    pub const WARM_UP: usize = 14;
     /// How many there are.
-    pub const WORDS: usize = 15;
+    pub const WORDS: usize = WARM_UP + super::TARGETS_MAX;
 }
 
 /// What the generator keeps between two frames, each one `u64` of the value of `STATE`.
@@ -83,9 +83,5 @@ pub const RING_STRIDE: usize = 128;
 pub const TARGETS_MAX: usize = 8;
 /// Frames of a turn: half a millisecond, so that programs which take turns see the same machine. Whole rings, as below.
 pub const TURN_FRAMES: u64 = 8_000;
-/// Frames that fill the caches with a program's tables before its turn: a table of two mebibytes has 32,768 lines.
-pub const WARM_UP_FRAMES: u32 = 60_000;
-/// The same for a program without tables: what is its own, and the frames.
-pub const SHORT_WARM_UP_FRAMES: u32 = 8_000;
 /// Turns of which the time is kept.
 pub const TURNS_MAX: usize = 64;

@@ -34,8 +34,8 @@ pub(super) fn lower_16(mut number: usize) -> usize {
 /// [`borders::listed`] as a global function.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub(super) extern "C" fn sip_listed(first: u32, count: u32, address: u32, slot: u32) -> u32 {
-    borders::listed(&Slot::new(slot as u64), first, count, address)
+pub(super) extern "C" fn sip_listed(first: u32, count: u32, place: u32, slot: u32) -> u32 {
+    borders::listed(&Slot::new(slot as u64), first, count, place)
 }
 
 /// [`ipv6::find`] as a global function.

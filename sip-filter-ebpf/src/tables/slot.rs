@@ -90,8 +90,8 @@ impl Lines for Slot {
     }
 
     #[inline(always)]
-    fn listed(&self, first: u32, count: u32, address: u32) -> u32 {
-        sip_listed(first, count, address, self.number())
+    fn listed(&self, first: u32, count: u32, place: u32) -> u32 {
+        sip_listed(first, count, place, self.number())
     }
 
     #[inline(always)]

@@ -1,5 +1,5 @@
-//! What the compiler is to forget, so that it reads again rather than keeps. BPF has few registers: what only known peers
-//! need would be written to the stack for every packet.
+//! Pointers that the compiler is to forget, so that it reads again rather than keeps. BPF has few registers: what it takes
+//! to ask more about known peers would be written to the stack for every packet.
 //!
 //! Registers are given. Named in a text that is no instruction they would have a line of their own in what the kernel is
 //! told of lines, and it takes no two for one instruction.

@@ -164,7 +164,12 @@ impl Classes {
 
 /// What two lists say together: one that lets a source in without conditions is not held back by another.
 fn both(one: &Class, other: &Class) -> Class {
+    let flags = one.flags | other.flags;
+    // Of those whom a flag settles nothing else counts, and so they are few classes.
+    if let Some(flag) = [Class::ADMIN, Class::DENIED].into_iter().find(|flag| flags & flag != 0) {
+        return Class { flags: flag, ..Class::NOBODY };
+    }
     let allow = one.allow | other.allow;
     let free = one.allow & !one.registering | other.allow & !other.registering;
-    Class { flags: one.flags | other.flags, deny: one.deny | other.deny, allow, registering: allow & !free }
+    Class { flags: 0, deny: one.deny | other.deny, allow, registering: allow & !free }
 }
