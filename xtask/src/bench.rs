@@ -10,7 +10,7 @@ use crate::{
 /// Measure what the filter costs, beside bare floors and what operators have today.
 ///
 /// Builds the release binaries and starts the measurement, through sudo where this is not root.
-/// It takes about 20 minutes; `cargo xtask bench -- --quick` takes about two, `-- --help` tells the options.
+/// It takes about 25 minutes; `cargo xtask bench -- --quick` takes about three, `-- --help` tells the options.
 #[derive(clap::Args)]
 pub(crate) struct Bench {
     /// Passed on to the measurement
