@@ -233,8 +233,9 @@ impl Path {
         let Self { way, version, layout, .. } = self;
         let (quiet, all) = (self.quiet(), self.turns.len());
         format!(
-            "{size} prefixes, {} over {version:?} {}: the machine was quiet in {quiet} of {all} turns only",
+            "{size} prefixes, {}, {} {}: the machine was quiet in {quiet} of {all} turns only",
             way.name(),
+            version.name(),
             layout.name()
         )
     }

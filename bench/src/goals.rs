@@ -66,8 +66,7 @@ fn stranger_limit(cost: &Cost) -> f64 {
 }
 
 fn of_cost(results: &Results, cost: &Cost) -> Vec<Goal> {
-    let family = if cost.version == Version::V4 { "IPv4" } else { "IPv6" };
-    let row = format!("{}, {family} {}, {}", cost.way.name(), cost.layout.name(), cost.size);
+    let row = format!("{}, {} {}, {}", cost.way.name(), cost.version.name(), cost.layout.name(), cost.size);
     let ratio = |what: String, limit, measured| Goal { what, limit, measured, unit: "x" };
     let added_by = |way, version| {
         let found = results.costs.iter().filter(is_ours).find(|other| {

@@ -47,6 +47,16 @@ pub enum Version {
     V6,
 }
 
+impl Version {
+    /// The word in reports.
+    pub fn name(self) -> &'static str {
+        match self {
+            Version::V4 => "IPv4",
+            Version::V6 => "IPv6",
+        }
+    }
+}
+
 /// A list and who is not on it.
 #[derive(Clone, Debug)]
 pub struct Plan {

@@ -80,9 +80,8 @@ fn costs(results: &Results) -> Table {
 
 /// Family and layout, and whether packets came along a wire.
 pub(crate) fn plan(cost: &Cost) -> String {
-    let family = if cost.version == Version::V4 { "IPv4" } else { "IPv6" };
     let course = if cost.course == Course::Wire { ", on a wire" } else { "" };
-    format!("{family} {}{course}", cost.layout.name())
+    format!("{} {}{course}", cost.version.name(), cost.layout.name())
 }
 
 fn changes(changes: &[Change]) -> Table {
