@@ -18,7 +18,7 @@ use crate::{
 
 /// The number of the class that no list names.
 pub const NOBODY: u32 = 0;
-/// The number of the class that is refused at every listener, and on no list of those who are let in.
+/// The number of the class of those whom the always-deny list names and `admin` does not, whatever other lists say.
 pub const DENIED: u32 = 1;
 
 /// Where a key stands in a blocked Bloom filter: two bits for each key, in one word.

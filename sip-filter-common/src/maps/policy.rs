@@ -45,7 +45,7 @@ impl Class {
     pub const DENIED: u64 = 2;
     /// The class of a source that no list names.
     pub const NOBODY: Self = Self { flags: 0, deny: 0, allow: 0, registering: 0 };
-    /// The class of a source that the always-deny list alone names.
+    /// The class of a source that the always-deny list names and `admin` does not.
     pub const REFUSED: Self = Self { flags: Self::DENIED, ..Self::NOBODY };
 }
 
