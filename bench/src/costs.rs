@@ -8,7 +8,7 @@ use aya::programs::ProgramFd;
 
 use crate::{
     contenders::{Contender, Standing},
-    filter::{Listed, Running, Strangers},
+    filter::{Listed, Running},
     floors::Floors,
     generator::Generator,
     ground::Wire,
@@ -92,13 +92,10 @@ impl Stage {
         for (version, layout) in plans {
             let plan = Plan::new(version, layout, size);
             let is_first = (version, layout) == plans[0];
-            let ways: Vec<Way> =
-                Way::of(version, layout).iter().copied().filter(|way| wants(way.name())).collect();
-            if wants(FILTER) && !ways.is_empty() {
-                stage.add_filter(&plan, version, layout, &ways)?;
-            }
-            if wants(FILTER) && is_first && wants(Way::Denied.name()) {
-                stage.add_filter(&plan, version, layout, &[Way::Denied])?;
+            let own: &[&[Way]] = if is_first { &[&[Way::Denied], &[Way::Request]] } else { &[] };
+            for ways in [Way::of(version, layout)].iter().chain(own).filter(|_| wants(FILTER)) {
+                let wanted: Vec<Way> = ways.iter().copied().filter(|way| wants(way.name())).collect();
+                stage.add_filter(&plan, version, layout, &wanted)?;
             }
             if is_first {
                 stage.add_wires(&plan, wants)?;
@@ -108,8 +105,9 @@ impl Stage {
     }
 
     fn add_filter(&mut self, plan: &Plan, version: Version, layout: Layout, ways: &[Way]) -> Result<()> {
-        let listed = ways.first().map_or(Listed::Allow, |way| way.listed());
-        let filter = match Running::start(&plan.prefixes, listed, Strangers::Drop) {
+        let Some(first) = ways.first() else { return Ok(()) };
+        let (listed, strangers) = (first.listed(), first.strangers());
+        let filter = match Running::start(&plan.prefixes, listed, strangers) {
             Ok(filter) => filter,
             Err(error) => {
                 let note = format!("{FILTER} with {} prefixes: {error:#}", self.size);
@@ -119,7 +117,8 @@ impl Stage {
                 return Ok(());
             }
         };
-        if version == Version::V4 && layout == Layout::Packed && listed == Listed::Allow {
+        let is_plain = version == Version::V4 && layout == Layout::Packed && listed == Listed::Allow;
+        if is_plain && self.changes.is_empty() {
             self.changes.push(crate::changes::of_filter(&filter, plan)?);
         }
         for &way in ways {

@@ -98,6 +98,7 @@ impl Generator {
         (words[setting::PORT], words[setting::PORT_RANGE_BASE], words[setting::PORT_RANGE_MASK]) =
             match self.traffic.ports {
                 Ports::Protected => (5060, 10_000, 8_191),
+                Ports::Signalling => (5060, 5060, 0),
                 Ports::Other => (53, 53, 0),
             };
         words[setting::GAP_NS] = gap_ns(pace.frames_per_s);

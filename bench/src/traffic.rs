@@ -64,6 +64,8 @@ pub enum Framing {
 pub enum Ports {
     /// Half to 5060, half over the first 8,192 ports of the RTP range.
     Protected,
+    /// All to 5060.
+    Signalling,
     /// Where no listener is.
     Other,
 }
@@ -75,6 +77,8 @@ pub enum Payload {
     Short,
     /// An OPTIONS request.
     Options,
+    /// As little as is taken for a REGISTER request.
+    Register,
 }
 
 /// One kind of packet.
@@ -124,11 +128,6 @@ pub const OPTIONS: &str = "OPTIONS sip:pbx@198.18.0.1 SIP/2.0\r\n\
 pub const NUMBER_MARK: &str = "dialogue-";
 
 impl Traffic {
-    /// What strangers send to SIP and RTP: short and plain.
-    pub fn short(sources: Sources) -> Self {
-        Self { sources, framing: Framing::Plain, ports: Ports::Protected, payload: Payload::Short }
-    }
-
     /// The generator's programs for it: the one that sends frames, and the one that hands them over.
     pub fn programs(&self) -> [&'static str; 2] {
         match (&self.sources, self.framing) {
@@ -148,6 +147,7 @@ impl Traffic {
         let payload = match self.payload {
             Payload::Short => &[0_u8; 18][..],
             Payload::Options => OPTIONS.as_bytes(),
+            Payload::Register => b"REGISTER sip:198.18.0.1 SIP/2.0\r\n\r\n",
         };
         let builder = PacketBuilder::ethernet2(way.from, way.to);
         let mut frame = Vec::new();
@@ -199,16 +199,20 @@ mod tests {
     const WAY: Way =
         Way { from: [2, 0, 0, 0, 0, 2], to: [2, 0, 0, 0, 0, 1], address: Ipv4Addr::new(198, 18, 0, 1) };
 
+    /// What strangers send to SIP and RTP.
+    fn short() -> Traffic {
+        let sources = Sources::V4(vec![Ipv4Addr::new(16, 0, 0, 1)]);
+        Traffic { sources, framing: Framing::Plain, ports: Ports::Protected, payload: Payload::Short }
+    }
+
     #[test]
     fn short_frames_are_as_short_as_ethernet_has_them() {
-        let traffic = Traffic::short(Sources::V4(vec![Ipv4Addr::new(16, 0, 0, 1)]));
-        assert_eq!(traffic.frame(WAY).unwrap().len(), 60);
+        assert_eq!(short().frame(WAY).unwrap().len(), 60);
     }
 
     #[test]
     fn the_header_sum_completes_to_a_valid_checksum() {
-        let traffic = Traffic::short(Sources::V4(vec![Ipv4Addr::new(16, 0, 0, 1)]));
-        let mut frame = traffic.frame(WAY).unwrap();
+        let mut frame = short().frame(WAY).unwrap();
         let sum = header_sum(&frame[14..]);
         let checksum = !u16::try_from(sum).unwrap();
         frame[24..26].copy_from_slice(&checksum.to_ne_bytes());
