@@ -14,7 +14,7 @@ pub use self::{bounds::Bounds, budget::charge};
 use crate::{
     frame::Frame,
     maps::{Address, FlowKey, LaneLimits, SightingKind, TextMarks, UNITS_PER_REQUEST},
-    parse::{OFFSET_MASK, Packet, protocol},
+    parse::{self, OFFSET_MASK, Packet, protocol},
     reason::Reason,
     sip::{self, Method},
     tables::Tables,
@@ -320,6 +320,12 @@ impl Datagram {
             is_tcp: packet.protocol == protocol::TCP,
             is_ipv6: packet.is_ipv6,
         }
+    }
+
+    /// Where the datagram stands in a frame of the commonest shape; `None` says nothing about a frame.
+    #[inline(always)]
+    pub fn plain<F: Frame + ?Sized>(frame: &F) -> Option<Self> {
+        parse::plain4(frame).or_else(|| parse::plain6(frame)).map(|packet| Self::of(&packet))
     }
 
     /// Where it says that it comes from.

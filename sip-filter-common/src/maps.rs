@@ -14,8 +14,8 @@ mod sighting;
 mod sources;
 
 pub use lane::{
-    CellRate, FLOWS_MAX, FlowKey, LANE_BUCKETS, LANE_OPEN_NS, LANE_TOTALS, Lane, LaneLimits, LaneTotal,
-    Spent, TOLD_MAX, UNITS_PER_REQUEST,
+    CHALLENGED_GROUPS, CellRate, FLOWS_MAX, FlowKey, LANE_BUCKETS, LANE_OPEN_NS, LANE_TOTALS, Lane,
+    LaneLimits, LaneTotal, Spent, TOLD_MAX, UNITS_PER_REQUEST,
 };
 pub use policy::{Mode, Transport};
 pub use sighting::{
@@ -100,6 +100,9 @@ pub mod name {
     pub const FLOWS: &str = "FLOWS";
     /// [`Lane`](super::Lane) by hash of the source.
     pub const LANES: &str = "LANES";
+    /// Until when any source of a [group](super::Lane::group) may spend more than its own budget, in nanoseconds of
+    /// CLOCK_BOOTTIME.
+    pub const CHALLENGED: &str = "CHALLENGED";
     /// The [`LaneTotal`](super::LaneTotal)s of all strangers.
     pub const LANE_TOTALS: &str = "LANE_TOTALS";
     /// A ring of [`Sighting`](super::Sighting)s: replies over UDP that accept a registration.
@@ -140,6 +143,7 @@ pub mod name {
         PEERS,
         FLOWS,
         LANES,
+        CHALLENGED,
         LANE_TOTALS,
         ACCEPTED,
         REFUSED,

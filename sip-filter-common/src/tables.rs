@@ -81,10 +81,16 @@ pub trait Tables: Lines + Sized {
     fn lane(&self, source: &Address) -> Lane;
     /// Notes until when a stranger has spent.
     fn spend(&self, source: &Address, spent_until_ns: u64);
+    /// Whether a stranger may be one that the SIP server has challenged lately; false where it is none.
+    fn may_be_challenged(&self, source: &Address) -> bool;
     /// [`lane::charge`], which the kernel calls as a function of its own.
     fn charge(&self, source: &Address, units: u64) -> bool;
+    /// The time by which the budget of all strangers is judged: [`now_ns`](Self::now_ns), or a little later.
+    fn budget_ns(&self) -> u64;
+    /// Whether [`spend_total`](Self::spend_total) would find anything to spend.
+    fn has_room(&self, is_challenged: bool, now_ns: u64) -> bool;
     /// Spends from what all strangers may, or all that are challenged; false where that is used up.
-    fn spend_total(&self, is_challenged: bool, units: u64) -> bool;
+    fn spend_total(&self, is_challenged: bool, units: u64, now_ns: u64) -> bool;
     /// Hands a message that is refused to the controller, a few of them in a second.
     fn tell<F: Frame + ?Sized>(&self, kind: SightingKind, frame: &F, datagram: &Datagram, payload: Payload);
     /// Whether this host has a connection, or is opening one, for a segment of TCP.

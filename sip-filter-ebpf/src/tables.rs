@@ -24,7 +24,8 @@ use sip_filter_common::{
     lane::{Bounds, Datagram, Payload},
     maps::{
         BANS_MAX, Blocks4, CHANGES_MAX, COUNTERS_MAX, ChangeKey, ChangedClass, Filter6, FlowKey, Known,
-        LINE_WORDS, LOCAL_ADDRESSES_MAX, Lane, Live, Regions4, SightingKind, SourceIndex, TextMarks, clock,
+        LINE_WORDS, LOCAL_ADDRESSES_MAX, Lane, Live, Regions4, SightingKind, SourceIndex, TextMarks,
+        UNITS_PER_REQUEST, clock,
     },
     pipeline::{
         Settled,
@@ -54,6 +55,9 @@ static COUNTERS: PerCpuArray<Counter, { COUNTERS_MAX as usize }> = PerCpuArray::
 #[unsafe(no_mangle)]
 #[unsafe(link_section = ".bss.CLOCK")]
 static CLOCK: InPlace<u64> = InPlace::new();
+
+/// Of so many requests that are refused one is by the exact time.
+const REFUSED_BY_THE_TICK: u64 = 16;
 
 /// The tables of one policy, picked once for each packet.
 pub(crate) struct KernelTables {
@@ -110,6 +114,14 @@ pub(crate) fn now_ns() -> u64 {
     let clock = clock::at(boot_ns(), tick);
     CLOCK.set(clock);
     clock
+}
+
+/// The same for what all strangers may spend, but now and then the exact time, so that a flood gets what is earned request
+/// after request: all of a tick, let through at once, would keep the CPU from its ring, in which known peers' packets wait.
+#[inline(always)]
+fn budget_ns() -> u64 {
+    let refused = COUNTERS.get(Reason::RateExceeded as u32).map_or(0, |counter| counter.packets);
+    if refused % REFUSED_BY_THE_TICK == 0 { boot_ns() } else { now_ns() }
 }
 
 /// Moves one reason's counter by one packet.
@@ -261,8 +273,23 @@ impl Tables for KernelTables {
     }
 
     #[inline(always)]
-    fn spend_total(&self, is_challenged: bool, units: u64) -> bool {
-        lane::spend_total(is_challenged, units, self.now_ns(), &self.index().lane.total, self.follows)
+    fn may_be_challenged(&self, source: &Address) -> bool {
+        lane::challenged_until_ns(source, self.salt()) > self.now_ns()
+    }
+
+    #[inline(always)]
+    fn budget_ns(&self) -> u64 {
+        budget_ns()
+    }
+
+    #[inline(always)]
+    fn has_room(&self, is_challenged: bool, now_ns: u64) -> bool {
+        lane::spend_total(is_challenged, UNITS_PER_REQUEST, now_ns, &self.index().lane.total, false)
+    }
+
+    #[inline(always)]
+    fn spend_total(&self, is_challenged: bool, units: u64, now_ns: u64) -> bool {
+        lane::spend_total(is_challenged, units, now_ns, &self.index().lane.total, self.follows)
     }
 
     #[inline(always)]

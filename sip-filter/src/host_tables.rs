@@ -163,10 +163,23 @@ impl Tables for HostTables {
         self.lanes.borrow_mut().insert(Lane::place(source, 1), lane);
     }
 
-    fn spend_total(&self, is_challenged: bool, units: u64) -> bool {
+    fn may_be_challenged(&self, source: &Address) -> bool {
+        self.lane(source).open_until_ns > self.now_ns
+    }
+
+    fn budget_ns(&self) -> u64 {
+        self.now_ns
+    }
+
+    fn has_room(&self, is_challenged: bool, now_ns: u64) -> bool {
+        let spent_until_ns = self.totals[usize::from(is_challenged)].get();
+        let total = &self.index.lane.total;
+        total.spend(UNITS_PER_REQUEST, UNITS_PER_REQUEST, spent_until_ns, now_ns).is_some()
+    }
+
+    fn spend_total(&self, is_challenged: bool, units: u64, now_ns: u64) -> bool {
         let total = &self.totals[usize::from(is_challenged)];
-        let Some(spent) = self.index.lane.total.spend(units, UNITS_PER_REQUEST, total.get(), self.now_ns)
-        else {
+        let Some(spent) = self.index.lane.total.spend(units, UNITS_PER_REQUEST, total.get(), now_ns) else {
             return false;
         };
         total.set(spent.until_ns(total.get()));

@@ -3,8 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::process::Command;
 use std::time::{Duration, Instant};
+use std::{hint, iter, mem, thread};
 
-use aya::programs::loaded_programs;
+use aya::programs::{TestRun as _, TestRunOptions, Xdp, loaded_programs};
+use aya_obj::programs::XdpAttachType;
 use bench::{
     budget::medians_ns,
     costs::{FILTER, Manner, Stage},
@@ -13,9 +15,12 @@ use bench::{
     results::{Course, Results},
 };
 
+use sip_filter_common::{Reason, maps::program};
+
 use crate::kernel::{
     loaded::{Loaded, may_use_the_kernel},
     packet::udp,
+    request::request,
     rows::parsed,
 };
 
@@ -29,14 +34,17 @@ const STACK_UNIT_BYTES: usize = 32;
 const STRANGER_TO_HEADERS_MAX: f64 = 1.8;
 /// How often what a program that only parses adds to an empty one a packet may add, from sources at random: a
 /// list has a thousand prefixes, and a thousand addresses each are banned and registered.
-const ADDED_TO_HEADERS_MAX: [(Way, f64); 6] = [
+const ADDED_TO_HEADERS_MAX: [(Way, f64); 7] = [
     (Way::Stranger, 1.7),
     (Way::Trunk, 3.0),
     (Way::Registered, 3.0),
     (Way::Banned, 3.0),
     (Way::Denied, 3.0),
     (Way::Other, 1.2),
+    (Way::Request, 12.0),
 ];
+/// Packets of a flood: half a second.
+const FLOOD: u32 = 8_000_000;
 /// Rounds of the measurement.
 const ROUNDS: usize = 15;
 
@@ -134,7 +142,7 @@ fn a_stranger_costs_no_more_of_the_parser_than_the_budget_says() {
     let mut kernel = Loaded::with(&parsed(POLICY));
     let frame = udp().from("192.0.2.9").to("198.51.100.1:5060").build();
     let (reason, _) = kernel.judge(&frame).unwrap();
-    assert_eq!(reason, sip_filter_common::Reason::Stranger);
+    assert_eq!(reason, Reason::Stranger);
     let mut floors = Floors::new().unwrap();
     let floor = floors.program_id(Floor::HeadersDrop).unwrap();
     let medians = medians_ns(&[kernel.datapath.program_id().unwrap(), floor], &frame, ROUNDS).unwrap();
@@ -168,4 +176,45 @@ fn a_packet_adds_no_more_to_the_parser_than_the_budget_says() {
     });
     let told: BTreeSet<Way> = told.collect();
     assert_eq!(told.len(), ADDED_TO_HEADERS_MAX.len(), "{told:?}");
+}
+
+/// Requests within this time are let through at once, and how long it takes strangers to earn one.
+const AT_ONCE: Duration = Duration::from_micros(200);
+const REQUEST_NS: u64 = 500_000;
+
+/// All that is earned between two ticks of the kernel's timer, let through at once, would keep the CPU from its ring.
+#[test]
+fn a_flood_of_requests_gets_no_more_at_once_than_the_budget_says() {
+    if !may_use_the_kernel("the budget of strangers' requests") {
+        return;
+    }
+    let limits = "[strangers]\nsignalling = \"prove\"\n\
+                  [strangers.prove]\nrate = \"2000/s\"\nburst = 1000\ntotal_rate = \"2000/s\"\n";
+    let mut kernel = Loaded::with(&parsed(&format!("{POLICY}{limits}")));
+    kernel.datapath.pin().unwrap();
+    let filter = Xdp::from_pin(kernel.pin(program::FILTER), XdpAttachType::Interface).unwrap();
+    let frame = udp().from("192.0.2.9").to("198.51.100.1:5060").payload(request("REGISTER")).build();
+    let (reason, _) = kernel.judge(&frame).unwrap();
+    assert_eq!(reason, Reason::Probation);
+    let at_once: Vec<u64> = thread::scope(|scope| {
+        let flood = scope.spawn(|| {
+            let options = TestRunOptions { data_in: Some(&frame), repeat: FLOOD, ..TestRunOptions::new() };
+            filter.test_run(options).unwrap();
+        });
+        let mut spent_ns = kernel.spent_by_strangers_ns();
+        let grown = iter::from_fn(|| {
+            let asked = Instant::now();
+            while asked.elapsed() < AT_ONCE {
+                hint::spin_loop();
+            }
+            let before_ns = mem::replace(&mut spent_ns, kernel.spent_by_strangers_ns());
+            (!flood.is_finished()).then_some((spent_ns - before_ns) / REQUEST_NS)
+        });
+        grown.filter(|requests| *requests > 0).collect()
+    });
+    let all: u64 = at_once.iter().sum();
+    let bunched: u64 = at_once.iter().filter(|requests| **requests > 2).sum();
+    eprintln!("of {all} requests {bunched} with two others, at most half are wanted");
+    // What is earned in a tick at most kernels' rate is eight.
+    assert!(all > 100 && bunched <= all / 2, "of {all} requests {bunched} with two others");
 }

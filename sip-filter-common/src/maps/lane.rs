@@ -4,6 +4,8 @@ use super::Address;
 
 /// How many sources have a budget of their own; beyond that, some share one.
 pub const LANE_BUCKETS: u32 = 131_072;
+/// Groups of sources of which is known whether any is challenged: few enough to stay in the caches.
+pub const CHALLENGED_GROUPS: u32 = 8_192;
 /// A budget for strangers that nobody has challenged, one for those that the SIP server has, and three for what is told
 /// of those that are refused: calls, and what scanners give themselves away by, over UDP and over TCP.
 pub const LANE_TOTALS: u32 = 5;
@@ -71,6 +73,12 @@ impl Lane {
     #[expect(clippy::cast_possible_truncation, reason = "a few bits of a hash are wanted")]
     pub const fn place(source: &Address, salt: u64) -> u32 {
         (source.network().hash(salt) >> 20) as u32 % LANE_BUCKETS
+    }
+
+    /// The group of those whose budgets stand at `place` and at some others.
+    #[inline(always)]
+    pub const fn group(place: u32) -> u32 {
+        place % CHALLENGED_GROUPS
     }
 }
 

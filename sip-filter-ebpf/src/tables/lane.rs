@@ -15,8 +15,8 @@ use sip_filter_common::{
     Address, Frame,
     lane::{Datagram, Payload, charge},
     maps::{
-        CellRate, FLOWS_MAX, FlowKey, LANE_BUCKETS, LANE_OPEN_NS, LANE_TOTALS as TOTALS, Lane, LaneTotal,
-        SightingKind, Spent, TOLD_MAX, UNITS_PER_REQUEST,
+        CHALLENGED_GROUPS, CellRate, FLOWS_MAX, FlowKey, LANE_BUCKETS, LANE_OPEN_NS, LANE_TOTALS as TOTALS,
+        Lane, LaneTotal, SightingKind, Spent, TOLD_MAX, UNITS_PER_REQUEST,
     },
     parse::{self, protocol},
 };
@@ -29,6 +29,8 @@ use crate::frame::LinearFrame;
 
 #[btf_map]
 static LANES: Array<Lane, { LANE_BUCKETS as usize }> = Array::new();
+#[btf_map]
+static CHALLENGED: Array<u64, { CHALLENGED_GROUPS as usize }> = Array::new();
 #[btf_map]
 static LANE_TOTALS: Array<LaneTotal, { TOTALS as usize }> = Array::new();
 #[btf_map]
@@ -46,12 +48,22 @@ pub(super) fn of(source: &Address, salt: u64) -> Lane {
     }
 }
 
+/// Until when any source of its group may spend more than its own budget.
+#[inline(always)]
+pub(super) fn challenged_until_ns(source: &Address, salt: u64) -> u64 {
+    CHALLENGED.get(Lane::group(Lane::place(source, salt))).copied().unwrap_or(u64::MAX)
+}
+
 /// Where the datagram stands that was judged: read once more, so that nobody else has to carry it along.
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub(super) extern "C" fn sip_locate(ctx: *mut xdp_md) -> u64 {
     let context = XdpContext::new(ctx);
-    match parse::ethernet(&LinearFrame::new(&context)) {
+    let frame = LinearFrame::new(&context);
+    if let Some(datagram) = Datagram::plain(&frame) {
+        return datagram.to_bits();
+    }
+    match parse::ethernet(&frame) {
         Continue(packet) => Datagram::of(&packet).to_bits(),
         Break(_) => 0,
     }
@@ -87,9 +99,16 @@ pub(super) fn spend(source: &Address, salt: u64, spent_until_ns: u64) {
 /// The SIP server has challenged a peer, and waits for what it says.
 #[inline(always)]
 pub(crate) fn open(peer: &Address, salt: u64, now_ns: u64) {
-    let Some(lane) = LANES.get_ptr_mut(Lane::place(peer, salt)) else { return };
-    // SAFETY: the pointer is to an element of the map; a word is written whole.
-    unsafe { (*lane).open_until_ns = now_ns + LANE_OPEN_NS };
+    let place = Lane::place(peer, salt);
+    let until_ns = now_ns + LANE_OPEN_NS;
+    if let Some(lane) = LANES.get_ptr_mut(place) {
+        // SAFETY: the pointer is to an element of the map; a word is written whole.
+        unsafe { (*lane).open_until_ns = until_ns };
+    }
+    if let Some(challenged) = CHALLENGED.get_ptr_mut(Lane::group(place)) {
+        // SAFETY: as above.
+        unsafe { *challenged = until_ns };
+    }
 }
 
 /// Spends from what all strangers may.

@@ -50,7 +50,10 @@ impl Datapath {
         let place = Lane::place(&Address::from(address), self.tables.live.salt);
         let mut lanes: Array<_, Lane> = self.map_mut(name::LANES)?;
         let lane = lanes.get(&place, 0)?;
-        Ok(lanes.set(place, Lane { open_until_ns: now_ns + LANE_OPEN_NS, ..lane }, 0)?)
+        let open_until_ns = now_ns + LANE_OPEN_NS;
+        lanes.set(place, Lane { open_until_ns, ..lane }, 0)?;
+        let mut challenged: Array<_, u64> = self.map_mut(name::CHALLENGED)?;
+        Ok(challenged.set(Lane::group(place), open_until_ns, 0)?)
     }
 
     /// Remembers the flows that an earlier daemon left, for [`tidy_flows`](Self::tidy_flows).

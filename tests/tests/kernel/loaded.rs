@@ -223,6 +223,11 @@ impl Loaded {
         keys.iter().for_each(|key| self.fragments.remove(key).unwrap());
     }
 
+    /// When strangers who were not challenged will have earned what they have spent.
+    pub(crate) fn spent_by_strangers_ns(&self) -> u64 {
+        self.lane_totals.get(&0, 0).unwrap().spent_until_ns
+    }
+
     /// Gives back what strangers have spent.
     fn forget_lanes(&mut self) {
         let salt = self.live.get(&0, 0).unwrap().salt;

@@ -3,10 +3,10 @@
 use aya::maps::{MapInfo, MapType, loaded_maps};
 use aya::programs::{ProgramInfo, loaded_programs};
 use sip_filter_common::maps::{
-    BANS_MAX, BLOCKED_RING_BYTES, Blocks4, CHANGES_MAX, CHUNKS_MAX, COUNTERS_MAX, ChangeKey, ChangedClass,
-    FLOWS_MAX, FRAGMENTS_MAX, Filter6, FlowKey, LANE_BUCKETS, LANE_TOTALS, Lane, LaneTotal, Live,
-    PEER_BUCKETS, POLICY_SLOTS, PeerBucket, RING_BYTES, STREAM_RING_BYTES, Sighting, SightingKind, name,
-    program,
+    BANS_MAX, BLOCKED_RING_BYTES, Blocks4, CHALLENGED_GROUPS, CHANGES_MAX, CHUNKS_MAX, COUNTERS_MAX,
+    ChangeKey, ChangedClass, FLOWS_MAX, FRAGMENTS_MAX, Filter6, FlowKey, LANE_BUCKETS, LANE_TOTALS, Lane,
+    LaneTotal, Live, PEER_BUCKETS, POLICY_SLOTS, PeerBucket, RING_BYTES, STREAM_RING_BYTES, Sighting,
+    SightingKind, name, program,
 };
 use sip_filter_common::parse::Packet;
 use sip_filter_common::{Address, Ban, Counter, FragmentDecision, FragmentKey, PolicyIndex};
@@ -78,6 +78,7 @@ fn check_maps(ids: &[u32]) {
         (name::PEERS, MapType::Array, outer, size_of::<PeerBucket>(), PEER_BUCKETS),
         (name::FLOWS, MapType::Hash, size_of::<FlowKey>(), size_of::<u64>(), FLOWS_MAX),
         (name::LANES, MapType::Array, outer, size_of::<Lane>(), LANE_BUCKETS),
+        (name::CHALLENGED, MapType::Array, outer, size_of::<u64>(), CHALLENGED_GROUPS),
         (name::LANE_TOTALS, MapType::Array, outer, size_of::<LaneTotal>(), LANE_TOTALS),
         (name::ACCEPTED, MapType::RingBuf, 0, 0, ring(RING_BYTES)),
         (name::REFUSED, MapType::RingBuf, 0, 0, ring(RING_BYTES)),

@@ -50,6 +50,16 @@ fn a_call_of_somebody_who_has_not_registered_is_told() {
 }
 
 #[test]
+fn a_phone_that_is_challenged_may_answer_when_strangers_have_used_up_what_they_have() {
+    // Its own first request is all that strangers may send in an hour.
+    let Some(scene) = Scene::or_skip(&prove("rate = \"1/h\"\ntotal_rate = \"1/h\"")) else { return };
+    let address = scene.somewhere(40, Family::V4);
+    let phone = Handset::new(scene.lab.trunk(), address, Transport::Udp, "alice");
+    let registered = phone.register(AN_HOUR_S).unwrap();
+    assert!(registered.complete, "{}", registered.log);
+}
+
+#[test]
 fn a_phone_behind_a_nat_takes_its_trust_along_to_where_it_roams() {
     let Some(scene) = Scene::or_skip(&prove("")) else { return };
     for (number, transport) in UDP_AND_TCP.into_iter().enumerate() {

@@ -8,7 +8,7 @@ use std::net::{IpAddr, Ipv6Addr};
 use sip_filter::policy::Prove;
 
 /// In how many seconds strangers together earn what they may spend at once, at least.
-const BURST_SECONDS_MIN: f64 = 0.1;
+const BURST_SECONDS_MIN: f64 = 0.02;
 
 #[derive(Default)]
 pub(super) struct Spent {
