@@ -56,8 +56,8 @@ static COUNTERS: PerCpuArray<Counter, { COUNTERS_MAX as usize }> = PerCpuArray::
 #[unsafe(link_section = ".bss.CLOCK")]
 static CLOCK: InPlace<u64> = InPlace::new();
 
-/// Of so many requests that are refused one is by the exact time.
-const REFUSED_BY_THE_TICK: u64 = 16;
+/// How many requests of strangers are refused, on a CPU, from one that is judged by the exact time to the next.
+const REFUSED_PER_EXACT_TIME: u64 = 16;
 
 /// The tables of one policy, picked once for each packet.
 pub(crate) struct KernelTables {
@@ -121,7 +121,7 @@ pub(crate) fn now_ns() -> u64 {
 #[inline(always)]
 fn budget_ns() -> u64 {
     let refused = COUNTERS.get(Reason::RateExceeded as u32).map_or(0, |counter| counter.packets);
-    if refused % REFUSED_BY_THE_TICK == 0 { boot_ns() } else { now_ns() }
+    if refused.is_multiple_of(REFUSED_PER_EXACT_TIME) { boot_ns() } else { now_ns() }
 }
 
 /// Moves one reason's counter by one packet.
