@@ -141,7 +141,7 @@ fn missing_privileges_are_named_and_only_those() {
     let all = ["CAP_NET_ADMIN", "CAP_SYS_ADMIN"];
     let check = |starter: &[&str], missing: &[&str]| {
         let mut command = filter.command_under(starter);
-        command.args(["run", "--config"]).arg(filter.config());
+        command.args(["run", "--config"]).arg(filter.config()).arg("--state").arg(filter.state());
         let outcome: Outcome = lab.pbx().run("run", command, WITHIN).unwrap();
         assert_told(
             &format!("{starter:?}"),
@@ -175,7 +175,7 @@ fn where_no_bpffs_is_mounted_run_mounts_it_and_says_so() {
     // In a mount namespace of its own: nobody else's goes.
     let without = "while umount /sys/fs/bpf 2>/dev/null; do :; done; exec \"$0\" \"$@\"";
     let mut command = filter.command_under(&["unshare", "--mount", "sh", "-c", without]);
-    command.args(["run", "--config"]).arg(filter.config());
+    command.args(["run", "--config"]).arg(filter.config()).arg("--state").arg(filter.state());
     let mut daemon = lab.pbx().spawn("run", command).unwrap();
     answers(&filter, &mut daemon);
     assert!(daemon.stderr().contains("mounted a bpffs at /sys/fs/bpf"), "{}", daemon.tail());
@@ -202,7 +202,12 @@ fn systemd_is_told_when_the_daemon_is_ready_and_when_it_stops() {
         String::from_utf8_lossy(&buffer[..length]).into_owned()
     };
     let mut command = filter.command();
-    command.env("NOTIFY_SOCKET", &path).args(["run", "--config"]).arg(filter.config());
+    command
+        .env("NOTIFY_SOCKET", &path)
+        .args(["run", "--config"])
+        .arg(filter.config())
+        .arg("--state")
+        .arg(filter.state());
     let daemon = lab.pbx().spawn("run", command).unwrap();
     assert!(heard().contains("READY=1"));
     // Ready is ready: the first question after it is answered.
