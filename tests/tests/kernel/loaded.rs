@@ -10,11 +10,12 @@ use std::path::PathBuf;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
+use std::time::Duration;
 
 use aya::maps::{Array, HashMap, Map, MapData, MapInfo};
 use aya::programs::loaded_programs;
 use nix::time::{ClockId, clock_gettime};
-use sip_filter::datapath::{Datapath, Pins};
+use sip_filter::datapath::{Datapath, Pins, PinsError};
 use sip_filter::policy::Policy;
 use sip_filter::policy::change::ListChange;
 use sip_filter::policy::registered::RegisteredTrunks;
@@ -22,9 +23,12 @@ use sip_filter::policy::tables::{Tables, classes_after};
 use sip_filter::trust::{Flow, SipTransport};
 use sip_filter_common::maps::{BAN_CAUSE_LEN, LANE_TOTALS, Lane, LaneTotal, Live, name};
 use sip_filter_common::{Address, Ban, Counter, FragmentDecision, FragmentKey, Reason, parse};
+use tests::wait::wait_until;
 
 use super::packet::TCP;
 
+/// How long a busy machine may take from a fork to an exec.
+const WITHIN: Duration = Duration::from_secs(10);
 /// The shortest frame that BPF_PROG_TEST_RUN takes (`ETH_HLEN`).
 const FRAME_LEN_MIN: usize = 14;
 /// The longest where XDP has one buffer only: a page less headroom and the kernel's own data behind the frame.
@@ -129,7 +133,12 @@ impl Loaded {
     }
 
     fn from_pins(directory: PinDirectory, policy: &Policy) -> Self {
-        let mut datapath = Datapath::load(Pins::open(&directory.0).unwrap(), false).unwrap();
+        // What another test starts holds the lock of the one before from its fork to its exec.
+        let pins = wait_until(WITHIN, "the lock of the pins", || match Pins::open(&directory.0) {
+            Err(PinsError::InUse(_)) => Ok(None),
+            opened => Ok(Some(opened?)),
+        });
+        let mut datapath = Datapath::load(pins.unwrap(), false).unwrap();
         datapath.apply(&mut Tables::compile(policy, &RegisteredTrunks::default()).unwrap()).unwrap();
         Self {
             counters: datapath.counters().unwrap(),
